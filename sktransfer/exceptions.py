@@ -1,0 +1,145 @@
+"""Every error and warning that sktransfer raises.
+
+::
+
+    SktransferError
+    ├── InputError (ValueError)          the input as a whole is not a collection of images
+    │   └── ValueRangeError              what black and white are cannot be told
+    ├── ImageError (ValueError)          one image cannot be used; says which
+    ├── BackboneError
+    │   ├── UnknownBackboneError (ValueError)   no network of this name
+    │   ├── LayerError (ValueError)             no layer of this name or number
+    │   ├── TracingError                        the network's graph cannot be followed
+    │   ├── PreprocessingError (ValueError)     nobody knows how to prepare images for it
+    │   └── WeightsError
+    │       ├── WeightsUnavailableError (OSError)   no file, no network, no package
+    │       └── WeightsMismatchError (ValueError)   wrong hash, damaged file, keys that do not fit
+    ├── EngineError (RuntimeError)       a network could not be run as asked
+    └── StoreError (OSError)             the store of codes cannot be opened
+
+    SktransferWarning (UserWarning)
+    ├── ImageSkippedWarning              images that could not be read have NaN rows
+    ├── ClippingWarning                  values beyond value_range were clipped
+    ├── EngineWarning                    another engine, precision or batch size was taken
+    └── StoreWarning                     codes are right, but the store could not keep them
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackboneError",
+    "ClippingWarning",
+    "EngineError",
+    "EngineWarning",
+    "ImageError",
+    "ImageSkippedWarning",
+    "InputError",
+    "LayerError",
+    "PreprocessingError",
+    "SktransferError",
+    "SktransferWarning",
+    "StoreError",
+    "StoreWarning",
+    "TracingError",
+    "UnknownBackboneError",
+    "ValueRangeError",
+    "WeightsError",
+    "WeightsMismatchError",
+    "WeightsUnavailableError",
+]
+
+
+class SktransferError(Exception):
+    """Base of every error that sktransfer raises on purpose."""
+
+
+class InputError(SktransferError, ValueError):
+    """The input as a whole is not a collection of images."""
+
+
+class ValueRangeError(InputError):
+    """What black and white are in an array cannot be told; name ``value_range=``."""
+
+
+class ImageError(SktransferError, ValueError):
+    """One image cannot be used.
+
+    Parameters
+    ----------
+    cause : str
+        What is wrong with it.
+    index : int or None
+        Its row in the input, counted from 0.
+    source : str or None
+        Its path, where it has one.
+    """
+
+    def __init__(self, cause: str, index: int | None = None, source: str | None = None):
+        self.cause, self.index, self.source = cause, index, source
+        super().__init__(cause, index, source)
+
+    def __str__(self) -> str:
+        where = "an image" if self.index is None else f"image {self.index}"
+        if self.source is not None:
+            where += f" ({self.source})"
+        return f"{where}: {self.cause}"
+
+
+class BackboneError(SktransferError):
+    """A network cannot be had or cannot be cut as asked."""
+
+
+class UnknownBackboneError(BackboneError, ValueError):
+    """No network has this name."""
+
+
+class LayerError(BackboneError, ValueError):
+    """The network has no cut point of this name or number."""
+
+
+class TracingError(BackboneError):
+    """The graph of the network cannot be followed symbolically."""
+
+
+class PreprocessingError(BackboneError, ValueError):
+    """Nobody knows how to prepare images for these weights; name ``preprocessing=``."""
+
+
+class WeightsError(BackboneError):
+    """The weights of a network cannot be used."""
+
+
+class WeightsUnavailableError(WeightsError, OSError):
+    """The weights cannot be had: no file, no network connection, no package."""
+
+
+class WeightsMismatchError(WeightsError, ValueError):
+    """The weights are there but wrong: another hash, a damaged file, keys that do not fit."""
+
+
+class EngineError(SktransferError, RuntimeError):
+    """A network could not be run as asked."""
+
+
+class StoreError(SktransferError, OSError):
+    """The store of codes cannot be opened."""
+
+
+class SktransferWarning(UserWarning):
+    """Base of every warning that sktransfer gives."""
+
+
+class ImageSkippedWarning(SktransferWarning):
+    """Some images could not be read; their rows are NaN."""
+
+
+class ClippingWarning(SktransferWarning):
+    """Values beyond ``value_range`` were clipped to it."""
+
+
+class EngineWarning(SktransferWarning):
+    """Another engine, precision or batch size than asked was taken."""
+
+
+class StoreWarning(SktransferWarning):
+    """The codes are right, but the store could not keep them."""
