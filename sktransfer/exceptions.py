@@ -14,6 +14,7 @@
     │   └── WeightsError
     │       ├── WeightsUnavailableError (OSError)   no file, no network, no package
     │       └── WeightsMismatchError (ValueError)   wrong hash, damaged file, keys that do not fit
+    ├── DatasetUnavailableError (OSError)  a data set is not there and cannot be downloaded
     ├── EngineError (RuntimeError)       a network could not be run as asked
     └── StoreError (OSError)             the store of codes cannot be opened
 
@@ -29,6 +30,7 @@ from __future__ import annotations
 __all__ = [
     "BackboneError",
     "ClippingWarning",
+    "DatasetUnavailableError",
     "EngineError",
     "EngineWarning",
     "ImageError",
@@ -115,6 +117,10 @@ class WeightsUnavailableError(WeightsError, OSError):
 
 class WeightsMismatchError(WeightsError, ValueError):
     """The weights are there but wrong: another hash, a damaged file, keys that do not fit."""
+
+
+class DatasetUnavailableError(SktransferError, OSError):
+    """A data set is not there, and may not or cannot be downloaded."""
 
 
 class EngineError(SktransferError, RuntimeError):

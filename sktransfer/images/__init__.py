@@ -1,0 +1,18 @@
+"""What counts as an image: reading, EXIF orientation, colour, value range, checking.
+
+Arrays, tensors, paths, PIL images, bytes, data frame columns and flattened rows all end as
+upright 8-bit RGB pictures, one at a time, so that memory stays flat.
+
+::
+
+    as_images(X) ─► Images ── open(i) ─► OpenedImage ── picture() ─► PIL image, RGB
+       _collect       _images   _files      .digest        _colour
+       _rows                    _arrays
+       _survey, _range (one range for the whole input)      frame(picture, framing) ─► pixels
+"""
+
+from ._framing import Framing, frame
+from ._images import Images, as_images
+from ._opened import OpenedImage
+
+__all__ = ["Framing", "Images", "OpenedImage", "as_images", "frame"]

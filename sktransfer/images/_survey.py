@@ -1,0 +1,80 @@
+"""One look at all arrays of an input, some at a time: their extremes, and bad images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..exceptions import ImageError
+from ._arrays import as_array, is_array_like, no_pixels, to_hwc
+from ._collect import Collected
+from ._kinds import is_missing
+from ._range import BYTE, UNIT, Range, family
+
+_BLOCK = 2**22  # values looked at together
+
+
+@dataclass
+class Survey:
+    """What the arrays of an input hold: (min, max) for each family of dtypes, and bad images."""
+
+    extremes: dict[str, Range] = field(default_factory=dict)
+    causes: dict[int, str] = field(default_factory=dict)
+
+    def add(self, first: int, block: np.ndarray, *, trust_dtype: bool) -> None:
+        """Look at images `first`, `first` + 1, … stacked in `block`."""
+        kind = family(block.dtype)
+        if kind in ("uint8", "bool") and trust_dtype:  # cannot leave its range: not worth a look
+            self._widen(kind, UNIT if kind == "bool" else BYTE)
+            return
+        with np.errstate(invalid="ignore"):  # NaN is looked for
+            low, high = float(block.min()), float(block.max())
+        if math.isfinite(low) and math.isfinite(high):
+            self._widen(kind, (low, high))
+        elif len(block) == 1:
+            self.causes[first] = "holds NaN" if math.isnan(low) else "holds infinity"
+        else:
+            for offset in range(len(block)):
+                self.add(first + offset, block[offset : offset + 1], trust_dtype=trust_dtype)
+
+    def _widen(self, kind: str, seen: Range) -> None:
+        low, high = self.extremes.get(kind, seen)
+        self.extremes[kind] = (min(low, seen[0]), max(high, seen[1]))
+
+
+def survey_arrays(collected: Collected, *, trust_dtype: bool) -> Survey:
+    """Look at all arrays; with `trust_dtype` uint8 and bool need no look."""
+    survey = Survey()
+    for first, block in _blocks(collected, survey.causes):
+        survey.add(first, block, trust_dtype=trust_dtype)
+    return survey
+
+
+def _blocks(collected: Collected, causes: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
+    """Give all arrays, some images at a time; note those that are no images in `causes`."""
+    items = collected.items
+    if not isinstance(items, np.ndarray):
+        yield from _list_blocks(items, causes)
+    elif items.size == 0:
+        causes.update(dict.fromkeys(range(len(items)), no_pixels(items.shape[1:])))
+    else:
+        step = max(1, _BLOCK // items[0].size)
+        for first in range(0, len(items), step):
+            yield first, items[first : first + step]
+
+
+def _list_blocks(items: Any, causes: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
+    for index, item in enumerate(items):
+        if is_missing(item):
+            causes[index] = f"is missing ({item!r})"
+        # a PIL image is array-like too, but its values need no range
+        elif is_array_like(item) and not isinstance(item, Image.Image):
+            try:
+                yield index, to_hwc(as_array(item))[None]
+            except ImageError as error:
+                causes[index] = error.cause

@@ -1,0 +1,195 @@
+"""Which collections hold images, and what is said of those that do not."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+from sktransfer.exceptions import ImageError, InputError
+from sktransfer.images import as_images
+
+COLOURS = [(250, 10, 20), (30, 240, 50), (60, 70, 230)]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Three files of one colour each."""
+    found = []
+    for number, colour in enumerate(COLOURS):
+        found.append(str(tmp_path / f"{number}.png"))
+        Image.new("RGB", (4 + number, 3), colour).save(found[-1])
+    return found
+
+
+def colours(X):
+    images = as_images(X)
+    return [images.open(i).picture().getpixel((0, 0)) for i in range(len(images))]
+
+
+def objects(items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+PATH_CONTAINERS = {
+    "list": (list, None),
+    "tuple": (tuple, None),
+    "pathlib": (lambda paths: [Path(path) for path in paths], None),
+    "str array": (np.array, None),
+    "str column": (lambda paths: np.array(paths)[:, None], 1),
+    "object array": (objects, None),
+    "object array of pathlib": (lambda paths: objects([Path(path) for path in paths]), None),
+    "object column": (lambda paths: objects(paths)[:, None], 1),
+    "list of lists": (lambda paths: [[path] for path in paths], 1),
+    "pandas Series": (pd.Series, None),
+    "pandas Series, other index": (lambda paths: pd.Series(paths, index=[7, 7, 1]), None),
+    "pandas category": (lambda paths: pd.Series(paths, dtype="category"), None),
+    "pandas string": (lambda paths: pd.Series(paths, dtype="string"), None),
+    "pandas pathlib": (lambda paths: pd.Series([Path(path) for path in paths]), None),
+    "pandas Index": (pd.Index, None),
+    "pandas frame": (lambda paths: pd.DataFrame({"photo": paths}), 1),
+    "pandas frame of pathlib": (lambda p: pd.DataFrame({"photo": [Path(x) for x in p]}), 1),
+    "polars Series": (pl.Series, None),
+    "polars frame": (lambda paths: pl.DataFrame({"photo": paths}), 1),
+}
+
+
+@pytest.mark.parametrize("name", PATH_CONTAINERS)
+def test_containers_of_paths(paths, name):
+    make, n_columns = PATH_CONTAINERS[name]
+    X = make(paths)
+    assert colours(X) == COLOURS
+    images = as_images(X)
+    assert (len(images), images.n_columns, images.value_range) == (3, n_columns, None)
+    assert images.label(2) == f"image 2 ({paths[2]})"
+    assert images.source(2) == paths[2]
+
+
+CONTENT_CONTAINERS = {
+    "bytes": lambda paths: [Path(path).read_bytes() for path in paths],
+    "bytearray": lambda paths: [bytearray(Path(path).read_bytes()) for path in paths],
+    "memoryview": lambda paths: [memoryview(Path(path).read_bytes()) for path in paths],
+    "pandas bytes": lambda paths: pd.Series([Path(path).read_bytes() for path in paths]),
+    "polars bytes": lambda paths: pl.DataFrame({"a": [Path(path).read_bytes() for path in paths]}),
+    "PIL": lambda paths: [Image.open(path).convert("RGB") for path in paths],
+    "PIL, not loaded": lambda paths: [Image.open(path) for path in paths],
+    "pandas PIL": lambda paths: pd.DataFrame({"a": [Image.open(path) for path in paths]}),
+    "polars PIL": lambda paths: pl.Series([Image.open(p) for p in paths], dtype=pl.Object),
+    "pandas arrays": lambda paths: pd.Series([np.asarray(Image.open(p)) for p in paths]),
+    "polars arrays": lambda p: pl.Series(np.stack([np.full((2, 2, 3), c, "u1") for c in COLOURS])),
+    "mixed": lambda paths: [
+        paths[0],
+        Image.open(paths[1]),
+        torch.tensor(COLOURS[2], dtype=torch.uint8).reshape(3, 1, 1).expand(3, 4, 4),
+    ],
+    "mixed with bytes and floats": lambda paths: (
+        Path(paths[0]).read_bytes(),
+        np.asarray(Image.open(paths[1])) / 255,
+        Path(paths[2]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTENT_CONTAINERS)
+def test_containers_of_contents(paths, name):
+    assert colours(CONTENT_CONTAINERS[name](paths)) == COLOURS
+
+
+def test_images_without_a_path_are_called_by_number(paths):
+    images = as_images([np.zeros((4, 4)), Image.open(paths[0]), Image.new("L", (2, 2)), b"x"])
+    assert images.label(0) == "image 0"
+    assert images.label(1) == f"image 1 ({paths[0]})"
+    assert (images.label(2), images.source(3)) == ("image 2", None)
+
+
+def test_no_file_is_touched_before_it_is_opened(tmp_path):
+    path = tmp_path / "later.png"
+    images = as_images([path])
+    Image.new("RGB", (3, 3), COLOURS[0]).save(path)
+    opened = images.open(0)
+    path.unlink()
+    assert opened.picture().getpixel((0, 0)) == COLOURS[0]
+
+
+def test_columns_of_numbers_for_the_estimator():
+    assert as_images(np.zeros((2, 9))).n_columns == 9
+    assert as_images(np.zeros((2, 5, 5))).n_columns is None
+    assert as_images([np.zeros((5, 5))]).n_columns is None
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, float("nan"), pd.NA, pd.NaT])
+def test_missing_values_are_bad_images(paths, gap):
+    images = as_images([paths[0], gap, paths[2]])
+    with pytest.raises(ImageError, match="image 1: is missing"):
+        images.open(1)
+    assert images.open(2).picture().getpixel((0, 0)) == COLOURS[2]
+
+
+@pytest.mark.parametrize("make", [pd.Series, pl.Series, lambda X: pd.DataFrame({"a": X})])
+def test_gaps_in_columns(paths, make):
+    images = as_images(make([paths[0], None]))
+    assert list(images.known_errors) == [1]
+
+
+def test_images_can_be_pickled(paths):
+    images = pickle.loads(pickle.dumps(as_images(paths)))
+    assert images.open(1).picture().getpixel((0, 0)) == COLOURS[1]
+
+
+@pytest.mark.parametrize(
+    "X", ["a.jpg", Path("a.jpg"), b"bytes", Image.new("RGB", (4, 4)), np.zeros((4, 4, 3))]
+)
+def test_one_image_alone_must_be_wrapped(X):
+    with pytest.raises(InputError, match=r"pass \[X\]"):
+        as_images(X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [],
+        (),
+        np.array([]).astype(object),
+        np.zeros((0, 4, 4, 3)),
+        np.zeros((0, 9)),
+        pd.Series([], dtype=object),
+        pd.DataFrame({"a": []}, dtype=object),
+        pl.Series([], dtype=pl.String),
+        torch.zeros((0, 3, 4, 4)),
+    ],
+)
+def test_empty(X):
+    with pytest.raises(InputError, match=r"0 sample\(s\)"):
+        as_images(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"a.jpg": 1}, "must be an array, a list or a column of images, got a dict"),
+        ({"a.jpg"}, "got a set"),
+        (None, "got a NoneType"),
+        (7, "got a int"),
+        ((path for path in ["a.jpg"]), "got a generator"),
+        ([None, None], "every item of X is missing"),
+        ([{"a": 1}], "item 0 of X must be a path.* got a dict"),
+        (["a.jpg", 5], "item 1 of X .* got a int"),
+        (["a.jpg", ("b.jpg", 1)], "item 1 of X .* got a tuple"),
+        (["a.jpg", open], "item 1 of X .* got a builtin_function"),
+        (np.array([{"a": 1}], dtype=object), "item 0 of X .* got a dict"),
+        (np.array([b"abc\0"]), "cuts zeros off"),
+        (pd.Series([1.0, 2.0]), r"shape \(2,\)"),
+        (pl.LazyFrame({"a": ["a.jpg"]}), "collect"),
+        (torch.zeros((2, 3, 4, 4)).to_sparse(), "cannot be read as an array"),
+        (np.array("a.jpg"), "must be numbers"),
+    ],
+)
+def test_what_holds_no_images(X, message):
+    with pytest.raises(InputError, match=message):
+        as_images(X)
