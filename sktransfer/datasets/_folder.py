@@ -1,0 +1,172 @@
+"""Folders of photographs, one folder for each class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch, check_random_state
+
+from sktransfer.datasets._report import nothing_found, warn_of_parts, warn_of_skipped
+from sktransfer.datasets._walk import FolderWalk, readable_extensions
+from sktransfer.exceptions import InputError
+
+
+def load_image_folder(
+    root: str | os.PathLike[str],
+    *,
+    categories: Sequence[str] | None = None,
+    extensions: Sequence[str] | None = None,
+    verify: bool = False,
+    shuffle: bool = False,
+    random_state: int | np.random.RandomState | None = 0,
+    return_X_y: bool = False,
+) -> Any:
+    """List the photographs in ``root/<class>/<file>``, with the class of each.
+
+    No photograph is read, unless `verify` is set: `data` holds paths, which
+    :class:`~sktransfer.CNNCodes` opens when it needs them.
+
+    Parameters
+    ----------
+    root : str or path-like
+        The folder with one folder for each class. Files in folders within the folder of a class
+        belong to that class, at any depth. Symbolic links are followed, each folder being read
+        once for a class.
+    categories : list of str or None, default=None
+        The classes to load, None is all.
+    extensions : list of str or None, default=None
+        What the names of images end in, such as ``[".jpg", ".png"]``, in upper or lower case.
+        None is every format that the installed Pillow reads, and those of its plugins that are
+        registered (pillow-heif for ``.heic``), except video, PostScript and Windows metafiles.
+    verify : bool, default=False
+        Read and decode every image (as :class:`~sktransfer.CNNCodes` will), and pass over those
+        that are damaged.
+    shuffle : bool, default=False
+        Mix the photographs. Otherwise they are sorted: by class, then by path.
+    random_state : int, RandomState instance or None, default=0
+        Determines the order if `shuffle` is set.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the following attributes.
+
+        data : ndarray of object, shape (n_images,)
+            The absolute path, a str, of each image.
+        target : ndarray of int64, shape (n_images,)
+            The class of each image: its place in `target_names`.
+        target_names : ndarray of str, shape (n_classes,)
+            The names of the folders that hold images, sorted by code point (so capital letters
+            come before small ones, and "10" before "9").
+        filenames : ndarray of object, shape (n_images,)
+            The same as `data`, for what was written for :func:`sklearn.datasets.load_files`.
+        skipped : list of (str, str)
+            Every path that was passed over, and why.
+        DESCR : str
+            What was found: the number of images in each class.
+
+    (data, target) : tuple if ``return_X_y=True``
+        The two arrays described above.
+
+    Raises
+    ------
+    InputError
+        A ValueError: `root` is not a folder, holds no folder of a class or no image, or has no
+        folder of a name in `categories`.
+
+    Warns
+    -----
+    SktransferWarning
+        If anything but hidden files was passed over: files with another extension, empty files,
+        files directly under `root`, folders without images or that may not be read, broken
+        links. And if the folders are named like parts of a data set (train, test), not classes.
+
+    See Also
+    --------
+    sklearn.datasets.load_files : The same for text.
+    load_cifar10_sample : Photographs that ship with the package.
+
+    Notes
+    -----
+    Hidden are names that begin with a dot, ``Thumbs.db``, ``desktop.ini`` and ``__MACOSX``. One
+    class alone is no error, as its photographs can be encoded and clustered.
+
+    Examples
+    --------
+    >>> from sktransfer.datasets import load_image_folder
+    >>> photos = load_image_folder("photos/")  # doctest: +SKIP
+    >>> photos.target_names[photos.target[0]]  # doctest: +SKIP
+    """
+    folder = _check_root(root)
+    chosen = _readable(extensions)
+    walk = FolderWalk(folder, extensions=chosen, verify=verify)
+    folders = _choose(walk, categories)
+    images = {os.path.basename(path): found for path in folders if (found := walk.images(path))}
+    if not images:
+        raise InputError(nothing_found(walk, folders))
+    warn_of_parts(folder, images)
+    warn_of_skipped(walk, sum(map(len, images.values())))
+    bunch = _bunch(walk, images)
+    if shuffle:
+        order = check_random_state(random_state).permutation(len(bunch.data))
+        bunch.data, bunch.target = bunch.data[order], bunch.target[order]
+        bunch.filenames = bunch.data
+    return (bunch.data, bunch.target) if return_X_y else bunch
+
+
+def _check_root(root: str | os.PathLike[str]) -> str:
+    try:
+        folder = os.path.abspath(os.path.expanduser(os.fsdecode(root)))
+    except TypeError as error:
+        raise InputError(f"root must be the path of a folder, got {root!r}") from error
+    if not os.path.exists(folder):
+        raise InputError(f"root must be a folder; there is nothing at {folder}")
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"root must be a folder, {folder} is a file; unpack it if it is an archive, and pass "
+            "paths of single photographs in a list to CNNCodes itself"
+        )
+    return folder
+
+
+def _readable(extensions: Sequence[str] | None) -> frozenset[str]:
+    if extensions is None:
+        return readable_extensions()
+    _check_list("extensions", extensions)
+    return frozenset("." + extension.lower().removeprefix(".") for extension in extensions)
+
+
+def _check_list(name: str, values: Any) -> None:
+    is_list = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
+    if not is_list or not values or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name} must be a list of one or more str, or None; got {values!r}")
+
+
+def _choose(walk: FolderWalk, categories: Sequence[str] | None) -> list[str]:
+    folders = walk.class_folders()
+    if categories is None:
+        return folders
+    _check_list("categories", categories)
+    names = [os.path.basename(path) for path in folders]
+    if missing := sorted(set(categories) - set(names)):
+        raise InputError(f"categories must be among the folders {names} of {walk.root}: {missing}")
+    return [path for path, name in zip(folders, names, strict=True) if name in categories]
+
+
+def _bunch(walk: FolderWalk, images: dict[str, list[str]]) -> Bunch:
+    sizes = [len(paths) for paths in images.values()]
+    data = np.array([path for paths in images.values() for path in paths], dtype=object)
+    lines = [f"{name}: {size}" for name, size in zip(images, sizes, strict=True)]
+    return Bunch(
+        data=data,
+        target=np.repeat(np.arange(len(images), dtype=np.int64), sizes),
+        target_names=np.array(list(images)),
+        filenames=data,
+        skipped=walk.skipped,
+        DESCR="\n".join([f"{len(data)} images of {len(images)} classes in {walk.root}", *lines]),
+    )
