@@ -1,0 +1,38 @@
+"""Sphinx configuration."""
+
+import sktransfer
+
+project = "sktransfer"
+author = "the sktransfer developers"
+copyright = "2026, " + author
+version = release = sktransfer.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+html_theme = "pydata_sphinx_theme"
+html_title = "sktransfer"
+templates_path: list[str] = []
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+autodoc_typehints = "none"
+myst_heading_anchors = 3
+nitpicky = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"benchmarks",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "min_reported_time": 1000,
+}
+suppress_warnings = ["config.cache"]

@@ -1,0 +1,39 @@
+"""Transfer learning behind scikit-learn estimators.
+
+Names are imported when they are first used, so ``import sktransfer`` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Backbone": "backbones",
+    "CNNCodes": "codes",
+    "Preprocessing": "backbones",
+    "list_backbones": "backbones",
+    "load_image_folder": "datasets",
+    "register_backbone": "backbones",
+    "set_memory_limit": "store",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from .backbones import Backbone, Preprocessing, list_backbones, register_backbone
+    from .codes import CNNCodes
+    from .datasets import load_image_folder
+    from .store import set_memory_limit
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,20 @@
+"""The only file that imports what scikit-learn keeps private.
+
+A release of scikit-learn that moves one of these breaks this file and no other.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import HasMethods, Integral, Interval, Real, StrOptions
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+from sklearn.utils.validation import validate_data
+
+__all__ = [
+    "HasMethods",
+    "Integral",
+    "Interval",
+    "Real",
+    "StrOptions",
+    "check_feature_names_in",
+    "fit_context",
+    "validate_data",
+]

@@ -1,0 +1,112 @@
+"""What every source of networks can tell and do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..exceptions import WeightsMismatchError
+from ._build import build_random, build_structure, load_state
+from ._spec import Preprocessing
+
+__all__ = ["Architecture", "Pretrained", "head_weights", "load_any_head"]
+
+State = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network with published weights."""
+
+    module: nn.Module
+    weights: str
+    preprocessing: Preprocessing
+
+
+class Architecture(ABC):
+    """A network by name, before any weights are chosen.
+
+    Attributes
+    ----------
+    source, name, reference : str
+        As in `Backbone`.
+    identity : str
+        What the fingerprint starts from: the same for everything that computes the same.
+    portable : bool
+        Whether its published weights can be had anywhere by their name.
+    """
+
+    source: str
+    name: str
+    reference: str
+    identity: str
+    portable = True
+
+    @abstractmethod
+    def build(self, num_classes: int | None = None) -> nn.Module:
+        """The network with random weights; None is the usual number of classes."""
+
+    @abstractmethod
+    def weights_names(self) -> list[str]:
+        """Names of published weights, the default first."""
+
+    @abstractmethod
+    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+        """The network with published weights; "default" is their default."""
+
+    @abstractmethod
+    def default_preprocessing(self) -> Preprocessing:
+        """That of the default weights."""
+
+    def published(self, path: Path, sha256: str) -> tuple[str, Preprocessing] | None:
+        """Name and preprocessing of published weights that a file holds, if it does."""
+        return None
+
+    def random(self) -> nn.Module:
+        """The network with random weights, the same ones every time."""
+        return build_random(self.build)
+
+    def structure(self) -> nn.Module:
+        """The network without memory for its weights, where it can be built so."""
+        return build_structure(self.build)
+
+    def from_state(self, state: State, what: str) -> nn.Module:
+        """The network with weights from a file."""
+        return load_any_head(self.build, state, what)
+
+
+def head_weights(build: Callable[[int], nn.Module]) -> set[str]:
+    """Names of the weights whose shape depends on the number of classes."""
+    two = build_structure(lambda: build(2)).state_dict()
+    three = build_structure(lambda: build(3)).state_dict()
+    return {name for name in two if two[name].shape != three[name].shape}
+
+
+def n_classes(state: State, heads: set[str]) -> int | None:
+    """The number of classes of weights; None if they have no classifier."""
+    sizes = {state[name].shape[0] for name in heads if name in state and state[name].ndim}
+    if len(sizes) > 1:
+        raise WeightsMismatchError(
+            f"the classifiers {', '.join(sorted(heads))} have different numbers of classes: "
+            f"{sorted(sizes)}"
+        )
+    return sizes.pop() if sizes else None
+
+
+def load_any_head(build: Callable[[int], nn.Module], state: State, what: str) -> nn.Module:
+    """Load weights whose classifier has any number of classes or is missing.
+
+    The classifier is cut off for codes, so nothing is lost.
+    """
+    heads = head_weights(build)
+    n = n_classes(state, heads)
+    module = build_structure(lambda: build(n or 1))
+    if n is None:
+        shapes = module.state_dict()
+        state = {**state, **{name: torch.zeros(shapes[name].shape) for name in heads}}
+    return load_state(module, state, what)

@@ -1,0 +1,138 @@
+"""Networks from constructors and state dicts, always in the same state."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..exceptions import WeightsMismatchError
+
+__all__ = ["build_random", "build_structure", "finish", "load_state", "seeded"]
+
+State = Mapping[str, torch.Tensor]
+Builder = Callable[[], nn.Module]
+
+_SEED = 0
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Draw the same random weights every time, and leave the caller's generator alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        yield
+
+
+def build_random(builder: Builder) -> nn.Module:
+    """A network with random weights, the same ones every time."""
+    with seeded():
+        return builder()
+
+
+def build_structure(builder: Builder) -> nn.Module:
+    """A network whose weights are all to be loaded: without memory and numbers if it can be.
+
+    Drawing random weights only to overwrite them takes seconds for a VGG. It cannot be left
+    out where a network computes something in its constructor that no state dict holds.
+    """
+    try:
+        with seeded(), torch.device("meta"):
+            module = builder()
+    except (RuntimeError, NotImplementedError):  # the constructor reads a tensor's value
+        return build_random(builder)
+    return module if _holds_only_weights(module) else build_random(builder)
+
+
+def _holds_only_weights(module: nn.Module) -> bool:
+    loaded = module.state_dict().keys()
+    tensors = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    tensors += [name for name, _ in module.named_buffers(remove_duplicate=False)]
+    attributes = (value for part in module.modules() for value in vars(part).values())
+    plain = any(isinstance(value, torch.Tensor) for value in attributes)
+    return not plain and loaded >= set(tensors)
+
+
+def load_state(module: nn.Module, state: State, what: str) -> nn.Module:
+    """Put weights into a network; every one must be there and fit.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It is changed and returned. Its tensors become those of `state`.
+    state : mapping of str to Tensor
+    what : str
+        Whose weights these are, for the message.
+
+    Raises
+    ------
+    WeightsMismatchError
+        If names or shapes do not fit.
+    """
+    problems = describe_mismatch(module, state)
+    try:
+        module.load_state_dict(_with_versions(state, module), strict=True, assign=True)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise WeightsMismatchError(
+            f"{what}: {problems or error}. The weights must be those of this very network; "
+            "see list_backbones() for other names."
+        ) from error
+    return module
+
+
+def _with_versions(state: State, module: nn.Module) -> State:
+    """Files that are no pickles do not tell of which version the layers are.
+
+    Counters of batch normalisation came late, so where they are the version is the current
+    one; MNASNet insists on having it said.
+    """
+    if hasattr(state, "_metadata") or not any(k.endswith("num_batches_tracked") for k in state):
+        return state
+    versioned: Any = OrderedDict(state)
+    versioned._metadata = getattr(module.state_dict(), "_metadata", None)
+    return versioned
+
+
+def describe_mismatch(module: nn.Module, state: State) -> str:
+    """Which names and shapes do not fit, the first few of each; empty if all do."""
+    wanted = module.state_dict()
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in wanted]
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    total = len(wanted)
+    parts = [
+        f"{len(names)} {label} ({_first(names)})"
+        for names, label in (
+            (missing, f"of {total} weights are missing"),
+            (unknown, "are unknown to the network"),
+            (shapes, "have another shape"),
+        )
+        if names
+    ]
+    return "; ".join(parts)
+
+
+def _first(names: list[str], n: int = 3) -> str:
+    return ", ".join(names[:n]) + (", …" if len(names) > n else "")
+
+
+def finish(module: nn.Module) -> nn.Module:
+    """Bring a network into the state that every backbone is in.
+
+    Eval mode, float32 on the CPU, no gradients; weights in the usual order in memory, since
+    another order gives other last digits.
+    """
+    module = module.eval().to(device="cpu", dtype=torch.float32).requires_grad_(False)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.contiguous()
+        tensor.grad = None
+    return module
+

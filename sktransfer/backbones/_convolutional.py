@@ -1,0 +1,122 @@
+"""Fully connected layers slid over larger images.
+
+AlexNet and VGG squeeze the map of any image to the 6×6 or 7×7 cells that their first fully
+connected layer expects. A fully connected layer on k×k cells is a k×k convolution, so on
+an image larger than the native size it can be applied at every place instead, which keeps
+what the image shows at the scale the network was trained on.
+
+References
+----------
+P. Sermanet et al. (2014). OverFeat, section 3.5. J. Long, E. Shelhamer, T. Darrell (2015).
+Fully convolutional networks for semantic segmentation, section 3.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from ._cut import is_passive_module
+from ._trace import TracedNetwork, retrace_shapes
+
+__all__ = ["slide_fully_connected"]
+
+_POINTWISE = (nn.ReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh)
+
+
+def slide_fully_connected(network: TracedNetwork, image_size: tuple[int, int]) -> TracedNetwork:
+    """Apply the fully connected layers convolutionally, where the image is large enough.
+
+    Parameters
+    ----------
+    network : TracedNetwork
+        It is changed; its weights are not.
+    image_size : tuple of int
+        Height and width of the input in pixels.
+
+    Returns
+    -------
+    TracedNetwork
+        The same object. Networks without a grid of cells before a fully connected layer,
+        and images that give no more cells than that grid, leave it as it is.
+    """
+    for pool in network.nodes:
+        grid = _grid(pool, network)
+        if grid is None or not _larger(network.shapes[pool.args[0]][2:], grid):
+            continue
+        chain = _chain(pool, network)
+        if chain:
+            _rewrite(pool, chain, grid, network)
+            return retrace_shapes(network, image_size)
+    return network
+
+
+def _module(node: fx.Node, network: TracedNetwork) -> nn.Module | None:
+    if node.op != "call_module":
+        return None
+    return network.module.get_submodule(str(node.target))
+
+
+def _grid(node: fx.Node, network: TracedNetwork) -> tuple[int, int] | None:
+    module = _module(node, network)
+    if not isinstance(module, nn.AdaptiveAvgPool2d):
+        return None
+    size = module.output_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return None if not height or not width or height * width == 1 else (height, width)
+
+
+def _larger(cells: tuple[int, ...], grid: tuple[int, int]) -> bool:
+    return cells[0] >= grid[0] and cells[1] >= grid[1] and tuple(cells) != grid
+
+
+def _chain(pool: fx.Node, network: TracedNetwork) -> list[fx.Node]:
+    """Operations behind the grid up to the output; empty if one of them cannot slide."""
+    chain: list[fx.Node] = []
+    node = pool
+    while len(node.users) == 1:
+        (node,) = node.users
+        if node.op == "output":
+            return chain
+        module = _module(node, network)
+        flattens = node.target is torch.flatten or isinstance(module, nn.Flatten)
+        slides = isinstance(module, (nn.Linear, *_POINTWISE)) or (
+            module is not None and is_passive_module(module)
+        )
+        if not (slides or flattens):
+            return []
+        chain.append(node)
+    return []
+
+
+def _rewrite(
+    pool: fx.Node, chain: list[fx.Node], grid: tuple[int, int], network: TracedNetwork
+) -> None:
+    kernel = grid
+    for node in chain:
+        module = _module(node, network)
+        if isinstance(module, nn.Linear):
+            _replace(network.module, str(node.target), _as_convolution(module, kernel))
+            kernel = (1, 1)
+        elif node.target is torch.flatten or isinstance(module, nn.Flatten):
+            node.replace_all_uses_with(node.args[0])
+            network.module.graph.erase_node(node)
+    pool.replace_all_uses_with(pool.args[0])
+    network.module.graph.erase_node(pool)
+    network.module.recompile()
+
+
+def _as_convolution(linear: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
+    channels = linear.in_features // (kernel[0] * kernel[1])
+    with torch.device("meta"):
+        convolution = nn.Conv2d(channels, linear.out_features, kernel, bias=linear.bias is not None)
+    weight = linear.weight.detach().reshape(linear.out_features, channels, *kernel)
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    if linear.bias is not None:
+        convolution.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
+    return convolution.train(linear.training)
+
+
+def _replace(root: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)

@@ -1,0 +1,132 @@
+"""The prefix of a network as one module: photographs in, codes of several layers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ._convolutional import slide_fully_connected
+from ._layers import Layer, LayerTable
+from ._pooling import Pool
+from ._sizes import fit_to_size
+from ._spec import Backbone
+from ._trace import trace
+
+__all__ = ["FrozenNetwork", "freeze", "layer_table"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What turns 8-bit pixels into the numbers a network was trained on."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class FrozenNetwork(nn.Module):
+    """The part of a network up to the last layer asked for.
+
+    Parameters
+    ----------
+    prefix : torch.nn.Module
+        Normalised pixels (n, 3, h, w) to a tuple of codes.
+    layers : sequence of Layer
+        The layers it gives codes of.
+    normalization : Normalization
+        Mean and standard deviation of the channels, for pixels in 0 to 1.
+
+    Notes
+    -----
+    ``forward`` takes uint8 pixels (n, h, w, 3), RGB, and gives one tensor per layer; pixels
+    travel to the device as bytes and are normalised there.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, prefix: nn.Module, layers: Sequence[Layer], normalization: Normalization):
+        super().__init__()
+        self.prefix, self.layers, self.dtype = prefix, tuple(layers), torch.float32
+        mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def in_precision(self, dtype: torch.dtype) -> FrozenNetwork:
+        """Change, in place, what the network computes in; pixels are normalised in float32."""
+        self.prefix.to(dtype)
+        self.dtype = dtype
+        return self
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        # A permuted view of (n, h, w, 3) is already laid out channels-last.
+        image = pixels.permute(0, 3, 1, 2).to(self.scale.dtype)
+        return self.prefix((image * self.scale + self.shift).to(self.dtype))
+
+
+def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
+    """The layers of a backbone and their shapes at an image size."""
+    network = trace(fit_to_size(backbone.module, image_size), image_size)
+    network = slide_fully_connected(network, image_size)
+    return LayerTable(network, backbone.name, image_size)
+
+
+def freeze(
+    backbone: Backbone, table: LayerTable, layers: Sequence[Layer], pooling: str | None
+) -> FrozenNetwork:
+    """Cut a network behind the last of some layers, and pool each of them.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Gives the normalisation.
+    table : LayerTable
+        Of this backbone; it is not changed and shares its weights with the result.
+    layers : sequence of Layer
+        Layers of the table.
+    pooling : {"avg", "max", "gem", "token", "flatten"} or None
+
+    Returns
+    -------
+    FrozenNetwork
+        In eval mode, without gradients.
+    """
+    if backbone.preprocessing is None:
+        raise ValueError("a frozen network needs the preprocessing of its backbone")
+    source = table.network.module
+    taps = {table.node(layer): layer for layer in layers}
+    graph, copies = fx.Graph(), {}
+    pools: dict[str, nn.Module] = {}
+    outputs: dict[Layer, fx.Node] = {}
+    for node in source.graph.nodes:
+        if len(outputs) == len(taps):
+            break
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+        if node in taps:
+            # Pooled at once: an activation that works in place may follow.
+            name = f"codes_pool_{len(outputs)}"
+            pools[name] = Pool(pooling, taps[node])
+            outputs[taps[node]] = graph.call_module(name, (copies[node],))
+    graph.output(tuple(outputs[layer] for layer in layers))
+    prefix = fx.GraphModule({**_used(source, graph), **pools}, graph, "Prefix")
+    prefix.graph.eliminate_dead_code()
+    prefix.delete_all_unused_submodules()
+    prefix.recompile()
+    facts = backbone.preprocessing
+    return FrozenNetwork(prefix, layers, Normalization(facts.mean, facts.std)).eval()
+
+
+def _used(source: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:
+    """Modules, parameters and buffers that a graph refers to, by path."""
+    used: dict[str, Any] = {}
+    for node in graph.nodes:
+        path = str(node.target)
+        if node.op == "call_module" and not path.startswith("codes_pool_"):
+            used[path] = source.get_submodule(path)
+        elif node.op == "get_attr":
+            used[path] = reduce(getattr, path.split("."), source)
+    return used

@@ -1,0 +1,165 @@
+"""Classification networks of torchvision."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError
+from ._architecture import Architecture, Pretrained, load_any_head
+from ._build import build_random
+from ._checkpoint import read_state
+from ._download import cached_download, digest_in_name
+from ._spec import Preprocessing
+from ._suggest import did_you_mean
+
+__all__ = ["TorchvisionArchitecture", "torchvision_names"]
+
+State = Mapping[str, torch.Tensor]
+
+# The published weights of these two were trained on pixels in -1 to 1, and torchvision turns
+# its usual normalisation into that inside the network; but only if it loads them itself.
+# Auxiliary classifiers serve training from scratch and are no part of the network in eval mode.
+_INCEPTIONS: dict[str, Any] = {"transform_input": True, "aux_logits": False, "init_weights": False}
+_OPTIONS = {"googlenet": _INCEPTIONS, "inception_v3": _INCEPTIONS}
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+# DenseNets were published with names such as "norm.1", which modules may no longer have.
+_DENSE = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
+
+
+def torchvision_names() -> list[str]:
+    """Names of the classification networks; not of detectors, nor of quantised networks."""
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+class TorchvisionArchitecture(Architecture):
+    """A network of ``torchvision.models``.
+
+    The default weights are ``IMAGENET1K_V1`` wherever they exist: the recipe of ``_V2``
+    (label smoothing, mixup) makes a better classifier of ImageNet but worse codes.
+
+    References
+    ----------
+    S. Kornblith, T. Chen, H. Lee, M. Norouzi (2021). Why do better loss functions lead to
+    less transferable features? NeurIPS.
+    """
+
+    source = "torchvision"
+
+    def __init__(self, name: str):
+        self.name = name
+        self.reference = self.identity = f"torchvision:{name}"
+
+    def build(self, num_classes: int | None = None, **options: Any) -> nn.Module:
+        from torchvision import models
+
+        options = {**_OPTIONS.get(self.name, {}), **options}
+        return models.get_model(
+            self.name, weights=None, num_classes=num_classes or 1000, **options
+        )
+
+    def random(self) -> nn.Module:
+        options = dict.fromkeys({"init_weights"} & _OPTIONS.get(self.name, {}).keys(), True)
+        if self.name.startswith("vit_"):
+            options["image_size"] = self.default_preprocessing().image_size[0]
+        return build_random(lambda: self.build(**options))
+
+    def weights_names(self) -> list[str]:
+        names = list(self._entries())
+        first = "IMAGENET1K_V1" if "IMAGENET1K_V1" in names else self._family()["DEFAULT"].name
+        return sorted(names, key=lambda name: name != first)
+
+    def default_preprocessing(self) -> Preprocessing:
+        return _preprocessing_of(self._entries()[self.weights_names()[0]])
+
+    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+        name = self._resolve(weights)
+        entry = self._entries()[name]
+        what = f"{self.reference} with weights {name}"
+        path = cached_download(entry.url, what, verbose=verbose)
+        module = self.from_state(read_state(path), str(path))
+        return Pretrained(module, name, _preprocessing_of(entry))
+
+    def published(self, path: Path, sha256: str) -> tuple[str, Preprocessing] | None:
+        for name, entry in self._entries().items():
+            digits = digest_in_name(entry.url)
+            if digits is None:
+                continue
+            if sha256.startswith(digits):
+                return name, _preprocessing_of(entry)
+            if path.name == entry.url.rpartition("/")[2]:
+                raise WeightsMismatchError(
+                    f"{path} has the name of {self.name}'s {name} but another content: its "
+                    f"SHA-256 must start with {digits}, but is {sha256}. Fetch it again from "
+                    f"{entry.url}; or, if it holds weights of your own, rename it."
+                )
+        return None
+
+    def from_state(self, state: State, what: str) -> nn.Module:
+        plain = _current_names(state)
+        options = _image_size_of(plain) if self.name.startswith("vit_") else {}
+        return load_any_head(lambda n: self.build(n, **options), plain, what)
+
+    def _entries(self) -> dict[str, Any]:
+        """Published weights by name; going through an Enum leaves its aliases out."""
+        return {entry.name: entry for entry in self._family()}
+
+    def _family(self) -> Any:
+        from torchvision import models
+
+        return models.get_model_weights(self.name)
+
+    def _resolve(self, weights: str) -> str:
+        known = self.weights_names()
+        if weights == "default":
+            return known[0]
+        family, _, name = weights.rpartition(".")
+        own = self._family()
+        if family in ("", own.__name__) and name in own.__members__:
+            return str(own[name].name)
+        raise WeightsUnavailableError(
+            f"weights={weights!r}: torchvision has no such weights for {self.name}. "
+            f"{did_you_mean(weights, known)}It has {', '.join(known)}. Names of timm's weights "
+            f'go with backbone="timm:{self.name}"; a file needs a name with .pth, .pt or '
+            ".safetensors."
+        )
+
+
+def _preprocessing_of(entry: Any) -> Preprocessing:
+    transforms = entry.transforms()
+    (crop,), (edge,) = transforms.crop_size, transforms.resize_size
+    return Preprocessing(
+        image_size=(crop, crop),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        crop_pct=crop / edge,
+        interpolation=transforms.interpolation.value,
+    )
+
+
+def _current_names(state: State) -> State:
+    if not any(_DENSE.fullmatch(k) or k.startswith(_AUXILIARY) for k in state):
+        return state
+    return {
+        _DENSE.sub(r"\1\2", name): tensor
+        for name, tensor in state.items()
+        if not name.startswith(_AUXILIARY)
+    }
+
+
+def _image_size_of(state: State) -> dict[str, int]:
+    """The image size that a vision transformer's position embeddings are for."""
+    try:
+        positions = state["encoder.pos_embedding"].shape[1] - 1  # without the class token
+        return {"image_size": math.isqrt(positions) * state["conv_proj.weight"].shape[-1]}
+    except (KeyError, IndexError):
+        return {}  # the comparison of all names says what is wrong

@@ -1,0 +1,7 @@
+"""CNN codes: what a pretrained network sees in a photograph, as rows of numbers."""
+
+from __future__ import annotations
+
+from ._estimator import CNNCodes
+
+__all__ = ["CNNCodes"]

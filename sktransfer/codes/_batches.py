@@ -1,0 +1,171 @@
+"""One chunk of images: what the store knows, what this process computes, what others do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ..engines import available_cores
+from ..exceptions import ImageError
+from ..images import OpenedImage, frame
+from ..store import Store
+from ._plan import Plan
+
+__all__ = ["BatchRunner", "Waiting"]
+
+Waiting = tuple[int, OpenedImage]
+Outcome = tuple[list[bytes], list[tuple[np.ndarray, ...]], list[ImageError]]
+# How long to wait for another process before looking whether it is still alive.
+_PATIENCE = 5.0
+
+
+class BatchRunner:
+    """Computes the codes of chunks of images.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : Store or None
+    pool : ThreadPoolExecutor
+    batch_size, n_jobs : int or None
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store | None,
+        pool: ThreadPoolExecutor,
+        *,
+        batch_size: int | None,
+        n_jobs: int | None,
+    ):
+        self.plan, self.store, self.pool = plan, store, pool
+        cores = available_cores()
+        self.workers = cores if n_jobs is None or n_jobs < 1 else min(n_jobs, cores)
+        self.batch_size = batch_size
+
+    def fill(self, opened: Sequence[Waiting], out: np.ndarray, progress: Any) -> list[ImageError]:
+        """Write the rows of some images; give back those that could not be decoded."""
+        self._places: dict[bytes, list[int]] = {}
+        self._out, self._progress = out, progress
+        images: dict[bytes, OpenedImage] = {}
+        for index, image in opened:
+            # Without a store every image is computed, also one that is there twice.
+            key = image.digest if self.store is not None else index.to_bytes(16, "big")
+            self._places.setdefault(key, []).append(index)
+            images.setdefault(key, image)
+        failures: list[ImageError] = []
+        missing = self._look_up(list(images))
+        while missing:
+            postponed = self._compute({key: images[key] for key in missing}, failures)
+            missing = self._await_others(postponed)
+        return failures
+
+    def _look_up(self, keys: list[bytes]) -> list[bytes]:
+        """Write what the store knows; give back the keys it does not know."""
+        if self.store is None:
+            return keys
+        for shelf in (self.plan.shelf, *self.plan.others):
+            if not keys:
+                break
+            found = shelf.get(self.store, keys)
+            for key, parts in zip(keys, found, strict=True):
+                if parts is not None:
+                    self._write(key, parts)
+            keys = [key for key, parts in zip(keys, found, strict=True) if parts is None]
+        return keys
+
+    def _write(self, key: bytes, parts: tuple[np.ndarray, ...]) -> None:
+        places = self._places[key]
+        row = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for index in places:
+            self._out[index] = row
+        if self._progress is not None:
+            self._progress.update(len(places))
+
+    def _compute(self, images: dict[bytes, OpenedImage], failures: list[ImageError]) -> list[bytes]:
+        """Compute what no other process is computing; give back the keys of the rest."""
+        postponed: list[bytes] = []
+        running: deque[Future[Outcome]] = deque()
+        try:
+            for keys in self._batches(list(images), postponed):
+                batch = [images[key] for key in keys]
+                running.append(self.pool.submit(self._work, keys, batch))
+                # Each worker has a batch in hand and one waiting, never the whole set.
+                while len(running) >= 2 * self.workers:
+                    self._finish(running.popleft(), failures)
+            while running:
+                self._finish(running.popleft(), failures)
+        finally:
+            # After Ctrl-C: batches under way are finished and kept, the others given up.
+            for future in running:
+                if not future.cancel():
+                    future.exception()
+            self._release_all(images)
+        return postponed
+
+    def _batches(self, keys: list[bytes], postponed: list[bytes]) -> Iterator[list[bytes]]:
+        """Claim keys batch by batch, so that two processes share a chunk between them."""
+        size = self.batch_size or self._even_size(len(keys))
+        if self.store is None:
+            yield from (keys[i : i + size] for i in range(0, len(keys), size))
+            return
+        mine: list[bytes] = []
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            granted = self.store.claim(self.plan.shelf.claim_space, part)
+            taken = [key for key, ok in zip(part, granted, strict=True) if ok]
+            postponed += [key for key, ok in zip(part, granted, strict=True) if not ok]
+            # Another process may have finished them since they were looked up.
+            mine += self._look_up(taken)
+            while len(mine) >= size:
+                yield mine[:size]
+                mine = mine[size:]
+        if mine:
+            yield mine
+
+    def _even_size(self, n_images: int) -> int:
+        """The engine's batch size, or less where there is not one batch for each worker."""
+        return max(1, min(self.plan.engine.batch_size, -(-n_images // self.workers)))
+
+    def _work(self, keys: list[bytes], images: list[OpenedImage]) -> Outcome:
+        """Read, compute and keep one batch; runs in a thread of the pool."""
+        good: list[bytes] = []
+        pixels: list[np.ndarray] = []
+        failures: list[ImageError] = []
+        for key, image in zip(keys, images, strict=True):
+            try:
+                pixels.append(frame(image.picture(), self.plan.framing))
+                good.append(key)
+            except ImageError as error:
+                failures += [
+                    ImageError(error.cause, index, error.source) for index in self._places[key]
+                ]
+        if not good:
+            return [], [], failures
+        outputs = self.plan.engine.run(np.stack(pixels))
+        if self.store is not None:
+            self.plan.shelf.put(self.store, good, outputs)
+        rows = zip(*(outputs[i] for i in self.plan.wanted), strict=True)
+        return good, list(rows), failures
+
+    def _finish(self, future: Future[Outcome], failures: list[ImageError]) -> None:
+        keys, rows, failed = future.result()
+        for key, parts in zip(keys, rows, strict=True):
+            self._write(key, parts)
+        failures += failed
+
+    def _release_all(self, images: dict[bytes, OpenedImage]) -> None:
+        if self.store is not None:
+            self.store.release(self.plan.shelf.claim_space, list(images))
+
+    def _await_others(self, keys: list[bytes]) -> list[bytes]:
+        """Wait for what others compute; give back what they gave up."""
+        if not keys or self.store is None:
+            return []
+        self.store.wait(self.plan.shelf.claim_space, keys, _PATIENCE)
+        return self._look_up(keys)

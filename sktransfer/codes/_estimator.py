@@ -1,0 +1,314 @@
+"""The transformer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
+from ._fitting import fit_codes
+from ._names import feature_names
+from ._state import load_state, save_state
+from ._transforming import transform_codes
+
+__all__ = ["CNNCodes"]
+
+
+class CNNCodes(TransformerMixin, BaseEstimator):
+    """Codes of a pretrained convolutional network as features for any estimator.
+
+    A network trained on millions of photographs is cut before its last layer; what it makes
+    of a photograph there, a row of some hundred to some thousand numbers, describes the
+    photograph well enough that a linear classifier on top is hard to beat when labelled
+    photographs are few [1]_ [2]_. Nothing is learnt in `fit`; labels are not used.
+
+    Parameters
+    ----------
+    backbone : str or torch.nn.Module, default="efficientnet_lite0"
+        Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``,
+        ``"timm:"``, ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A
+        module is copied, never changed, and needs `preprocessing`.
+    weights : str, path or None, default="default"
+        ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, a local
+        ``.pth``, ``.pt`` or ``.safetensors`` file, or None for random weights (always the
+        same ones), which serve comparisons and tests.
+    layer : str, int, list of str or int, or None, default=None
+        Where to cut. None is the layer before the classifier; a name is one of
+        :meth:`list_layers`; -1 is the last cut point, -2 the one before. Earlier layers are
+        more generic, later ones more specific to the photographs the network was trained
+        on. Of a list, the codes stand side by side; they come from one pass. Later layers
+        are not computed.
+    pooling : {"avg", "max", "gem", "token", "flatten"} or None, default="avg"
+        What is made of a map of (channels, height, width): its mean, maximum or generalised
+        mean (power 3), the class token of a vision transformer, all its numbers as a row,
+        or the map itself. Layers that are rows already are not pooled.
+    image_size : int or (int, int), default=None
+        Height and width in pixels that the network sees; None is the size it was trained
+        with.
+    resize : {"pad", "squash", "crop"}, default="pad"
+        How a photograph that is not square is made so: with bars of the mean colour, by
+        changing its proportions, or by cutting out the middle, as the transforms that come
+        with weights do. On square images the three differ only in `crop_pct`.
+    crop_pct : float, default=None
+        With ``resize="crop"``: the part of the shorter side that is kept, in (0, 1]. None is
+        what the weights come with, such as 0.875.
+    image_shape : tuple of int or "row", default=None
+        Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it
+        where the length of a row is a square or three times a square; ``"row"`` takes a
+        row as an image of height 1.
+    value_range : "auto" or (float, float), default="auto"
+        The numbers that mean black and white in arrays. ``"auto"`` tells by all arrays
+        together: uint8 and integers are 0 to 255; floats within 0 to 1 are that, floats
+        within 0 to 255 that reach 128 are that; anything else is an error. With a tuple,
+        values beyond are clipped with a warning.
+    preprocessing : Preprocessing, dict or "default", default=None
+        Size, crop, mean, standard deviation and interpolation; needed only where weights do
+        not tell. ``"default"`` takes those of the network's default weights.
+    normalize : {"l2", "power"} or None, default=None
+        ``"l2"`` scales each row to length 1; ``"power"`` takes signed square roots first
+        [3]_.
+    device : str, default="auto"
+        ``"auto"`` is cuda, then mps, then cpu; any name that torch knows.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        What the network computes in. ``"auto"`` is float16 on CUDA and float32 elsewhere.
+        Codes are float32 always.
+    engine : {"auto", "torch"}, default="auto"
+        What runs the network.
+    batch_size : int or "auto", default="auto"
+        Photographs that go through the network together.
+    n_jobs : int, default=None
+        Batches that are read and computed at the same time on the CPU, each on one core.
+        None is all cores that this process may use.
+    cache : "memory", path, Store or None, default="memory"
+        Where codes are kept so that no photograph goes through the same network twice:
+        in memory, shared by all estimators of the process and bounded
+        (:func:`sktransfer.set_memory_limit`, 512 MB), or in a folder shared by processes
+        and runs. The key is the content of the photograph, not its name.
+    cache_layers : {"auto", "asked", "all"}, default="auto"
+        Which layers a pass keeps in the cache. ``"auto"`` keeps those of `layer`, but all of
+        them where `layer` was changed by `set_params`, as searches do, so that a search over
+        layers costs one pass as well; "all" needs a `pooling` to one row per layer.
+    on_error : {"raise", "nan"}, default="raise"
+        What an image that cannot be read does: an error that names it, or a row of NaN and
+        one warning that lists them all. Either way the codes computed so far are kept.
+    bundle_weights : bool, default=False
+        Whether a pickle holds the weights even where they can be had again by name.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    backbone_ : BackboneInfo
+        Name, source, weights, preprocessing and fingerprint of the network.
+    layers_ : list of str
+        The layers whose codes come out.
+    image_size_ : tuple of int
+        Height and width the network sees.
+    code_shape_ : tuple of int
+        Shape of the code of one photograph.
+    n_features_in_ : int
+        Number of columns, where the input is a table.
+    feature_names_in_ : ndarray of str
+        Their names, where they have names.
+
+    See Also
+    --------
+    sktransfer.list_backbones : Names of networks.
+    sktransfer.load_image_folder : Photographs in one folder per class.
+
+    References
+    ----------
+    .. [1] J. Donahue et al. (2014). DeCAF: A deep convolutional activation feature for
+       generic visual recognition. ICML.
+    .. [2] A. S. Razavian et al. (2014). CNN features off-the-shelf: an astounding baseline
+       for recognition. CVPR workshops.
+    .. [3] F. Perronnin, J. Sánchez, T. Mensink (2010). Improving the Fisher kernel for
+       large-scale image classification, section 3. ECCV.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn.svm import LinearSVC
+    >>> from sktransfer import CNNCodes
+    >>> from sktransfer.datasets import load_cifar10_sample
+    >>> X, y = load_cifar10_sample(return_X_y=True)
+    >>> pipe = make_pipeline(CNNCodes(image_size=96), StandardScaler(), LinearSVC())
+    >>> bool(pipe.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "backbone": [str, HasMethods(["forward", "state_dict"])],
+        "weights": [str, os.PathLike, None],
+        "layer": [str, Integral, list, tuple, None],
+        "pooling": [StrOptions({"avg", "max", "gem", "token", "flatten"}), None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "resize": [StrOptions({"crop", "squash", "pad"})],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "image_shape": [tuple, list, StrOptions({"row"}), None],
+        "value_range": [StrOptions({"auto"}), tuple, list],
+        "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+        "normalize": [StrOptions({"l2", "power"}), None],
+        "device": [str, HasMethods(["type", "index"])],
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "engine": [StrOptions({"auto", "torch"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_jobs": [Integral, None],
+        "cache": [str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
+        "cache_layers": [StrOptions({"auto", "asked", "all"})],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "bundle_weights": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        *,
+        weights: str | os.PathLike[str] | None = "default",
+        layer: str | int | Sequence[str | int] | None = None,
+        pooling: str | None = "avg",
+        image_size: int | tuple[int, int] | None = None,
+        resize: str = "pad",
+        crop_pct: float | None = None,
+        image_shape: tuple[int, ...] | Literal["row"] | None = None,
+        value_range: Literal["auto"] | tuple[float, float] = "auto",
+        preprocessing: Any = None,
+        normalize: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        n_jobs: int | None = None,
+        cache: Any = "memory",
+        cache_layers: str = "auto",
+        on_error: str = "raise",
+        bundle_weights: bool = False,
+        verbose: int = 0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layer = layer
+        self.pooling = pooling
+        self.image_size = image_size
+        self.resize = resize
+        self.crop_pct = crop_pct
+        self.image_shape = image_shape
+        self.value_range = value_range
+        self.preprocessing = preprocessing
+        self.normalize = normalize
+        self.device = device
+        self.precision = precision
+        self.engine = engine
+        self.batch_size = batch_size
+        self.n_jobs = n_jobs
+        self.cache = cache
+        self.cache_layers = cache_layers
+        self.on_error = on_error
+        self.bundle_weights = bundle_weights
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Load the network and settle what the input looks like; no image is computed.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            Arrays (n, h, w, 3), (n, 3, h, w), (n, h, w), (n, h, w, 1 or 4), uint8 or float;
+            lists of arrays of different sizes; paths, bytes or PIL images in a list, array,
+            Series or one-column table; torch tensors; flattened rows.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        InputError
+            If `X` is not a collection of images.
+        BackboneError
+            If the network, its weights or its layer cannot be had.
+        """
+        fit_codes(self, X)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the codes of images.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_features), float32
+            (n_samples, *code_shape_) with ``pooling=None``.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read, unless ``on_error="nan"``.
+        """
+        check_is_fitted(self, "backbone_")
+        return transform_codes(self, X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names such as ``resnet18_layer4_avg_0``: network, layer, pooling, number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the names seen in `fit`, otherwise not used.
+
+        Returns
+        -------
+        names : ndarray of str objects, shape (n_features,)
+        """
+        check_is_fitted(self, "backbone_")
+        return feature_names(self, input_features)
+
+    def list_layers(self) -> list[Any]:
+        """The cut points of the network, from the input to the codes.
+
+        May be called before `fit`; loads the network.
+
+        Returns
+        -------
+        layers : list of Layer
+            Each with its name and the shape of its output for one image.
+        """
+        from ._fitting import table_of
+
+        return table_of(self)[1].layers
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, as scikit-learn's searches do for each candidate."""
+        if "layer" in params:
+            self._layer_is_searched = True
+        return super().set_params(**params)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "backbone_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return save_state(self, super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(load_state(state))

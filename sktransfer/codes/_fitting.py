@@ -1,0 +1,144 @@
+"""What `fit` settles: the network, the layer, the framing and the look of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from .._sklearn import validate_data
+from ..backbones import Backbone, load_backbone
+from ..backbones._frozen import layer_table
+from ..backbones._layers import Layer, LayerTable
+from ..engines import resolve_device
+from ..exceptions import LayerError
+from ..images import Framing, as_images
+from ..store import open_store
+from ._framing import as_size, make_framing
+from ._info import BackboneInfo
+from ._names import column_names
+from ._plan import shape_of
+
+if TYPE_CHECKING:
+    from ._estimator import CNNCodes
+
+__all__ = ["FittedCodes", "asked_layers", "cached_table", "check_columns", "fit_codes", "table_of"]
+
+
+@dataclass(frozen=True)
+class FittedCodes:
+    """Parameters that decide what the codes are, as they were when `fit` was called."""
+
+    layers: tuple[str, ...]
+    columns: tuple[tuple[str, int], ...]
+    pooling: str | None
+    framing: Framing
+    normalize: str | None
+    image_shape: Any
+    value_range: Any
+    # What floats were found to be, where the range was not given.
+    float_range: tuple[float, float] | None
+
+
+def fit_codes(codes: CNNCodes, X: Any) -> None:
+    """Set the fitted attributes of a transformer."""
+    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    resolve_device(codes.device)
+    open_store(codes.cache)
+    backbone, table = table_of(codes)
+    layers = asked_layers(table, codes.layer)
+    if codes.pooling is None and len(layers) > 1:
+        raise LayerError(
+            f"pooling=None gives maps, and those of several layers cannot stand side by side: "
+            f"{[layer.name for layer in layers]}. Take one layer or another pooling."
+        )
+    shape = shape_of(layers, codes.pooling)
+    check_columns(codes, X, reset=True)
+    codes._fitted = FittedCodes(
+        layers=tuple(layer.name for layer in layers),
+        columns=tuple(column_names(backbone.name, layer, codes.pooling) for layer in layers),
+        pooling=codes.pooling,
+        framing=_framing(codes, backbone),
+        normalize=codes.normalize,
+        image_shape=images.image_shape,
+        value_range=codes.value_range,
+        float_range=images.float_range,
+    )
+    codes._network = None if backbone.portable else backbone
+    codes.backbone_ = BackboneInfo.of(backbone, codes.backbone, codes.weights)
+    codes.layers_ = list(codes._fitted.layers)
+    codes.image_size_ = codes._fitted.framing.image_size
+    codes.code_shape_ = shape
+
+
+def table_of(codes: CNNCodes) -> tuple[Backbone, LayerTable]:
+    """The network and its layers, from the parameters alone."""
+    backbone = load_backbone(
+        codes.backbone, weights=codes.weights, preprocessing=codes.preprocessing
+    )
+    return backbone, cached_table(backbone, _framing(codes, backbone).image_size)
+
+
+def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
+    """Layers of a network at an image size; traced once for each of the last few."""
+    return _cached_table(_ByFingerprint(backbone), image_size)
+
+
+class _ByFingerprint:
+    """A backbone that is equal to any other with the same weights and name."""
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self._key = (backbone.fingerprint, backbone.name)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByFingerprint) and self._key == other._key
+
+
+@lru_cache(maxsize=8)
+def _cached_table(key: _ByFingerprint, image_size: tuple[int, int]) -> LayerTable:
+    return layer_table(key.backbone, image_size)
+
+
+def _framing(codes: CNNCodes, backbone: Backbone) -> Framing:
+    facts = backbone.preprocessing
+    return make_framing(
+        facts,
+        image_size=as_size(codes.image_size, facts),
+        resize=codes.resize,
+        crop_pct=codes.crop_pct,
+    )
+
+
+def asked_layers(table: LayerTable, layer: str | int | Sequence[str | int] | None) -> list[Layer]:
+    """The layers that the `layer` parameter means.
+
+    Raises
+    ------
+    LayerError
+        If one of them does not exist, or the list is empty or names a layer twice.
+    """
+    if layer is None or isinstance(layer, (str, int)):
+        return [table.resolve(layer)]
+    layers = [table.resolve(one) for one in layer]
+    if not layers or len(set(layers)) < len(layers):
+        raise LayerError(
+            f"layer={layer!r} must be one or more different layers, "
+            f"but means {[one.name for one in layers]}."
+        )
+    return layers
+
+
+def check_columns(codes: CNNCodes, X: Any, *, reset: bool) -> None:
+    """Keep scikit-learn's account of columns where the input is a table."""
+    if reset:
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(codes, name):
+                delattr(codes, name)
+    is_table = len(getattr(X, "shape", ())) == 2
+    if is_table and (reset or hasattr(codes, "n_features_in_")):
+        validate_data(codes, X, reset=reset, skip_check_array=True)

@@ -1,0 +1,44 @@
+"""What a pickle of the transformer holds, and the network it stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..backbones import Backbone
+from ..backbones._bundle import Bundle, pack_module
+
+if TYPE_CHECKING:
+    from ._estimator import CNNCodes
+
+__all__ = ["load_state", "network_of", "save_state"]
+
+
+def network_of(codes: CNNCodes) -> Backbone:
+    """The network of a fitted transformer, from its pickle or by name."""
+    held = codes._network
+    if isinstance(held, Bundle):
+        held = codes._network = held.unpack()
+    return codes.backbone_.load() if held is None else held
+
+
+def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
+    """Put bytes in the place of networks: a pickle holds no torch storages."""
+    state = dict(state)
+    if "_network" in state:
+        held = state["_network"]
+        if held is None and codes.bundle_weights:
+            held = codes.backbone_.load()
+        state["_network"] = Bundle.pack(held) if isinstance(held, Backbone) else held
+    if not isinstance(state.get("backbone"), str):
+        state["backbone"] = pack_module(state["backbone"])
+    return state
+
+
+def load_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo `save_state`; the network itself is built when it is first needed."""
+    from ..backbones._bundle import PackedModule
+
+    state = dict(state)
+    if isinstance(state.get("backbone"), PackedModule):
+        state["backbone"] = state["backbone"].unpack()
+    return state

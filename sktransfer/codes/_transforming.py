@@ -1,0 +1,118 @@
+"""What `transform` does around the computing."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backbones._layers import LayerTable
+from ..engines import usable_device
+from ..exceptions import ImageError, ImageSkippedWarning
+from ..images import Images, as_images
+from ..store import Store, open_store
+from ._fitting import cached_table, check_columns
+from ._plan import Plan, make_plan, memory_of_all_layers
+from ._runner import compute_codes
+from ._state import network_of
+
+if TYPE_CHECKING:
+    from ._estimator import CNNCodes
+
+__all__ = ["transform_codes"]
+
+
+def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
+    """Rows of codes, one for each image."""
+    fitted = codes._fitted
+    check_columns(codes, X, reset=False)
+    images = as_images(
+        X,
+        image_shape=fitted.image_shape,
+        value_range=fitted.value_range,
+        float_range=fitted.float_range,
+    )
+    store = open_store(codes.cache)
+    plan = _plan(codes, store, len(images))
+    out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    with _progress(codes, len(images)) as progress:
+        failures = compute_codes(
+            images,
+            plan,
+            store,
+            out,
+            batch_size=None if codes.batch_size == "auto" else codes.batch_size,
+            n_jobs=codes.n_jobs,
+            stop_at_error=codes.on_error == "raise",
+            progress=progress,
+        )
+    if failures:
+        _warn(failures, images)
+    return normalize_rows(out, fitted.normalize)
+
+
+def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
+    backbone = network_of(codes)
+    table = cached_table(backbone, codes.image_size_)
+    return make_plan(
+        backbone,
+        table,
+        [table.resolve(name) for name in codes.layers_],
+        codes._fitted.framing,
+        pooling=codes._fitted.pooling,
+        device=str(usable_device(codes.device)),
+        precision=codes.precision,
+        engine=codes.engine,
+        all_layers=_keeps_all_layers(codes, table, store, n_images),
+    )
+
+
+def _keeps_all_layers(
+    codes: CNNCodes, table: LayerTable, store: Store | None, n_images: int
+) -> bool:
+    """Whether other layers of these images will be asked for, and the store can hold them."""
+    if store is None or codes.cache_layers != "auto":
+        return store is not None and codes.cache_layers == "all"
+    if not getattr(codes, "_layer_is_searched", False):
+        return False
+    limit = getattr(store, "max_bytes", None)
+    return limit is None or memory_of_all_layers(table, n_images) < limit
+
+
+@contextmanager
+def _progress(codes: CNNCodes, n_images: int) -> Iterator[Any]:
+    if not codes.verbose:
+        yield None
+        return
+    from tqdm.auto import tqdm
+
+    title = f"CNN codes ({codes.backbone_.name})"
+    with tqdm(total=n_images, desc=title, unit="image", unit_scale=True, file=sys.stderr) as bar:
+        yield bar
+
+
+def _warn(failures: list[ImageError], images: Images) -> None:
+    shown = "\n".join(f"  {error}" for error in failures[:20])
+    more = f"\n  … and {len(failures) - 20} more" if len(failures) > 20 else ""
+    warnings.warn(
+        f"{len(failures)} of {len(images)} images could not be read; their rows are NaN:\n"
+        f"{shown}{more}",
+        ImageSkippedWarning,
+        stacklevel=4,
+    )
+
+
+def normalize_rows(rows: np.ndarray, how: str | None) -> np.ndarray:
+    """Scale rows, in place, to length 1, for ``"power"`` after signed square roots."""
+    if how is None:
+        return rows
+    if how == "power":
+        np.copyto(rows, np.sign(rows) * np.sqrt(np.abs(rows)))
+    flat = rows.reshape(len(rows), -1)
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    np.divide(flat, lengths, out=flat, where=lengths > 0)
+    return rows

@@ -1,0 +1,20 @@
+"""How a frozen network meets many images."""
+
+from __future__ import annotations
+
+from ._base import Engine
+from ._devices import PRECISIONS, resolve_device, resolve_precision, usable_device
+from ._make import ENGINES, make_engine
+from ._threads import available_cores, worker_pool
+
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "available_cores",
+    "make_engine",
+    "resolve_device",
+    "resolve_precision",
+    "usable_device",
+    "worker_pool",
+]

@@ -1,0 +1,56 @@
+"""Rows that were computed once are kept: in this process, or in a folder that many share."""
+
+from __future__ import annotations
+
+import os
+
+from ._base import Store, StoreInfo
+from ._disk import DiskStore
+from ._memory import MemoryStore, memory_store, set_memory_limit
+
+__all__ = [
+    "DiskStore",
+    "MemoryStore",
+    "Store",
+    "StoreInfo",
+    "memory_store",
+    "open_store",
+    "set_memory_limit",
+]
+
+
+def open_store(cache: str | os.PathLike[str] | Store | None) -> Store | None:
+    """Turn what ``cache=`` of an estimator may be into a store.
+
+    Parameters
+    ----------
+    cache : None, "memory", str, os.PathLike or Store
+        ``None`` keeps nothing. ``"memory"`` is the one store of this process. Any other
+        string, or a path, is a folder (for one that is called ``memory`` say ``"./memory"``).
+        A store is passed through.
+
+    Returns
+    -------
+    Store or None
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be made, is a file, or cannot be written.
+    TypeError
+        ``cache`` is something else.
+    ValueError
+        ``cache`` is an empty string.
+    """
+    if cache is None or isinstance(cache, Store):
+        return cache
+    if not isinstance(cache, str | os.PathLike):
+        raise TypeError(
+            "cache must be None, 'memory', the path of a folder or a Store, "
+            f"got {type(cache).__name__}"
+        )
+    if cache == "memory":
+        return memory_store()
+    if os.fspath(cache) == "":
+        raise ValueError("cache must name a folder, got an empty string; None turns it off")
+    return DiskStore(cache)

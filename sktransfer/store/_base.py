@@ -1,0 +1,215 @@
+"""What every store promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds.
+
+    Attributes
+    ----------
+    rows : int
+        Number of rows.
+    bytes : int
+        Memory or disk space they take, bookkeeping included.
+    spaces : dict of str to int
+        Rows of each space.
+    max_bytes : int or None
+        The bound, where there is one.
+    """
+
+    rows: int
+    bytes: int
+    spaces: dict[str, int] = field(default_factory=dict)
+    max_bytes: int | None = None
+
+
+class Store(ABC):
+    """Rows (arrays of numbers) by space and key.
+
+    A space is a string, the fingerprint of everything but the image that decides a row:
+    weights, layer, preprocessing, precision. A key is the 16-byte digest of an image.
+    A store may forget a row at any time; it never gives back a wrong one.
+
+    Claims keep two threads or processes from computing the same row. Whoever needs rows does,
+    batch by batch so that others find something to do as well::
+
+        mine = [k for k, free in zip(batch, store.claim(space, batch)) if free]
+        store.put_many(space, mine, compute(mine))        # drops the claims; or release()
+        ...
+        store.wait(space, not_mine, timeout)              # after everything else is done
+        rows = store.get_many(space, not_mine)            # still None: start again with these
+    """
+
+    @abstractmethod
+    def get_many(self, space: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
+        """Look rows up.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each.
+
+        Returns
+        -------
+        list of ndarray or None
+            In the order of ``keys``; read-only arrays; ``None`` where there is no row.
+        """
+
+    @abstractmethod
+    def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
+        """Keep rows. A row that is already there stays as it is; claims on the keys end.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each.
+        rows : sequence of ndarray
+            One per key, of any shape and any boolean, integer, real or complex dtype.
+
+        Raises
+        ------
+        TypeError
+            A row does not hold numbers.
+        ValueError
+            A key is not 16 bytes long, or there are more keys than rows or fewer.
+
+        Warns
+        -----
+        StoreWarning
+            Once per store and process, when the rows could not be kept.
+        """
+
+    @abstractmethod
+    def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
+        """Ask which keys the caller should compute, and take these.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each.
+
+        Returns
+        -------
+        list of bool
+            True: compute it; it is claimed for the calling thread until `put_many`,
+            `release`, the end of the thread or process, or the end of the lease.
+            False: another live thread or process is at it, or the row is there by now.
+        """
+
+    @abstractmethod
+    def release(self, space: str, keys: Sequence[bytes]) -> None:
+        """Give up the calling thread's claims on keys that it will not compute.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each; claims of others are left alone.
+        """
+
+    @abstractmethod
+    def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
+        """Wait until nobody else claims any of the keys.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each.
+        timeout : float or None
+            Seconds; ``None`` waits as long as the others are alive and at work.
+
+        Returns
+        -------
+        bool
+            False if the time ran out first. True does not mean that the rows are there: their
+            claimer may have failed, so look, and claim what is missing.
+        """
+
+    @abstractmethod
+    def clear(self, space: str | None = None) -> None:
+        """Forget the rows of one space, or all rows.
+
+        Parameters
+        ----------
+        space : str or None
+            Fingerprint of the space; ``None`` means every space.
+        """
+
+    @abstractmethod
+    def info(self) -> StoreInfo:
+        """Count what the store holds.
+
+        Returns
+        -------
+        StoreInfo
+        """
+
+
+def check_keys(keys: Sequence[bytes], rows: Sequence[np.ndarray] | None = None) -> None:
+    """Refuse keys that are not digests: a wrong key would never be found again.
+
+    Parameters
+    ----------
+    keys : sequence of bytes
+        16 bytes each.
+    rows : sequence of ndarray or None
+        As many as there are keys.
+
+    Raises
+    ------
+    ValueError
+        A key is not 16 bytes, or the lengths differ.
+    """
+    for i, key in enumerate(keys):
+        if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+            raise ValueError(f"a key must be {KEY_BYTES} bytes, got {key!r} at position {i}")
+    if rows is not None and len(rows) != len(keys):
+        raise ValueError(f"keys and rows must be equally many, got {len(keys)} and {len(rows)}")
+
+
+def check_max_bytes(max_bytes: int, least: int) -> int:
+    """Refuse a bound that is no number of bytes.
+
+    Parameters
+    ----------
+    max_bytes : int
+        The bound.
+    least : int
+        The smallest bound that makes sense.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        It is not a whole number, or too small.
+    """
+    try:
+        if max_bytes == int(max_bytes) and max_bytes >= least:
+            return int(max_bytes)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"max_bytes must be a whole number of bytes, at least {least}, got {max_bytes!r}"
+    )

@@ -1,0 +1,226 @@
+"""One SQLite file in a folder: finding it, opening it, putting it aside when it is damaged.
+
+A folder may hold several files. ``codes-v1.sqlite`` is the usual one; if that is damaged, or of
+another program, ``codes-v1-1.sqlite`` follows, and so on: the newest is used. A name is never
+used twice, because some process may still have the old file open, and SQLite finds the log of a
+database by its name.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ._network import is_network_folder
+
+FORMAT_VERSION = 1
+APPLICATION_ID = 0x736B7466  # "sktf", so that `file` and we know whose database it is
+BUSY_SECONDS = 20
+RETRY_SECONDS = 30  # until a file that could only be read is opened anew
+# Rows are 1 to 16 KB, and a page holds a whole number of their heads: with pages of 4 or 16 KB
+# rows of 512 or 2048 float32 take twice their size on disk. Pages of 1 KB waste 1 to 8% (at most
+# 38%, for rows of 384 numbers and fewer), for some 20 µs more a row.
+PAGE_BYTES = 1024
+LOG_PAGES = 4096  # until the log is written back into the file: 4 MB
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS rows (
+    id INTEGER PRIMARY KEY, space INTEGER NOT NULL, key BLOB NOT NULL,
+    dtype TEXT NOT NULL, shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL,
+    UNIQUE (space, key));
+CREATE TABLE IF NOT EXISTS owners (
+    id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT NOT NULL,
+    thread INTEGER NOT NULL, renewed REAL NOT NULL, UNIQUE (host, pid, start, thread));
+CREATE TABLE IF NOT EXISTS claims (
+    space TEXT NOT NULL, key BLOB NOT NULL, owner INTEGER NOT NULL,
+    PRIMARY KEY (space, key)) WITHOUT ROWID;
+"""
+
+
+class ForeignFileError(Exception):
+    """The file is a sound database, but not of this format."""
+
+
+class Database:
+    """An open connection; for one thread of one process.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    mode : {"rwc", "ro", "immutable"}
+        How to open it. "immutable" reads a file beside which nothing can be written.
+
+    Raises
+    ------
+    ForeignFileError
+        The file is not of this format.
+    sqlite3.Error
+        It cannot be opened.
+    """
+
+    def __init__(self, path: Path, mode: str = "rwc") -> None:
+        self.path, self.mode, self.pid = path, mode, os.getpid()
+        query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
+        self.sql = sqlite3.connect(
+            f"{path.as_uri()}?{query}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,  # transactions begin where we say so
+            check_same_thread=False,  # the garbage collector may close it from any thread
+        )
+        try:
+            self.sql.text_factory = _lenient_text
+            # A damaged file must not lead SQLite astray, nor run what somebody put into it.
+            self.sql.execute("PRAGMA trusted_schema = OFF")
+            self.sql.execute("PRAGMA cell_size_check = ON")
+            _check_format(self.sql, new_is_fine=mode == "rwc")
+            if mode == "rwc":
+                _prepare(self.sql, is_network_folder(path.parent))
+            self._file = _identity(path)
+            self._expires = math.inf if mode == "rwc" else time.monotonic() + RETRY_SECONDS
+        except BaseException:
+            self.sql.close()
+            raise
+
+    def is_current(self) -> bool:
+        """Tell whether the file is still the one at its path.
+
+        Returns
+        -------
+        bool
+            False after somebody deleted or moved it, as what is written now would be lost; and
+            after a while where it could be opened to read only, as that may have changed.
+        """
+        if time.monotonic() > self._expires:
+            return False
+        return self._file is not None and self._file == _identity(self.path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.sql.close()
+
+    def __del__(self) -> None:
+        if not hasattr(self, "sql"):
+            return
+        if self.pid == os.getpid():
+            self.sql.close()
+        else:  # a fork must not even close what belongs to its parent
+            _inherited.append(self.sql)
+
+    def shrink(self) -> None:
+        """Give unused space back to the disk."""
+        self.sql.executescript("PRAGMA incremental_vacuum")  # execute() would free one page
+        self.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, even for Ctrl-C and kill -9.
+
+        Yields
+        ------
+        sqlite3.Connection
+        """
+        with _transaction(self.sql):
+            yield self.sql
+
+
+@contextmanager
+def _transaction(sql: sqlite3.Connection) -> Iterator[None]:
+    sql.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        sql.execute("COMMIT")
+    except BaseException:
+        if sql.in_transaction:  # some errors have rolled back already
+            sql.execute("ROLLBACK")
+        raise
+
+
+_inherited: list[sqlite3.Connection] = []
+
+
+def _lenient_text(text: bytes) -> str:
+    return text.decode(errors="replace")  # damaged text is for the checksum to notice
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_format(sql: sqlite3.Connection, new_is_fine: bool) -> None:
+    application = sql.execute("PRAGMA application_id").fetchone()[0]
+    version = sql.execute("PRAGMA user_version").fetchone()[0]
+    if (application, version) == (APPLICATION_ID, FORMAT_VERSION):
+        return
+    empty = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if not (empty and (application, version) == (0, 0) and new_is_fine):
+        raise ForeignFileError(f"format {application:#x}, version {version}")
+
+
+def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
+    sql.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # these two work on a new file only
+    sql.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if on_network or not _write_ahead(sql):
+        sql.execute("PRAGMA journal_mode = TRUNCATE")
+    # A crash of the machine may lose the last rows, which can be computed again, no more.
+    sql.execute("PRAGMA synchronous = NORMAL")
+    sql.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    sql.execute(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_BYTES}")
+    if sql.execute("PRAGMA user_version").fetchone()[0] == FORMAT_VERSION:
+        return
+    with _transaction(sql):
+        for statement in _SCHEMA.split(";"):
+            sql.execute(statement)
+        sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        sql.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def _write_ahead(sql: sqlite3.Connection) -> bool:
+    try:
+        return bool(sql.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal")
+    except sqlite3.OperationalError as error:
+        if code_of(error) == sqlite3.SQLITE_BUSY:
+            raise
+        return False
+
+
+def code_of(error: Exception) -> int:
+    """Give SQLite's primary result code.
+
+    Parameters
+    ----------
+    error : Exception
+        Any.
+
+    Returns
+    -------
+    int
+        0 if the error does not come from SQLite itself.
+    """
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell a damaged file from one that cannot be used just now.
+
+    Parameters
+    ----------
+    error : Exception
+        Any.
+
+    Returns
+    -------
+    bool
+    """
+    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

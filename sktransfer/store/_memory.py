@@ -1,0 +1,236 @@
+"""The store of one process: a bounded dictionary, shared by every clone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._base import Store, StoreInfo, check_keys, check_max_bytes
+from ._owners import LEASE, Owner, current_owner, is_alive
+from ._rows import freeze
+
+DEFAULT_MEMORY_LIMIT = 512 * 2**20
+ROW_OVERHEAD = 512  # key, array object and dictionary entry; measured 350 to 450 bytes
+_NOTICE_DEATH = 0.2  # a thread that dies does not notify
+
+_Place = tuple[str, bytes]
+
+
+class MemoryStore(Store):
+    """Rows in the memory of this process; the least recently used go first.
+
+    Safe to use from many threads and after a fork. Copies of it are itself, so that the clones
+    of an estimator share it. The process-wide one pickles as a reference: in another process
+    it is that process's own.
+
+    Parameters
+    ----------
+    max_bytes : int, default=512 * 2**20
+        Bound on the memory taken, bookkeeping included. 0 keeps nothing.
+    lease : float, default=60.0
+        Seconds; a claim of a thread that hangs ends after five times that.
+
+    Raises
+    ------
+    ValueError
+        ``max_bytes`` is not a whole number of at least 0.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MEMORY_LIMIT, *, lease: float = LEASE) -> None:
+        self.max_bytes = check_max_bytes(max_bytes, 0)
+        self.lease = lease
+        self._rows: OrderedDict[_Place, np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._forget_claims()
+        _instances.add(self)
+
+    def _forget_claims(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._claims: dict[_Place, Owner] = {}
+        self._renewed: dict[Owner, float] = {}
+
+    def get_many(self, space: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
+        """Look rows up; see `Store.get_many`."""
+        check_keys(keys)
+        with self._changed:
+            found = [self._rows.get((space, key)) for key in keys]
+            for key, row in zip(keys, found, strict=True):
+                if row is not None:
+                    self._rows.move_to_end((space, key))
+        return found
+
+    def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
+        """Keep rows; see `Store.put_many`. A row beyond the bound is not kept."""
+        check_keys(keys, rows)
+        frozen = [freeze(row) for row in rows]  # copies: outside the lock
+        with self._changed:
+            for key, row in zip(keys, frozen, strict=True):
+                if (space, key) not in self._rows:
+                    self._rows[space, key] = row
+                    self._bytes += row.nbytes + ROW_OVERHEAD
+                if (claimer := self._claims.pop((space, key), None)) is not None:
+                    self._renewed[claimer] = time.time()  # maybe another thread than this one
+            self._evict()
+            self._changed.notify_all()
+
+    def _evict(self) -> None:
+        while self._bytes > self.max_bytes:
+            _, row = self._rows.popitem(last=False)
+            self._bytes -= row.nbytes + ROW_OVERHEAD
+
+    def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
+        """Ask which keys to compute, and take these; see `Store.claim`."""
+        check_keys(keys)
+        me = current_owner()
+        with self._changed:
+            self._renew(me)
+            answer = []
+            for place in ((space, key) for key in keys):
+                free = place not in self._rows and not self._held_by_other(place, me)
+                if free:
+                    self._claims[place] = me
+                answer.append(free)
+        return answer
+
+    def release(self, space: str, keys: Sequence[bytes]) -> None:
+        """Give up claims; see `Store.release`."""
+        check_keys(keys)
+        me = current_owner()
+        with self._changed:
+            for place in ((space, key) for key in keys):
+                if self._claims.get(place) == me:
+                    del self._claims[place]
+            self._changed.notify_all()
+
+    def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
+        """Wait for other threads; see `Store.wait`."""
+        check_keys(keys)
+        me, places = current_owner(), [(space, key) for key in keys]
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while places := [place for place in places if self._held_by_other(place, me)]:
+                left = _NOTICE_DEATH if end is None else end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, _NOTICE_DEATH))
+        return True
+
+    def _renew(self, owner: Owner) -> None:
+        if owner not in self._renewed:
+            held = set(self._claims.values())  # else threads that come and go pile up here
+            self._renewed = {o: t for o, t in self._renewed.items() if o in held}
+        self._renewed[owner] = time.time()
+
+    def _held_by_other(self, place: _Place, me: Owner) -> bool:
+        owner = self._claims.get(place)
+        if owner is None or owner == me:
+            return False
+        return is_alive(owner, self._renewed[owner], self.lease)
+
+    def clear(self, space: str | None = None) -> None:
+        """Forget rows; see `Store.clear`."""
+        with self._changed:
+            for place in [p for p in self._rows if space is None or p[0] == space]:
+                self._bytes -= self._rows.pop(place).nbytes + ROW_OVERHEAD
+
+    def info(self) -> StoreInfo:
+        """Count the rows; see `Store.info`."""
+        with self._changed:
+            spaces = Counter(space for space, _ in self._rows)
+            return StoreInfo(len(self._rows), self._bytes, dict(spaces), self.max_bytes)
+
+    def set_max_bytes(self, max_bytes: int) -> None:
+        """Change the bound; rows beyond it go at once.
+
+        Parameters
+        ----------
+        max_bytes : int
+            The new bound.
+
+        Raises
+        ------
+        ValueError
+            It is not a whole number of at least 0.
+        """
+        with self._changed:
+            self.max_bytes = check_max_bytes(max_bytes, 0)
+            self._evict()
+
+    def __copy__(self) -> MemoryStore:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryStore:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (memory_store, ()) if self is _process_wide else (MemoryStore, (self.max_bytes,))
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(max_bytes={self.max_bytes})"
+
+
+_instances: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_process_wide = MemoryStore()
+
+
+def memory_store() -> MemoryStore:
+    """Give the one memory store of this process.
+
+    Returns
+    -------
+    MemoryStore
+    """
+    return _process_wide
+
+
+def set_memory_limit(max_bytes: int) -> None:
+    """Bound the memory that ``cache="memory"`` may take in this process.
+
+    Parameters
+    ----------
+    max_bytes : int
+        512 MB (``512 * 2**20``) unless set. 0 keeps nothing. Worker processes have stores and
+        limits of their own.
+
+    Raises
+    ------
+    ValueError
+        It is not a whole number of at least 0.
+    """
+    _process_wide.set_max_bytes(max_bytes)
+
+
+_held_for_fork: list[MemoryStore] = []
+
+
+def _before_fork() -> None:
+    # A fork between two lines of another thread would leave the child half a change.
+    for store in list(_instances):
+        store._changed.acquire()
+        _held_for_fork.append(store)
+
+
+def _after_fork_in_parent() -> None:
+    while _held_for_fork:
+        _held_for_fork.pop()._changed.release()
+
+
+def _after_fork_in_child() -> None:
+    # The threads that held locks and claims exist in the parent only.
+    while _held_for_fork:
+        _held_for_fork.pop()._forget_claims()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,91 @@
+"""The shape of the code: which room may import which, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sktransfer
+
+ROOT = Path(sktransfer.__file__).parent
+# Each room may import itself and the rooms before it.
+ORDER = ["exceptions", "_sklearn", "images", "datasets", "backbones", "engines", "store", "codes",
+         "testing"]  # fmt: skip
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(path: Path) -> list[str]:
+    """Absolute names of the modules a file imports, wherever in the file."""
+    package = ["sktransfer", *path.relative_to(ROOT).parent.parts]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *((node.module or "").split(".") if node.module else [])])
+            found += [name, *(f"{name}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def room(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "sktransfer" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imports(path):
+        other = room(name)
+        if other in ORDER and other != own:
+            assert ORDER.index(other) < ORDER.index(own), f"{own} imports {name}"
+
+
+def test_private_parts_of_scikit_learn_are_imported_in_one_file():
+    for path in FILES:
+        private = [
+            name
+            for name in imports(path)
+            if name.startswith("sklearn.") and any(p.startswith("_") for p in name.split("."))
+        ]
+        assert not private or path.name == "_sklearn.py", f"{path}: {private}"
+
+
+def test_import_is_light():
+    """`import sktransfer` and the names of its parts do not import torch."""
+    script = (
+        "import sys, sktransfer; dir(sktransfer); sktransfer.load_image_folder; "
+        "assert 'torch' not in sys.modules and 'timm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_public_names_exist():
+    for name in sktransfer.__all__:
+        assert getattr(sktransfer, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = sktransfer.nothing_of_the_kind
+
+
+def test_modules_are_short():
+    """One idea a file: some 150 lines, more only where docstrings are long."""
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        lines = set(range(1, len(path.read_text().splitlines()) + 1))
+        for node in ast.walk(tree):
+            docstring = (
+                ast.get_docstring(node, clean=False)
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+                else None
+            )
+            if docstring:
+                first = node.body[0]
+                lines -= set(range(first.lineno, first.end_lineno + 1))
+        assert len(lines) <= 210, f"{path.name} has {len(lines)} lines of code"

@@ -1,0 +1,219 @@
+"""What CNNCodes takes, what comes out, and what it says about bad input."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from sktransfer import CNNCodes
+from sktransfer.exceptions import (
+    ImageError,
+    ImageSkippedWarning,
+    InputError,
+    LayerError,
+    ValueRangeError,
+)
+
+
+@pytest.fixture
+def files(sample, tmp_path):
+    paths = []
+    for number in range(6):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(sample.data[number]).save(paths[-1])
+    return paths
+
+
+def codes(**parameters):
+    return CNNCodes(**{"image_size": 32, **parameters})
+
+
+def test_files_in_every_container_are_the_array(sample, files):
+    expected = codes().fit_transform(sample.data[:6])
+    strings = [str(path) for path in files]
+    forms = {
+        "list of str": strings,
+        "list of Path": files,
+        "array of str": np.array(strings),
+        "array of objects": np.array(files, dtype=object),
+        "one column": np.array(strings, dtype=object)[:, None],
+        "series": pd.Series(strings),
+        "series of Path": pd.Series(files),
+        "frame": pd.DataFrame({"photo": strings}, index=range(10, 16)),
+        "polars series": pl.Series("photo", strings),
+        "polars frame": pl.DataFrame({"photo": strings}),
+        "bytes": [path.read_bytes() for path in files],
+        "PIL": [Image.open(path) for path in files],
+        "mixed": [strings[0], files[1], sample.data[2], Image.open(files[3]), *strings[4:]],
+    }
+    for name, X in forms.items():
+        found = codes(cache=None).fit_transform(X)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_column_transformer_beside_numbers(sample, files):
+    table = pd.DataFrame({"photo": [str(p) for p in files], "size": np.arange(6.0)})
+    for column in ("photo", ["photo"]):
+        both = ColumnTransformer([("cnn", codes(), column), ("rest", "passthrough", ["size"])])
+        both.set_output(transform="pandas")
+        found = both.fit_transform(table)
+        assert found.shape == (6, 1281)
+        assert found.columns[0] == "cnn__efficientnet_lite0_global_pool_0"
+        np.testing.assert_allclose(
+            found.to_numpy()[:, :-1], codes().fit_transform(sample.data[:6]), rtol=1e-5, atol=1e-6
+        )
+    polars = codes().set_output(transform="polars").fit_transform(pl.DataFrame(table[["photo"]]))
+    assert isinstance(polars, pl.DataFrame) and polars.shape == (6, 1280)
+
+
+def test_feature_names(sample):
+    X = sample.data[:2]
+    fitted = CNNCodes("resnet18", weights=None, layer=["layer4", "layer1"], image_size=64).fit(X)
+    names = fitted.get_feature_names_out()
+    assert names[0] == "resnet18_layer4_avg_0" and names[511] == "resnet18_layer4_avg_511"
+    assert names[512] == "resnet18_layer1_avg_0" and len(names) == 576
+    assert len(set(names)) == 576 == fitted.transform(X).shape[1]
+
+
+def test_several_layers_stand_side_by_side(sample):
+    X = sample.data[:5]
+    both = codes(layer=["blocks.2", None], cache=None).fit_transform(X)
+    one = codes(layer="blocks.2", cache=None).fit_transform(X)
+    two = codes(cache=None).fit_transform(X)
+    np.testing.assert_allclose(both, np.hstack([one, two]), rtol=1e-5, atol=1e-6)
+
+
+def test_maps(sample):
+    fitted = codes(layer="blocks", pooling=None).fit(sample.data[:3])
+    maps = fitted.transform(sample.data[:3])
+    assert maps.shape == (3, *fitted.code_shape_) == (3, 320, 1, 1)
+    with pytest.raises(LayerError, match="several layers"):
+        codes(layer=["blocks", "blocks.2"], pooling=None).fit(sample.data[:3])
+    with pytest.raises(LayerError, match="different layers"):
+        codes(layer=["blocks", "blocks.6"]).fit(sample.data[:3])
+
+
+@pytest.mark.parametrize("how", [None, "l2", "power"])
+def test_normalize(sample, how):
+    X = sample.data[:4]
+    plain = codes().fit_transform(X).astype(float)
+    found = codes(normalize=how).fit_transform(X)
+    if how == "power":
+        plain = np.sign(plain) * np.sqrt(np.abs(plain))
+    if how:
+        plain /= np.sqrt((plain**2).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-6)
+    # What is kept is the plain code: rows in the store are not changed by reading them.
+    np.testing.assert_array_equal(codes(normalize=how).fit_transform(X), found)
+
+
+def test_output_is_float32_and_owned(sample):
+    found = codes().fit_transform(sample.data[:2])
+    assert found.dtype == np.float32 and found.flags.writeable
+    found[:] = 0
+    assert codes().fit_transform(sample.data[:2]).any()
+
+
+def test_the_range_of_fit_is_kept_for_dark_photographs(sample):
+    bright = sample.data[:5].astype(float)
+    dark = bright // 200  # no number above 1
+    fitted = codes(cache=None).fit(bright)
+    expected = fitted.transform(dark.astype(np.uint8))
+    np.testing.assert_allclose(fitted.transform(dark), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_value_range_errors_name_the_parameter(sample):
+    with pytest.raises(ValueRangeError, match="value_range="):
+        codes().fit(sample.data[:2] / 127.5 - 1)
+    with pytest.raises(ValueRangeError, match="value_range="):
+        codes().fit(sample.data[:2].astype(np.uint16) * 257)
+    expected = codes().fit_transform(sample.data[:2])
+    found = codes(value_range=(-1, 1)).fit_transform(sample.data[:2] / 127.5 - 1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_must_have_the_length_of_fit(sample):
+    fitted = codes().fit(sample.data[:3].reshape(3, -1))
+    assert fitted.n_features_in_ == 3072
+    with pytest.raises(ValueError, match="3071 features"):
+        fitted.transform(np.zeros((1, 3071)))
+
+
+def damage(folder):
+    """Every kind of file that is no photograph, by name."""
+    good = folder / "good.jpg"
+    Image.effect_noise((64, 64), 90).convert("RGB").save(good)
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("no photograph")
+    (folder / "truncated.jpg").write_bytes(good.read_bytes()[:-900])
+    return [folder / name for name in ("empty.jpg", "text.jpg", "truncated.jpg", "vanished.jpg")]
+
+
+def test_a_bad_image_is_named_and_nothing_is_lost(files, tmp_path, passes):
+    bad = damage(tmp_path)
+    for path in bad:
+        with pytest.raises(ImageError, match=f"image 6 .*{path.name}"):
+            codes().fit([*files, path]).transform([*files, path])
+    assert passes["images"] == len(files)
+    codes().fit_transform(files)
+    assert passes["images"] == len(files)
+
+
+def test_bad_images_become_rows_of_nan_and_one_warning(files, tmp_path):
+    bad = damage(tmp_path)
+    X = [bad[0], files[0], bad[1], files[1], *bad[2:]]
+    with pytest.warns(ImageSkippedWarning, match="4 of 6 images") as caught:
+        found = codes(on_error="nan").fit_transform(X)
+    assert len(caught) == 1
+    assert all(path.name in str(caught[0].message) for path in bad)
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), [1, 0, 1, 0, 1, 1])
+    np.testing.assert_array_equal(found[[1, 3]], codes().fit_transform(files[:2]))
+
+
+def test_arrays_with_nan_and_no_pixels(sample):
+    X = [sample.data[0] / 255, np.full((4, 4, 3), np.nan), np.zeros((0, 4, 3)), np.ones((1, 1, 3))]
+    with pytest.warns(ImageSkippedWarning, match="2 of 4"):
+        found = codes(on_error="nan").fit_transform(X)
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), [0, 1, 1, 0])
+    with pytest.raises(ImageError, match="image 1"):
+        codes().fit_transform(X)
+
+
+def test_decompression_bombs(monkeypatch, files):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="MAX_IMAGE_PIXELS"):
+        codes().fit_transform(files)
+
+
+def test_one_image_without_a_list_is_an_error(sample, files):
+    for X in (sample.data[0], str(files[0]), Image.open(files[0])):
+        with pytest.raises(InputError, match=r"\[X\]|list"):
+            codes().fit(X)
+
+
+def test_an_image_of_any_size_beside_another(photographs):
+    found = codes(cache=None).fit_transform(photographs)
+    for i, one in enumerate(photographs):
+        alone = codes(cache=None).fit_transform([one])
+        np.testing.assert_allclose(found[[i]], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_progress_counts_every_image(sample, capsys):
+    codes(verbose=1).fit_transform(sample.data[[0, 1, 2, 2, 0]])
+    shown = capsys.readouterr().err
+    assert "5.00/5.00" in shown and "image/s" in shown
+
+
+def test_nothing_is_said_when_all_is_well(files, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_pipeline(codes(), LinearSVC()).fit(files, [0, 1] * 3).predict(files)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,167 @@
+"""What searches cost, counted in images that go through the network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import LinearSVC
+
+from sktransfer import CNNCodes
+
+
+@pytest.fixture
+def photos(sample):
+    return sample.data[:60], sample.target[:60]
+
+
+def search(grid, cv=3, **parameters):
+    pipe = Pipeline([("cnn", CNNCodes(image_size=32, **parameters)), ("svm", LinearSVC())])
+    return GridSearchCV(pipe, grid, cv=cv)
+
+
+def test_a_grid_search_costs_one_pass(photos, passes):
+    X, y = photos
+    search({"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5).fit(X, y)
+    assert passes["images"] == len(X)
+
+
+def test_without_a_cache_it_costs_sixteen(photos, passes):
+    """3 candidates of 5 folds put each image through 15 times, and the refit once more."""
+    X, y = photos
+    search({"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5, cache=None).fit(X, y)
+    assert passes["images"] == 16 * len(X)
+
+
+def test_a_search_over_layers_costs_one_pass(photos, passes):
+    X, y = photos
+    layers = ["blocks.2", "blocks", None, ["blocks.4", "conv_head"], -3]
+    grid = {"cnn__layer": layers, "svm__C": [1e-3, 1e-2]}
+    found = search(grid, cv=2).fit(X, y)
+    assert passes["images"] == len(X)
+    # The codes that came out of the store are those of a fresh computation.
+    for layer in layers:
+        kept = CNNCodes(image_size=32).set_params(layer=layer).fit_transform(X[:9])
+        fresh = CNNCodes(image_size=32, layer=layer, cache=None).fit_transform(X[:9])
+        np.testing.assert_allclose(kept, fresh, rtol=1e-4, atol=1e-5)
+    assert found.best_estimator_.predict(X).shape == y.shape
+
+
+def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
+    from sktransfer.engines._torch import TorchEngine
+
+    codes = CNNCodes(image_size=32, layer="blocks.2").fit(photos[0])
+    widths = []
+    plain = TorchEngine.run
+
+    def run(self, pixels):
+        outputs = plain(self, pixels)
+        widths.append([out.shape[1] for out in outputs])
+        return outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchEngine, "run", run)
+        codes.transform(photos[0][:8])
+        assert widths and all(found == [40] for found in widths)
+        widths.clear()
+        clone(codes).set_params(cache_layers="all").fit_transform(photos[0][:8])
+        assert all(len(found) > 20 for found in widths)
+
+
+def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passes):
+    X = sample.data[:3, :20]  # wide, so that framings differ
+    seen = []
+    for parameters in (
+        {},
+        {"image_size": 64},
+        {"resize": "squash"},
+        {"pooling": "max", "layer": "blocks"},
+        {"layer": "blocks"},
+        {"weights": None},
+        {"resize": "crop"},
+        {"resize": "crop", "crop_pct": 1.0},
+        {"preprocessing": {"image_size": 224, "crop_pct": 1.0, "mean": (0.4, 0.4, 0.4),
+                           "std": (0.2, 0.2, 0.2), "interpolation": "bilinear"}},  # fmt: skip
+    ):
+        seen.append(CNNCodes(**{"image_size": 96, **parameters}).fit_transform(X))
+    assert passes["images"] == len(seen) * len(X)
+    for i, one in enumerate(seen):
+        for other in seen[i + 1 :]:
+            assert one.shape != other.shape or not np.allclose(one, other)
+
+
+def test_the_same_photograph_twice_is_computed_once(sample, passes):
+    X = sample.data[[0, 1, 0, 0, 1]]
+    codes = CNNCodes(image_size=32).fit_transform(X)
+    assert passes["images"] == 2
+    np.testing.assert_array_equal(codes[[0, 1]], codes[[3, 4]])
+
+
+def test_a_store_on_disk_serves_the_next_run(photos, passes, tmp_path):
+    X, y = photos
+    pipe = make_pipeline(CNNCodes(image_size=32, cache=tmp_path / "codes"), LinearSVC())
+    cross_val_score(pipe, X, y, cv=3)
+    assert passes["images"] == len(X)
+    script = f"""
+        import sys
+        sys.path.insert(0, {os.fspath(os.getcwd())!r})
+        from sktransfer import CNNCodes
+        from sktransfer.datasets import load_cifar10_sample
+        from sktransfer.engines._torch import TorchEngine
+        TorchEngine.run = None  # any pass through the network fails
+        X = load_cifar10_sample().data[:60]
+        codes = CNNCodes(image_size=32, cache={os.fspath(tmp_path / "codes")!r}).fit_transform(X)
+        print(codes.shape, codes.sum())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(60, 1280)")
+
+
+class CountingCodes(CNNCodes):
+    """Writes the number of images of each batch to a file, from whichever process."""
+
+    def transform(self, X):
+        from sktransfer.engines._torch import TorchEngine
+
+        plain = TorchEngine.run
+        if not getattr(plain, "counts", False):
+
+            def run(engine, pixels):
+                with open(os.environ["SKTRANSFER_TEST_COUNT"], "a") as file:
+                    file.write(f"{os.getpid()} {len(pixels)}\n")
+                return plain(engine, pixels)
+
+            run.counts = True
+            TorchEngine.run = run
+        return super().transform(X)
+
+
+@pytest.mark.parametrize(("cache", "bound"), [("disk", 1.1), ("memory", 2.0)])
+def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
+    """Both processes share a store on disk; in memory each makes one pass of its own."""
+    import joblib.externals.loky
+
+    counts = tmp_path / "counts"
+    monkeypatch.setenv("SKTRANSFER_TEST_COUNT", str(counts))
+    monkeypatch.setattr(CNNCodes, "transform", CNNCodes.transform)
+    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+    X, y = sample.data[:200], sample.target[:200]
+    store = tmp_path / "codes" if cache == "disk" else "memory"
+    pipe = Pipeline([("cnn", CountingCodes(image_size=32, cache=store)), ("svm", LinearSVC())])
+    found = GridSearchCV(pipe, {"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5, n_jobs=2, refit=False)
+    found.fit(X, y)
+    lines = [line.split() for line in counts.read_text().splitlines()]
+    assert len({process for process, _ in lines}) == 2
+    total = sum(int(number) for _, number in lines)
+    assert len(X) <= total <= bound * len(X)
+    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)

@@ -1,0 +1,137 @@
+"""scikit-learn's own checks, and ours in the same form, swept over every estimator."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from sktransfer.testing import check_instances
+
+INSTANCES = check_instances()
+IDS = [type(estimator).__name__ for estimator, _ in INSTANCES]
+
+
+def expected_failures(estimator):
+    for other, failures in INSTANCES:
+        if other is estimator:
+            return failures
+    return {}
+
+
+@parametrize_with_checks(
+    [estimator for estimator, _ in INSTANCES], expected_failed_checks=expected_failures
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(("estimator", "failures"), INSTANCES, ids=IDS)
+def test_the_suite_runs_whole(estimator, failures):
+    """At least 45 checks, at most 3 of them expected to fail, each with its reason."""
+    names = [
+        getattr(check, "func", check).__name__
+        for _, check in estimator_checks_generator(estimator)
+    ]
+    # Those on other array libraries are skipped unless these are installed.
+    run = [name for name in names if name not in failures and "array_api" not in name]
+    assert len(run) >= 45
+    assert len(failures) <= 3
+    assert all(failures.values())
+
+
+@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_param_validation",
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_global_set_output_transform_polars",
+        "check_global_output_transform_pandas",
+        "check_get_feature_names_out_error",
+        "check_transformer_get_feature_names_out",
+        "check_transformer_get_feature_names_out_pandas",
+        "check_dataframe_column_names_consistency",
+        "check_n_features_in_after_fitting",
+        "check_estimators_partial_fit_n_features",
+    ],
+)
+def test_checks_outside_the_default_suite(estimator, _, name):
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip(f"this scikit-learn has no {name}")
+    check(type(estimator).__name__, clone(estimator))
+
+
+def layouts(images: np.ndarray) -> dict[str, object]:
+    """The same photographs in every form that an array can take."""
+    torch = pytest.importorskip("torch")
+    n, height, width, _ = images.shape
+    return {
+        "nhwc": images,
+        "nchw": np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+        "list": list(images),
+        "fortran": np.asfortranarray(images),
+        "int64": images.astype(np.int64),
+        "float 0 to 1": images / 255,
+        "float32 0 to 255": images.astype(np.float32),
+        "torch": torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
+        "rows": images.reshape(n, height * width * 3),
+        "frame": pd.DataFrame(images.reshape(n, -1)),
+    }
+
+
+@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
+    estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
+    images = sample.data[:4]
+    expected = estimator.fit(images).transform(images)
+    for name, X in layouts(images).items():
+        found = estimator.fit(X).transform(X)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+def test_transform_changes_nothing_in_the_model(estimator, _, sample):
+    from sktransfer.codes._state import network_of
+
+    estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
+    estimator.fit(sample.data[:2])
+    network = network_of(estimator).module
+    before = copy.deepcopy(network.state_dict())
+    facts = {key: repr(value) for key, value in vars(estimator).items()}
+    estimator.transform(sample.data[:3])
+    estimator.transform(sample.data[3:9])
+    assert {key: repr(value) for key, value in vars(estimator).items()} == facts
+    assert network_of(estimator).module is network
+    assert not any(module.training for module in network.modules())
+    for key, value in network.state_dict().items():
+        assert value.equal(before[key]), key
+
+
+@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+def test_one_row_equals_its_row_in_any_batch(estimator, _, sample):
+    estimator = clone(estimator).set_params(
+        image_shape=None, value_range="auto", cache=None, image_size=96
+    )
+    images = sample.data[:11]
+    whole = estimator.fit(images).transform(images)
+    for size in (1, 2, 7):
+        parts = [estimator.transform(images[i : i + size]) for i in range(0, 11, size)]
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+def test_constructor_only_stores_and_is_keyword_only(estimator, _):
+    parameters = list(inspect.signature(type(estimator)).parameters.values())
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[1:])
+    given = {p.name: object() for p in parameters}
+    assert vars(type(estimator)(**given)) == given

@@ -1,0 +1,48 @@
+"""The code in README and in the pages of the docs runs, page by page, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def with_code(page: Path) -> bool:
+    return bool(BLOCK.search(page.read_text()))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, sample):
+    """An empty folder with photographs in it, five of each of three classes."""
+    for number in range(120):
+        name = sample.target_names[sample.target[number]]
+        target = tmp_path / "photos" / name
+        if name in ("cat", "ship", "truck"):
+            target.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.data[number]).save(target / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", filter(with_code, PAGES), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_code_of_page(page, folder):
+    names: dict[str, object] = {"__name__": "__main__"}
+    text = page.read_text()
+    for match in BLOCK.finditer(text):
+        line = text[: match.start(1)].count("\n")
+        # Blank lines in front, so that a traceback shows the line of the page.
+        exec(compile("\n" * line + match.group(1), str(page), "exec"), names)
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

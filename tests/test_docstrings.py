@@ -1,0 +1,51 @@
+"""Docstrings of public names follow numpydoc; their examples run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from numpydoc.validate import validate
+
+import sktransfer
+
+# Codes of numpydoc that we do not ask for: multi-line summaries, examples and "See Also" on every
+# small function, extended summaries, capital letters and full stops in one-word descriptions.
+IGNORED = {"GL01", "GL02", "GL03", "SS03", "SS05", "SS06", "ES01", "SA01", "SA04", "EX01", "PR06", "PR08",
+           "PR09", "RT02", "RT03", "RT05", "YD01"}  # fmt: skip
+
+
+def public_names() -> list[str]:
+    names = []
+    for home in ["sktransfer", "sktransfer.datasets", "sktransfer.testing"]:
+        module = importlib.import_module(home)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not callable(thing):
+                continue
+            names.append(f"{home}.{name}")
+            if inspect.isclass(thing):
+                names += [
+                    f"{home}.{name}.{method}"
+                    for method, value in vars(thing).items()
+                    if not method.startswith("_") and inspect.isfunction(value)
+                ]
+    return names
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_numpydoc(name):
+    errors = [error for error in validate(name)["errors"] if error[0] not in IGNORED]
+    assert not errors
+
+
+MODULES = [module.name for module in pkgutil.walk_packages(sktransfer.__path__, "sktransfer.")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0

