@@ -115,14 +115,15 @@ def test_dinov2(fetched, photographs):
 
 
 def test_the_default_network_knows_what_it_sees(photographs):
-    """The classifier that was cut off, put on the codes again, names china and flower."""
+    """The classifier that was cut off, put on the codes again, names what a photograph shows."""
     from timm.data import ImageNetInfo
 
     backbone = load_backbone("efficientnet_lite0")
-    codes = CNNCodes(cache=None).fit_transform(photographs[:2])
+    codes = CNNCodes(cache=None, resize="crop").fit_transform(photographs[:1])
     with torch.inference_mode():
         logits = backbone.module.classifier(torch.from_numpy(codes))
     info = ImageNetInfo()
-    names = [info.index_to_description(int(i)) for i in logits.argmax(1)]
-    assert "daisy" in names[1] or "dahlia" in names[1] or "flower" in names[1], names
+    names = [info.index_to_description(int(i)) for i in logits[0].topk(5).indices]
+    # A Chinese temple hall under a blue sky.
+    assert any("palace" in name or "monastery" in name or "bell cote" in name for name in names), names
     assert isinstance(backbone.preprocessing, Preprocessing)

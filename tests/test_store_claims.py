@@ -243,11 +243,11 @@ def test_the_claims_of_a_thread_end_with_it(folder):
 
 def test_nothing_is_left_behind_by_owners_that_are_gone(folder):
     store = DiskStore(folder)
-    for _ in range(20):
-        thread = threading.Thread(target=store.claim, args=("space", KEYS[:3]))
+    for i in range(20):
+        thread = threading.Thread(target=store.claim, args=("space", KEYS[i : i + 1]))
         thread.start()
         thread.join()
-    store.claim("space", KEYS[:3])
+    store.claim("space", KEYS[20:23])
     base = sqlite3.connect(folder / "codes-v1.sqlite")
     assert base.execute("SELECT count(*) FROM owners").fetchone() == (1,)
     assert base.execute("SELECT count(*) FROM claims").fetchone() == (3,)

@@ -23,6 +23,7 @@ from sklearn.base import BaseEstimator, clone
 from sktransfer.exceptions import StoreError, StoreWarning
 from sktransfer.store import DiskStore
 from sktransfer.store import _network as network
+from sktransfer.store._folder import database
 
 NAME = "codes-v1.sqlite"
 
@@ -248,7 +249,7 @@ def test_rows_of_two_keys_cannot_be_exchanged(folder):
         assert right(store, 2) == []
 
 
-@pytest.mark.parametrize("content", ["noise", "half", "head"])
+@pytest.mark.parametrize("content", ["noise", "half", "head", "rows"])
 def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(folder, content):
     store = fill(DiskStore(folder), 500)
     store.close()
@@ -257,6 +258,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(folder, content):
     damaged = {
         "noise": np.random.default_rng(0).bytes(50_000),
         "half": sound[: len(sound) // 2],
+        "rows": sound[:16384] + b"\xff" * (len(sound) - 16384),
         "head": sound[:100] + b"\xff" * 16384 + sound[16484:],
     }[content]
     file.write_bytes(damaged)
@@ -269,6 +271,8 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(folder, content):
         warnings.simplefilter("error")
         assert right(store, 500) == list(range(500))
         assert in_thread(lambda: right(DiskStore(folder), 500)) == list(range(500))
+    assert (folder / "codes-v1-1.sqlite").exists(), "who has the old file open keeps its name"
+    assert not file.exists()
 
 
 @pytest.mark.filterwarnings("ignore::sktransfer.exceptions.StoreWarning")
@@ -408,10 +412,35 @@ def test_threads_write_and_read_at_once(folder):
     assert right(store, 500) == list(range(400))
 
 
+def test_threads_make_the_same_store_at_once(tmp_path):
+    barrier, errors = threading.Barrier(4), []
+
+    def work(first):
+        for trial in range(15):
+            barrier.wait(30)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    fill(DiskStore(tmp_path / str(trial)), first)
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (1, 2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    for trial in range(15):
+        assert right(DiskStore(tmp_path / str(trial)), 6) == [0, 1, 2, 3]
+        assert len(list((tmp_path / str(trial)).glob("*.sqlite"))) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_goes_on_with_connections_of_its_own(folder):
     store = fill(DiskStore(folder), 20)
+    inherited = database(folder).sql
     for child in range(5):
         pid = os.fork()
         if pid == 0:
@@ -419,6 +448,8 @@ def test_a_fork_goes_on_with_connections_of_its_own(folder):
             try:
                 fine = right(store, 20) == list(range(20))
                 store.put_many("child", [key(child)], [row(child)])
+                inherited.total_changes  # noqa: B018  (an error if it was closed)
+                fine = fine and database(folder).sql is not inherited
                 status = 0 if fine and store.claim("space", [key(child + 100)]) == [True] else 2
             finally:
                 os._exit(status)

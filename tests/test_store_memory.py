@@ -176,7 +176,7 @@ def test_waiting_ends_when_the_row_comes_or_the_claim_goes(end):
         store.put_many("space", [key(0)], [row(0)])
     else:
         store.release("space", [key(0)])
-    thread.join(1)
+    thread.join(0.5)
     assert woken == [True]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..exceptions import WeightsMismatchError
 
-__all__ = ["build_random", "build_structure", "finish", "load_state", "seeded"]
+__all__ = ["build_random", "build_structure", "describe_mismatch", "finish", "load_state", "seeded"]
 
 State = Mapping[str, torch.Tensor]
 Builder = Callable[[], nn.Module]
@@ -52,9 +52,16 @@ def _holds_only_weights(module: nn.Module) -> bool:
     loaded = module.state_dict().keys()
     tensors = [name for name, _ in module.named_parameters(remove_duplicate=False)]
     tensors += [name for name, _ in module.named_buffers(remove_duplicate=False)]
-    attributes = (value for part in module.modules() for value in vars(part).values())
-    plain = any(isinstance(value, torch.Tensor) for value in attributes)
-    return not plain and loaded >= set(tensors)
+    return loaded >= set(tensors) and not any(map(_keeps_tensors, module.modules()))
+
+
+def _keeps_tensors(module: nn.Module) -> bool:
+    """Whether it has tensors where load_state_dict never looks: in attributes and lists."""
+    for value in vars(module).values():
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        if any(isinstance(one, torch.Tensor) for one in several):
+            return True
+    return False
 
 
 def load_state(module: nn.Module, state: State, what: str) -> nn.Module:
@@ -135,4 +142,3 @@ def finish(module: nn.Module) -> nn.Module:
         tensor.data = tensor.data.contiguous()
         tensor.grad = None
     return module
-

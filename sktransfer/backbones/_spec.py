@@ -99,8 +99,8 @@ class Backbone:
     module : torch.nn.Module
         In eval mode, on the CPU, float32, without gradients. It is shared by everything in
         this process that uses the network, so nobody may change it.
-    preprocessing : Preprocessing or None
-        What its images must be; :func:`load_backbone` never gives None.
+    preprocessing : Preprocessing
+        What its images must be.
     fingerprint : str
         Hash of its architecture and of every weight, in hexadecimal.
     portable : bool
@@ -113,7 +113,7 @@ class Backbone:
     reference: str | None
     weights: str | None
     module: nn.Module
-    preprocessing: Preprocessing | None
+    preprocessing: Preprocessing
     fingerprint: str
     portable: bool
 
@@ -155,16 +155,16 @@ def as_preprocessing(value: Preprocessing | Mapping[str, Any]) -> Preprocessing:
 
 def _as_size(value: Any) -> tuple[int, int]:
     sides = (value, value) if isinstance(value, Integral) else value
-    if (
-        not isinstance(sides, Sequence)
-        or len(sides) != 2
-        or not all(isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sides)
-    ):
+    if not isinstance(sides, Sequence) or len(sides) != 2 or not all(map(_is_side, sides)):
         raise PreprocessingError(
             "image_size of a Preprocessing must be a positive number of pixels or (height, "
             f"width), got {value!r}."
         )
     return int(sides[0]), int(sides[1])
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
 def _as_channels(name: str, value: Any, *, lowest: float) -> tuple[float, float, float]:
@@ -184,7 +184,7 @@ def _as_channels(name: str, value: Any, *, lowest: float) -> tuple[float, float,
 
 
 def _as_share(value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= 2:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 2:
         raise PreprocessingError(
             "crop_pct of a Preprocessing must be a number above 0 and at most 1 (or 2, where "
             f"the crop is to be larger than the photograph), got {value!r}."

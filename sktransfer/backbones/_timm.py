@@ -1,13 +1,14 @@
-"""Networks of timm, with published weights from its lists or from the Hugging Face hub."""
+"""Networks of timm by name, with the weights that timm lists."""
 
 from __future__ import annotations
 
-import json
 import sys
-from functools import cached_property
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..exceptions import (
@@ -16,28 +17,21 @@ from ..exceptions import (
     WeightsMismatchError,
     WeightsUnavailableError,
 )
-from ._architecture import Architecture, Pretrained, State, load_any_head
-from ._build import build_random
-from ._checkpoint import read_state
-from ._download import cached_download
-from ._hub import hub_file
-from ._spec import Preprocessing
+from ._architecture import Architecture, Pretrained, n_classes
+from ._build import build_random, build_structure, describe_mismatch, load_state
+from ._checkpoint import read_file, state_of
+from ._download import cached_download, digest_in_name
+from ._hub import FILENAMES, hub_file
+from ._spec import Preprocessing, as_preprocessing
 from ._suggest import did_you_mean
 
-__all__ = ["HubArchitecture", "TimmArchitecture", "timm_names"]
+__all__ = ["TimmArchitecture", "preprocessing_of"]
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
-
-
-def timm_names() -> list[str]:
-    """Names of timm's architectures, without tags."""
-    import timm
-
-    return timm.list_models()
+State = Mapping[str, torch.Tensor]
 
 
 class TimmArchitecture(Architecture):
-    """A network of timm, ``"resnet50"`` or with a tag of weights, ``"resnet50.a1_in1k"``."""
+    """A network of timm, ``"resnet50"``, or with a tag of weights, ``"resnet50.a1_in1k"``."""
 
     source = "timm"
 
@@ -47,161 +41,147 @@ class TimmArchitecture(Architecture):
         self.identity = f"timm:{self.name}"
         self._options: dict[str, Any] = {}
 
-    def build(self, num_classes: int | None = None) -> nn.Module:
+    def build(self, num_classes: int | None = None, **options: Any) -> nn.Module:
         import timm
 
-        options = dict(self._options)
+        options = {"pretrained": False, **self._options, **options}
         if num_classes is not None:
             options["num_classes"] = num_classes
-        return timm.create_model(self.name, pretrained=False, **options)
-
-    def random(self) -> nn.Module:
-        return build_random(self.build)
+        return timm.create_model(self.name, **options)
 
     def weights_names(self) -> list[str]:
-        from timm.models import list_models
+        import timm
 
-        tagged = list_models(f"{self.name}.*", pretrained=True)
-        tags = [name.partition(".")[2] for name in tagged]
-        first = self._tag or _tag_of(self.name)
+        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{self.name}.*")]
+        first = self._tag or getattr(self._facts(""), "tag", None)
         return sorted(tags, key=lambda tag: tag != first)
 
     def default_preprocessing(self) -> Preprocessing:
         return preprocessing_of(self._facts(self._tag), self.reference)
 
     def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
-        known = self.weights_names()
-        tag = (known[0] if known else "") if weights == "default" else weights
-        if tag not in known:
-            raise WeightsUnavailableError(
-                f"weights={weights!r}: timm has no such weights for {self.name}. "
-                f"{did_you_mean(tag, known)}It has {', '.join(known) or 'none at all'}."
-            )
+        tag = self._resolve(weights)
         facts = self._facts(tag)
-        path = self._file(facts, tag, verbose)
-        module = self.from_state(read_state(path), str(path))
-        return Pretrained(module, tag, preprocessing_of(facts, self.reference))
+        preprocessing = preprocessing_of(facts, self.reference)  # before anything is downloaded
+        path = self._file(facts, f"{self.reference} with weights {tag}", verbose)
+        content = read_file(path)
+        try:
+            module = self.from_state(state_of(content, path), str(path))
+        except WeightsMismatchError as error:
+            module = self._in_timms_way(tag, content, error)
+        return Pretrained(module, tag, preprocessing)
+
+    def published(self, path: Path, sha256: str) -> tuple[str, Preprocessing] | None:
+        for tag in self.weights_names():
+            facts = self._facts(tag)
+            digits = digest_in_name(facts.url) if isinstance(facts.url, str) else None
+            # The hub's cache has a folder per repository, and files under their SHA-256.
+            own = f"models--{(facts.hf_hub_id or '-').replace('/', '--')}"
+            cached = own in path.parts and path.resolve().name == sha256
+            if cached or (digits and sha256.startswith(digits)):
+                return tag, preprocessing_of(facts, self.reference)
+        return None
 
     def from_state(self, state: State, what: str) -> nn.Module:
-        try:
-            return load_any_head(self.build, state, what)
-        except WeightsMismatchError:
-            translated = self._translate(state)
-            if translated is None:
-                raise
-            return load_any_head(self.build, translated, what)
+        """The network with weights from a file, in timm's names or in their authors'."""
+        n = n_classes(state, self._heads())
+        # A file without timm's classifier has none, or has it under another name.
+        options = (0, None) if n is None else (n,)
+        for classes in options:
+            module = build_structure(partial(self.build, classes))
+            for candidate in (state, _translate(module, state)):
+                if candidate is not None and not describe_mismatch(module, candidate):
+                    return load_state(module, candidate, what)
+        return load_state(build_structure(partial(self.build, n)), state, what)
 
-    def _translate(self, state: State) -> State | None:
-        """Weights under the names that their authors gave them, as timm knows to read them."""
-        module = self.build()
-        home = sys.modules[type(module).__module__]
-        translate = getattr(home, "checkpoint_filter_fn", None)
-        if translate is None:
-            return None
-        try:
-            return translate(dict(state), module)
-        except Exception:  # made for other files; the comparison of names explains more
-            return None
+    def _heads(self) -> set[str]:
+        names = getattr(self._facts(self._tag), "classifier", None) or ()
+        return {f"{name}.weight" for name in ((names,) if isinstance(names, str) else names)}
+
+    def _resolve(self, weights: str) -> str:
+        known = self.weights_names()
+        tag = weights.removeprefix(f"{self.name}.")
+        if weights == "default":
+            tag = self._tag or (known[0] if known else "")
+        if self._tag and tag != self._tag:
+            raise WeightsUnavailableError(
+                f"backbone={self.reference!r} and weights={weights!r} name different weights; "
+                f'leave weights="default", or write backbone="timm:{self.name}".'
+            )
+        if tag not in known:
+            raise WeightsUnavailableError(
+                f"weights={tag or weights!r}: timm has no such weights for {self.name}. "
+                f"{did_you_mean(tag, known)}It has {', '.join(known) or 'none at all'}; "
+                "weights=None has random ones, and a file needs a name with .pth, .pt or "
+                ".safetensors."
+            )
+        return tag
 
     def _facts(self, tag: str) -> Any:
+        """timm's PretrainedCfg, or None where it has none."""
         from timm.models import get_pretrained_cfg
 
-        facts = get_pretrained_cfg(f"{self.name}.{tag}" if tag else self.name)
-        if facts is None:
-            raise PreprocessingError(
-                f"timm says nothing of how images are prepared for {self.reference}; "
-                "pass preprocessing=Preprocessing(...)."
-            )
-        return facts
+        try:
+            return get_pretrained_cfg(f"{self.name}.{tag}" if tag else self.name)
+        except RuntimeError:  # no such tag; _resolve says so
+            return get_pretrained_cfg(self.name)
 
-    def _file(self, facts: Any, tag: str, verbose: int) -> Path:
-        what = f"{self.reference} with weights {tag}"
+    def _file(self, facts: Any, what: str, verbose: int) -> Path:
         if facts.hf_hub_id:
-            repo = facts.hf_hub_id
-            if repo.endswith("/"):
-                repo += f"{self.name}.{tag}"
-            files = (facts.hf_hub_filename,) if facts.hf_hub_filename else _FILES
-            return hub_file(repo, files, verbose=verbose)
-        if facts.url:
+            repo, _, revision = facts.hf_hub_id.partition("@")
+            names = (facts.hf_hub_filename,) if facts.hf_hub_filename else FILENAMES
+            return hub_file(repo, names, revision=revision or None, verbose=verbose)
+        if isinstance(facts.url, str):
             return cached_download(facts.url, what, verbose=verbose)
         raise WeightsUnavailableError(f"timm names no file for {what}; pass one as weights=.")
 
-
-class HubArchitecture(TimmArchitecture):
-    """A network of timm as a repository of the hub describes it, ``"hf-hub:org/name"``."""
-
-    def __init__(self, repo: str):
-        self._repo, _, revision = repo.partition("@")
-        self._revision = revision or None
-        self.reference = f"hf-hub:{repo}"
-        self._tag = ""
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return str(self._config["architecture"])
-
-    @property
-    def identity(self) -> str:  # type: ignore[override]
-        return f"timm:{self.name} {sorted(self._options.items())}"
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        path = hub_file(self._repo, ["config.json"], revision=self._revision)
-        config = json.loads(path.read_text())
-        if "architecture" not in config:
-            raise BackboneError(
-                f"{self.reference} is no network of timm: its config.json must name an "
-                f"architecture, but has {', '.join(list(config)[:6])}."
+    def _in_timms_way(self, tag: str, content: Any, reason: Exception) -> nn.Module:
+        """Some files need changes that only timm's own constructor of the network knows."""
+        overlay = {"state_dict": content, "source": None, "custom_load": False}
+        try:
+            module: Any = build_random(
+                partial(
+                    self.build, pretrained=True, pretrained_cfg=tag, pretrained_cfg_overlay=overlay
+                )
             )
-        return config
-
-    @property
-    def _options(self) -> dict[str, Any]:  # type: ignore[override]
-        config = self._config
-        facts = config.get("pretrained_cfg", config)
-        classes = {"num_classes": config.get("num_classes", facts.get("num_classes"))}
-        return {**config.get("model_args", {}), **{k: v for k, v in classes.items() if v}}
-
-    def weights_names(self) -> list[str]:
-        return [self._revision or "main"]
-
-    def _facts(self, tag: str) -> Any:
-        from timm.models import PretrainedCfg
-
-        facts = self._config.get("pretrained_cfg", self._config)
-        known = {k: v for k, v in facts.items() if k in PretrainedCfg.__dataclass_fields__}
-        return PretrainedCfg(**known)
-
-    def _file(self, facts: Any, tag: str, verbose: int) -> Path:
-        return hub_file(self._repo, _FILES, revision=self._revision, verbose=verbose)
+        except Exception as error:
+            raise reason from error
+        module.pretrained_cfg.pop("state_dict", None)  # a second copy of all weights
+        return module
 
 
-def _tag_of(name: str) -> str:
-    """Tag of an architecture's default weights."""
-    from timm.models import get_pretrained_cfg
-
-    facts = get_pretrained_cfg(name)
-    return str(facts.tag or "") if facts is not None else ""
+def _translate(module: nn.Module, state: State) -> State | None:
+    """Weights under the names that their authors gave them, as timm knows to read them."""
+    home = sys.modules[type(module).__module__]
+    translate = getattr(home, "checkpoint_filter_fn", None)
+    if translate is None:
+        return None
+    try:
+        return translate(dict(state), module)
+    except Exception:  # made for other files; the comparison of names explains more
+        return None
 
 
 def preprocessing_of(facts: Any, what: str) -> Preprocessing:
-    """What timm knows about images for weights."""
+    """What timm knows about images for weights.
+
+    Parameters
+    ----------
+    facts : timm.models.PretrainedCfg or None
+    what : str
+        Whose they are, for messages.
+    """
     from timm.data import resolve_data_config
 
-    found = facts.to_dict()
-    channels, height, width = found.get("input_size") or (0, 0, 0)
-    if not found.get("mean") or not found.get("std") or not height:
+    found = facts.to_dict() if facts is not None else {}
+    # timm itself would take ImageNet's mean without a word.
+    if not (found.get("mean") and found.get("std") and found.get("input_size")):
         raise PreprocessingError(
             f"timm says nothing of how images are prepared for {what}; "
             "pass preprocessing=Preprocessing(...)."
         )
-    if channels != 3:
-        raise BackboneError(f"{what} takes images of {channels} channels; it must be 3 (RGB).")
-    config = resolve_data_config(pretrained_cfg=found)
-    return Preprocessing(
-        image_size=(height, width),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        crop_pct=config["crop_pct"],
-        interpolation=config["interpolation"],
-    )
+    if (channels := found["input_size"][0]) != 3:
+        raise BackboneError(
+            f"{what} takes images of {channels} channels; a backbone must take 3 (RGB)."
+        )
+    return as_preprocessing(resolve_data_config(pretrained_cfg=found))

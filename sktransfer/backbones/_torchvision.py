@@ -63,12 +63,10 @@ class TorchvisionArchitecture(Architecture):
         from torchvision import models
 
         options = {**_OPTIONS.get(self.name, {}), **options}
-        return models.get_model(
-            self.name, weights=None, num_classes=num_classes or 1000, **options
-        )
+        return models.get_model(self.name, weights=None, num_classes=num_classes or 1000, **options)
 
     def random(self) -> nn.Module:
-        options = dict.fromkeys({"init_weights"} & _OPTIONS.get(self.name, {}).keys(), True)
+        options: dict[str, Any] = {"init_weights": True} if self.name in _OPTIONS else {}
         if self.name.startswith("vit_"):
             options["image_size"] = self.default_preprocessing().image_size[0]
         return build_random(lambda: self.build(**options))

@@ -292,7 +292,18 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return table_of(self)[1].layers
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, as scikit-learn's searches do for each candidate."""
+        """Set parameters, as scikit-learn's searches do for each candidate.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values. After a `layer` was set this way, passes keep all layers; see
+            `cache_layers`.
+
+        Returns
+        -------
+        self : object
+        """
         if "layer" in params:
             self._layer_is_searched = True
         return super().set_params(**params)

@@ -159,13 +159,20 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _check_format(sql: sqlite3.Connection, new_is_fine: bool) -> None:
-    application = sql.execute("PRAGMA application_id").fetchone()[0]
-    version = sql.execute("PRAGMA user_version").fetchone()[0]
+    sql.execute("BEGIN")  # one moment for all: another process may be making the file just now
+    application, version, tables = (
+        sql.execute(question).fetchone()[0]
+        for question in (
+            "PRAGMA application_id",
+            "PRAGMA user_version",
+            "SELECT count(*) FROM sqlite_master",
+        )
+    )
+    sql.execute("COMMIT")
     if (application, version) == (APPLICATION_ID, FORMAT_VERSION):
         return
-    empty = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if not (empty and (application, version) == (0, 0) and new_is_fine):
-        raise ForeignFileError(f"format {application:#x}, version {version}")
+    if (application, version, tables) != (0, 0, 0) or not new_is_fine:
+        raise ForeignFileError(f"application {application:#x}, version {version}")
 
 
 def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:

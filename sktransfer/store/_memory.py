@@ -18,7 +18,7 @@ from ._rows import freeze
 
 DEFAULT_MEMORY_LIMIT = 512 * 2**20
 ROW_OVERHEAD = 512  # key, array object and dictionary entry; measured 350 to 450 bytes
-_NOTICE_DEATH = 0.2  # a thread that dies does not notify
+_NOTICE_DEATH = 1.0  # seconds; a thread that dies does not notify
 
 _Place = tuple[str, bytes]
 
