@@ -87,8 +87,7 @@ def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passe
         {"weights": None},
         {"resize": "crop"},
         {"resize": "crop", "crop_pct": 1.0},
-        {"preprocessing": {"image_size": 224, "crop_pct": 1.0, "mean": (0.4, 0.4, 0.4),
-                           "std": (0.2, 0.2, 0.2), "interpolation": "bilinear"}},  # fmt: skip
+        {"preprocessing": {"image_size": 224, "mean": 0.4, "std": 0.2}},
     ):
         seen.append(CNNCodes(**{"image_size": 96, **parameters}).fit_transform(X))
     assert passes["images"] == len(seen) * len(X)

@@ -36,8 +36,7 @@ def test_scikit_learn_checks(estimator, check):
 def test_the_suite_runs_whole(estimator, failures):
     """At least 45 checks, at most 3 of them expected to fail, each with its reason."""
     names = [
-        getattr(check, "func", check).__name__
-        for _, check in estimator_checks_generator(estimator)
+        getattr(check, "func", check).__name__ for _, check in estimator_checks_generator(estimator)
     ]
     # Those on other array libraries are skipped unless these are installed.
     run = [name for name in names if name not in failures and "array_api" not in name]

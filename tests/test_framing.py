@@ -31,7 +31,10 @@ def facts(**changes) -> Preprocessing:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("side", "resize_size", "filter_"), [(224, 256, "bilinear"), (299, 342, "bilinear"), (240, 272, "bicubic")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("side", "resize_size", "filter_"),
+    [(224, 256, "bilinear"), (299, 342, "bilinear"), (240, 272, "bicubic")],
+)
 def test_crop_is_what_torchvision_cuts_out(size, side, resize_size, filter_):
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 

@@ -106,7 +106,8 @@ def test_dinov2(fetched, photographs):
     path = fetched("dinov2_small")
     name = "vit_small_patch14_reg4_dinov2"
     own = timm.create_model(name, pretrained=False).eval()
-    own.load_state_dict(checkpoint_filter_fn(torch.load(path, weights_only=True), own))
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    own.load_state_dict(checkpoint_filter_fn(state, own))
     codes = CNNCodes(f"timm:{name}", weights=path, preprocessing="default", cache=None)
     check_photographs(codes, lambda x, **kw: timm_codes(own, x, **kw), photographs[:3])
     # A smaller size works as well: the position embeddings are interpolated.
@@ -125,5 +126,5 @@ def test_the_default_network_knows_what_it_sees(photographs):
     info = ImageNetInfo()
     names = [info.index_to_description(int(i)) for i in logits[0].topk(5).indices]
     # A Chinese temple hall under a blue sky.
-    assert any("palace" in name or "monastery" in name or "bell cote" in name for name in names), names
+    assert {"palace", "monastery"} & {name.split(",")[0] for name in names}, names
     assert isinstance(backbone.preprocessing, Preprocessing)

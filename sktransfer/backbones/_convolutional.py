@@ -13,6 +13,8 @@ Fully convolutional networks for semantic segmentation, section 3.1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx, nn
 
@@ -42,7 +44,7 @@ def slide_fully_connected(network: TracedNetwork, image_size: tuple[int, int]) -
     """
     for pool in network.nodes:
         grid = _grid(pool, network)
-        if grid is None or not _larger(network.shapes[pool.args[0]][2:], grid):
+        if grid is None or not _larger(network.shapes[_source(pool)][2:], grid):
             continue
         chain = _chain(pool, network)
         if chain:
@@ -57,11 +59,15 @@ def _module(node: fx.Node, network: TracedNetwork) -> nn.Module | None:
     return network.module.get_submodule(str(node.target))
 
 
+def _source(node: fx.Node) -> fx.Node:
+    return node.all_input_nodes[0]
+
+
 def _grid(node: fx.Node, network: TracedNetwork) -> tuple[int, int] | None:
     module = _module(node, network)
     if not isinstance(module, nn.AdaptiveAvgPool2d):
         return None
-    size = module.output_size
+    size: Any = module.output_size
     height, width = (size, size) if isinstance(size, int) else size
     return None if not height or not width or height * width == 1 else (height, width)
 
@@ -99,9 +105,9 @@ def _rewrite(
             _replace(network.module, str(node.target), _as_convolution(module, kernel))
             kernel = (1, 1)
         elif node.target is torch.flatten or isinstance(module, nn.Flatten):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(_source(node))
             network.module.graph.erase_node(node)
-    pool.replace_all_uses_with(pool.args[0])
+    pool.replace_all_uses_with(_source(pool))
     network.module.graph.erase_node(pool)
     network.module.recompile()
 

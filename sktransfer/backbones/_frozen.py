@@ -33,7 +33,7 @@ class FrozenNetwork(nn.Module):
 
     Parameters
     ----------
-    prefix : torch.nn.Module
+    prefix : torch.fx.GraphModule
         Normalised pixels (n, 3, h, w) to a tuple of codes.
     layers : sequence of Layer
         The layers it gives codes of.
@@ -46,10 +46,13 @@ class FrozenNetwork(nn.Module):
     travel to the device as bytes and are normalised there.
     """
 
+    prefix: fx.GraphModule
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, prefix: nn.Module, layers: Sequence[Layer], normalization: Normalization):
+    def __init__(
+        self, prefix: fx.GraphModule, layers: Sequence[Layer], normalization: Normalization
+    ):
         super().__init__()
         self.prefix, self.layers, self.dtype = prefix, tuple(layers), torch.float32
         mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
@@ -99,7 +102,8 @@ def freeze(
         raise ValueError("a frozen network needs the preprocessing of its backbone")
     source = table.network.module
     taps = {table.node(layer): layer for layer in layers}
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     pools: dict[str, nn.Module] = {}
     outputs: dict[Layer, fx.Node] = {}
     for node in source.graph.nodes:

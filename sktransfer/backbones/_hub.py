@@ -69,7 +69,7 @@ def _cached(repo: str, filename: str, revision: str | None) -> Path | None:
 
 
 def _first_of(repo: str, filenames: Sequence[str], revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 
     for filename in filenames:
@@ -79,7 +79,10 @@ def _first_of(repo: str, filenames: Sequence[str], revision: str | None) -> Path
             raise
         except EntryNotFoundError:
             continue
-    raise FileNotFoundError(f"the repository has none of {', '.join(filenames)}")
+    raise WeightsUnavailableError(
+        f"the repository {repo} of {constants.ENDPOINT} has no {' or '.join(filenames)}, so it "
+        "holds no network of timm. Check its name."
+    )
 
 
 def _check_reachable() -> None:
@@ -103,20 +106,23 @@ def _errors_explained(repo: str, filenames: Sequence[str]) -> Iterator[None]:
     from huggingface_hub import constants
     from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
 
-    where = f"looked for {' or '.join(filenames)} in {constants.HF_HUB_CACHE} and then in {repo}"
+    where = (
+        f"the weights cannot be had: looked for {' or '.join(filenames)} of {repo} in "
+        f"{constants.HF_HUB_CACHE} and then at {constants.ENDPOINT}"
+    )
     try:
         yield
-    except WeightsMismatchError:
+    except (WeightsMismatchError, WeightsUnavailableError):
         raise
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise WeightsUnavailableError(
-            f"{where} of {constants.ENDPOINT}, which knows no such repository or revision, or "
-            "shows it only to some. Check the name; for a private one set HF_TOKEN."
+            f"{where}, which knows no such repository or revision, or shows it only to some. "
+            "Check the name; for a private one set HF_TOKEN."
         ) from error
     except Exception as error:  # of httpx, requests or huggingface_hub, by their versions
         reason = str(getattr(error, "reason", "") or error).split("\n")[0]
         raise WeightsUnavailableError(
-            f"{where} of {constants.ENDPOINT} ({reason or type(error).__name__}). {OFFLINE_REMEDY}"
+            f"{where} ({reason or type(error).__name__}). {OFFLINE_REMEDY}"
         ) from error
 
 

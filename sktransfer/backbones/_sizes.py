@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from ..exceptions import BackboneError
 __all__ = ["fit_to_size"]
 
 
-def fit_to_size(module: nn.Module, image_size: tuple[int, int]) -> nn.Module:
+def fit_to_size(module: Any, image_size: tuple[int, int]) -> nn.Module:
     """Return the module, or a copy whose position embeddings fit an image size.
 
     Convolutional networks take any size and come back as they are. For vision transformers
@@ -47,12 +48,12 @@ def fit_to_size(module: nn.Module, image_size: tuple[int, int]) -> nn.Module:
     return module
 
 
-def _differs(module: nn.Module, image_size: tuple[int, int]) -> bool:
+def _differs(module: Any, image_size: tuple[int, int]) -> bool:
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
     return size is None or tuple(size) != image_size
 
 
-def _torchvision_vit(module: nn.Module, image_size: tuple[int, int]) -> nn.Module:
+def _torchvision_vit(module: Any, image_size: tuple[int, int]) -> nn.Module:
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     height, width = image_size

@@ -124,7 +124,8 @@ class _ShapeRecorder(fx.Interpreter):
         with torch.no_grad():
             super().__init__(copy.deepcopy(module).to("meta"))
         # The copy's nodes stand in the same order as the original's.
-        self._original = dict(zip(self.module.graph.nodes, module.graph.nodes, strict=True))
+        copied: Any = self.module.graph
+        self._original = dict(zip(copied.nodes, module.graph.nodes, strict=True))
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.holds_tensors: set[fx.Node] = set()
 

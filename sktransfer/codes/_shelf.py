@@ -32,7 +32,7 @@ class LayerShelf:
         """The codes of each image, layer by layer, or None where one is missing."""
         columns = [store.get_many(space, keys) for space in self.spaces]
         rows = zip(*columns, strict=True)
-        return [None if any(part is None for part in row) else row for row in rows]  # type: ignore[misc]
+        return [None if any(part is None for part in row) else row for row in rows]
 
     def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
         """Keep the codes of a batch; the space that is claimed comes last."""

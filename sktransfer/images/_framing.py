@@ -104,8 +104,8 @@ def _crop(picture: Image.Image, framing: Framing, filter_: Image.Resampling) -> 
     last = min(picture.height, math.ceil(down.stop + reach) + 1)
     box = (across.start, first, across.stop, last)
     narrow = picture.resize((across.size, last - first), filter_, box=box)
-    box = (0, down.start - first, across.size, down.stop - first)
-    fitted = narrow.resize((across.size, down.size), filter_, box=box)
+    rows = (0, down.start - first, across.size, down.stop - first)
+    fitted = narrow.resize((across.size, down.size), filter_, box=rows)
     if fitted.size == (width, height):
         return fitted
     left, top = across.offset, down.offset
