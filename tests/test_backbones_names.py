@@ -62,7 +62,19 @@ def test_classical_networks(name):
     assert round(n_weights(architecture.structure()) / 1000) == thousands
 
 
-@pytest.mark.parametrize("name", models.list_models(module=models))
+# The constructor of RegNets computes with tensors, so that they cannot be built without memory.
+LARGE = [
+    f"regnet_{kind}_{n}gf" for kind, n in [("x", 16), ("x", 32), ("y", 16), ("y", 32), ("y", 128)]
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in models.list_models(module=models)
+    ],
+)
 def test_every_network_of_torchvision(name):
     architecture = find_architecture(name)
     published = models.get_model_weights(name)[architecture.weights_names()[0]]
@@ -70,7 +82,8 @@ def test_every_network_of_torchvision(name):
     if name == "inception_v3":  # torchvision counts an auxiliary classifier
         found += 3_326_696
     if name == "vit_h_14":  # larger images have more position embeddings
-        found = n_weights(architecture.build(1000, image_size=518).to("meta"))
+        with torch.device("meta"):
+            found = n_weights(architecture.random())
     assert found == published.meta["num_params"]
 
 
@@ -195,19 +208,19 @@ def test_names_of_weights(name, first, others):
         ("timm:resnet50", "a9_in1k", "Did you mean .*a1_in1k"),
         ("timm:resnet50.a1_in1k", "a2_in1k", "different weights"),
         ("timm:resnet50.a9_in1k", "default", "Did you mean .*a1_in1k"),
-        ("timm:resnet50_gn_never", "default", "no known network"),
-        ("timm:vit_tiny_patch16_224_nope", "default", "no known network"),
         ("efficientnet_lite0", "imagenet", '"default"'),
         ("resnet50", 3, "must be a name"),
     ],
 )
 def test_wrong_names_of_weights(name, weights, message):
-    with pytest.raises((WeightsUnavailableError, UnknownBackboneError), match=message):
+    with pytest.raises(WeightsUnavailableError, match=message):
         load_backbone(name, weights=weights)
 
 
 def test_networks_of_timm_without_weights():
-    bare = sorted(set(timm.list_models("*resnet*")) - {n.split(".")[0] for n in timm.list_pretrained()})
+    bare = sorted(
+        set(timm.list_models("*resnet*")) - {n.split(".")[0] for n in timm.list_pretrained()}
+    )
     with pytest.raises(WeightsUnavailableError, match="none at all; weights=None"):
         load_backbone(f"timm:{bare[0]}")
 
@@ -243,9 +256,7 @@ def test_names_that_cannot_be_registered(registered, name):
 def test_builders_must_build(registered):
     facts = {"image_size": 64, "mean": 0.5, "std": 0.25}
     with pytest.raises(ValueError, match="callable"):
-        registered("net", models.squeezenet1_1(), preprocessing=facts) if False else (
-            registered("net", "squeezenet1_1", preprocessing=facts)
-        )
+        registered("net", "squeezenet1_1", preprocessing=facts)
     registered("none", lambda: None, preprocessing=facts)
     with pytest.raises(BackboneError, match=r"must give a torch\.nn\.Module"):
         load_backbone("none")

@@ -73,7 +73,10 @@ def test_timms_facts(name):
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_packaged_facts_are_timms(number):
     packaged = find_architecture(f"efficientnet_lite{number}").default_preprocessing()
-    assert packaged == find_architecture(f"timm:tf_efficientnet_lite{number}.in1k").default_preprocessing()
+    assert (
+        packaged
+        == find_architecture(f"timm:tf_efficientnet_lite{number}.in1k").default_preprocessing()
+    )
 
 
 def test_resize_size_rounds_as_timm_does_for_all_its_weights():
@@ -83,7 +86,9 @@ def test_resize_size_rounds_as_timm_does_for_all_its_weights():
         found = Preprocessing(
             cfg.input_size[1:], cfg.mean, cfg.std, cfg.crop_pct, cfg.interpolation
         )
-        assert found.resize_size() == tuple(math.floor(s / cfg.crop_pct) for s in cfg.input_size[1:])
+        assert found.resize_size() == tuple(
+            math.floor(s / cfg.crop_pct) for s in cfg.input_size[1:]
+        )
 
 
 def test_shorthands():

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -145,6 +147,13 @@ class CountingCodes(CNNCodes):
         return super().transform(X)
 
 
+def warm_up(seconds):
+    """Load the network in a worker; say which worker it was."""
+    CNNCodes(image_size=32, cache=None).fit_transform(np.zeros((1, 8, 8, 3), np.uint8))
+    time.sleep(seconds)
+    return os.getpid()
+
+
 @pytest.mark.parametrize(("cache", "bound"), [("disk", 1.1), ("memory", 2.0)])
 def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
     """Both processes share a store on disk; in memory each makes one pass of its own."""
@@ -152,10 +161,11 @@ def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
 
     counts = tmp_path / "counts"
     monkeypatch.setenv("SKTRANSFER_TEST_COUNT", str(counts))
-    monkeypatch.setattr(CNNCodes, "transform", CNNCodes.transform)
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
     X, y = sample.data[:200], sample.target[:200]
     store = tmp_path / "codes" if cache == "disk" else "memory"
+    # Both workers have torch imported before the search starts, so that both take part.
+    assert len(set(Parallel(n_jobs=2)(delayed(warm_up)(1.0) for _ in range(8)))) == 2
     pipe = Pipeline([("cnn", CountingCodes(image_size=32, cache=store)), ("svm", LinearSVC())])
     found = GridSearchCV(pipe, {"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5, n_jobs=2, refit=False)
     found.fit(X, y)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sktransfer.store import open_store, set_memory_limit
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,7 +29,9 @@ def folder(tmp_path, monkeypatch, sample):
             target.mkdir(parents=True, exist_ok=True)
             Image.fromarray(sample.data[number]).save(target / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    limit = open_store("memory").max_bytes
+    yield tmp_path
+    set_memory_limit(limit)  # a page shows how to change it
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_fork_in_the_midst_of_other_threads():
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        for _ in range(25):
+        for _ in range(12):
             assert wait_for_child(os.fork() or child_of_fork(store)) == 0
     finally:
         stop.set()

@@ -18,6 +18,7 @@ State = Mapping[str, torch.Tensor]
 Builder = Callable[[], nn.Module]
 
 _SEED = 0
+_ALIGNMENT = 64  # bytes, of torch's allocator on CPUs
 
 
 @contextmanager
@@ -134,11 +135,14 @@ def _first(names: list[str], n: int = 3) -> str:
 def finish(module: nn.Module) -> nn.Module:
     """Bring a network into the state that every backbone is in.
 
-    Eval mode, float32 on the CPU, no gradients; weights in the usual order in memory, since
-    another order gives other last digits.
+    Eval mode, float32 on the CPU, no gradients. Weights lie in memory as if torch had made
+    them, wherever they were read from: another order or alignment gives other last digits.
     """
     module = module.eval().to(device="cpu", dtype=torch.float32).requires_grad_(False)
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = tensor.data.contiguous()
+        # is_contiguous() does not tell orders apart that differ in axes of length 1 only.
+        usual = torch.empty(tensor.shape, device="meta").stride()
+        if tensor.stride() != usual or tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = torch.empty_strided(tensor.shape, usual, dtype=tensor.dtype).copy_(tensor)
         tensor.grad = None
     return module

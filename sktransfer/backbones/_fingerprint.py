@@ -13,6 +13,8 @@ __all__ = ["describe_code", "fingerprint"]
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _PLAIN = (bool, int, float, str, type(None))
+# What torch itself keeps on every module, and on those it compiled.
+_OF_TORCH = {*vars(nn.Module()), "_is_torch_compile"}
 
 
 def fingerprint(architecture: str, module: nn.Module) -> str:
@@ -43,7 +45,8 @@ def fingerprint(architecture: str, module: nn.Module) -> str:
 def describe_code(module: nn.Module) -> str:
     """What a module computes beside its weights, for modules that have no published name.
 
-    Two networks can share every weight and differ in a stride or in their Python code.
+    Two networks can share every weight and differ in a stride or in their Python code. The
+    code of their classes is told, not that of functions which these call.
     """
     return "\n".join([repr(module), *_sources(module), *_settings(module)])
 
@@ -59,13 +62,15 @@ def _sources(module: nn.Module) -> Iterator[str]:
         try:
             yield inspect.getsource(kind)
         except (OSError, TypeError):  # typed into a prompt
-            yield kind.__qualname__ + kind.forward.__code__.co_code.hex()
+            code = kind.forward.__code__
+            constants = [one for one in code.co_consts if isinstance(one, _PLAIN)]
+            yield f"{kind.__qualname__} {code.co_code.hex()} {constants} {code.co_names}"
 
 
 def _settings(module: nn.Module) -> Iterator[str]:
     """Plain attributes, which code may compute with and repr need not show."""
     for path, part in module.named_modules():
         if type(part).__module__.split(".")[0] != "torch":
-            plain = {k: v for k, v in vars(part).items() if isinstance(v, _PLAIN)}
-            plain.pop("training", None)
-            yield f"{path} {sorted(plain.items(), key=lambda item: item[0])}"
+            own = {k: v for k, v in vars(part).items() if k not in _OF_TORCH}
+            plain = sorted((k, repr(v)) for k, v in own.items() if isinstance(v, _PLAIN))
+            yield f"{path} {plain}"

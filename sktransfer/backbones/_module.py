@@ -89,7 +89,8 @@ def check_network(module: nn.Module, what: str) -> None:
             f"{what} is a TorchScript program, whose graph cannot be cut. Pass the module it "
             "was made from."
         )
-    if type(module).__module__.startswith("timm.models._features"):
+    # Every network of timm has a classifier, or a place for one, unless it was left out.
+    if hasattr(module, "feature_info") and not hasattr(module, "get_classifier"):
         raise BackboneError(
             f"{what} was made with timm's features_only=True and gives several maps. Pass the "
             "plain network, and the layers wanted as layer=[...]."

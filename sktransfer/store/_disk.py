@@ -39,7 +39,9 @@ class DiskStore(Store):
     """Rows in a folder on disk, for any number of threads, processes and runs at once.
 
     A process may be killed at any moment, and the disk may run full: the rows that were
-    written stay, and none is ever wrong. What cannot be kept is a `StoreWarning`, not an error.
+    written stay, and none is ever wrong: each has a checksum, and one that is damaged counts as
+    missing. A batch is kept as a whole or not at all. What cannot be kept is a `StoreWarning`,
+    not an error. `clear` gives the disk space back; the ``bytes`` of `info` are those in use.
 
     Parameters
     ----------
@@ -79,7 +81,6 @@ class DiskStore(Store):
             self._warn("opened", error)
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
-        """Look rows up; see `Store.get_many`. Damaged rows are missing rows."""
         check_keys(keys)
         found: dict[bytes, np.ndarray] = {}
         damaged: list[int] = []
@@ -90,7 +91,6 @@ class DiskStore(Store):
         return [found.get(key) for key in keys]
 
     def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
-        """Keep rows, all or none of them; see `Store.put_many`."""
         check_keys(keys, rows)
         records = [encode(key, row) for key, row in zip(keys, rows, strict=True)]
 
@@ -106,7 +106,6 @@ class DiskStore(Store):
             self._write(lambda sql: _claims.fulfil(sql, space, keys), None)
 
     def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
-        """Ask which keys to compute, and take these; see `Store.claim`."""
         check_keys(keys)
         me = current_owner()
 
@@ -117,13 +116,11 @@ class DiskStore(Store):
         return self._write(take, [True] * len(keys))
 
     def release(self, space: str, keys: Sequence[bytes]) -> None:
-        """Give up claims; see `Store.release`."""
         check_keys(keys)
         me = current_owner()
         self._write(lambda sql: _claims.release(sql, me, space, keys), None)
 
     def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
-        """Wait for other threads and processes; see `Store.wait`."""
         check_keys(keys)
         me, left, pause = current_owner(), list(keys), _POLL[0]
         end = None if timeout is None else time.monotonic() + timeout
@@ -140,12 +137,10 @@ class DiskStore(Store):
         return True
 
     def clear(self, space: str | None = None) -> None:
-        """Forget rows and give the disk space back; see `Store.clear`."""
         self._write(lambda sql: _table.clear(sql, space), None)
         self._attempt("written", lambda base: base.shrink(), None)
 
     def info(self) -> StoreInfo:
-        """Count the rows; see `Store.info`. ``bytes`` is the part of the file in use."""
         nothing: dict[str, int] = {}
         spaces = self._attempt("read", lambda base: _table.count(base.sql), nothing)
         size = self._attempt("read", lambda base: _table.used_bytes(base.sql), 0)

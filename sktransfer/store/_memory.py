@@ -33,7 +33,8 @@ class MemoryStore(Store):
     Parameters
     ----------
     max_bytes : int, default=512 * 2**20
-        Bound on the memory taken, bookkeeping included. 0 keeps nothing.
+        Bound on the memory taken, bookkeeping included. 0 keeps nothing; a row beyond the bound
+        is not kept.
     lease : float, default=60.0
         Seconds; a claim of a thread that hangs ends after five times that.
 
@@ -57,7 +58,6 @@ class MemoryStore(Store):
         self._renewed: dict[Owner, float] = {}
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
-        """Look rows up; see `Store.get_many`."""
         check_keys(keys)
         with self._changed:
             found = [self._rows.get((space, key)) for key in keys]
@@ -67,7 +67,6 @@ class MemoryStore(Store):
         return found
 
     def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
-        """Keep rows; see `Store.put_many`. A row beyond the bound is not kept."""
         check_keys(keys, rows)
         frozen = [freeze(row) for row in rows]  # copies: outside the lock
         with self._changed:
@@ -86,7 +85,6 @@ class MemoryStore(Store):
             self._bytes -= row.nbytes + ROW_OVERHEAD
 
     def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
-        """Ask which keys to compute, and take these; see `Store.claim`."""
         check_keys(keys)
         me = current_owner()
         with self._changed:
@@ -100,7 +98,6 @@ class MemoryStore(Store):
         return answer
 
     def release(self, space: str, keys: Sequence[bytes]) -> None:
-        """Give up claims; see `Store.release`."""
         check_keys(keys)
         me = current_owner()
         with self._changed:
@@ -110,7 +107,6 @@ class MemoryStore(Store):
             self._changed.notify_all()
 
     def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
-        """Wait for other threads; see `Store.wait`."""
         check_keys(keys)
         me, places = current_owner(), [(space, key) for key in keys]
         end = None if timeout is None else time.monotonic() + timeout
@@ -135,13 +131,11 @@ class MemoryStore(Store):
         return is_alive(owner, self._renewed[owner], self.lease)
 
     def clear(self, space: str | None = None) -> None:
-        """Forget rows; see `Store.clear`."""
         with self._changed:
             for place in [p for p in self._rows if space is None or p[0] == space]:
                 self._bytes -= self._rows.pop(place).nbytes + ROW_OVERHEAD
 
     def info(self) -> StoreInfo:
-        """Count the rows; see `Store.info`."""
         with self._changed:
             spaces = Counter(space for space, _ in self._rows)
             return StoreInfo(len(self._rows), self._bytes, dict(spaces), self.max_bytes)
