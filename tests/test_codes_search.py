@@ -10,13 +10,14 @@ import time
 
 import numpy as np
 import pytest
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes
+from sktransfer.store import DiskStore
 
 
 @pytest.fixture
@@ -126,6 +127,39 @@ def test_a_store_on_disk_serves_the_next_run(photos, passes, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(60, 1280)")
+
+
+def test_threads_share_one_pass(photos, passes):
+    X, y = photos
+    with parallel_config(backend="threading"):
+        search({"svm__C": [1e-4, 1e-3, 1e-2]}).set_params(n_jobs=3).fit(X, y)
+    assert passes["images"] == len(X)
+
+
+def test_ctrl_c_leaves_what_was_finished(tmp_path):
+    """SIGINT after the third batch: the batches that were finished are in the store."""
+    folder = os.fspath(tmp_path / "codes")
+    script = f"""
+        import os, signal
+        from sktransfer import CNNCodes
+        from sktransfer.datasets import load_cifar10_sample
+        from sktransfer.engines._torch import TorchEngine
+        plain, batches = TorchEngine.run, []
+        def run(self, pixels):
+            batches.append(len(pixels))
+            if len(batches) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return plain(self, pixels)
+        TorchEngine.run = run
+        X = load_cifar10_sample().data
+        CNNCodes(image_size=32, batch_size=8, cache={folder!r}).fit_transform(X)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "KeyboardInterrupt" in done.stderr
+    rows = DiskStore(folder).info().rows
+    assert 16 <= rows < 400 and rows % 8 == 0
 
 
 class CountingCodes(CNNCodes):

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from ._convolutional import slide_fully_connected
+from ._gate import tracing
 from ._layers import Layer, LayerTable
 from ._pooling import Pool
 from ._sizes import fit_to_size
@@ -73,9 +74,10 @@ class FrozenNetwork(nn.Module):
 
 def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
     """The layers of a backbone and their shapes at an image size."""
-    network = trace(fit_to_size(backbone.module, image_size), image_size)
-    network = slide_fully_connected(network, image_size)
-    return LayerTable(network, backbone.name, image_size)
+    with tracing():
+        network = trace(fit_to_size(backbone.module, image_size), image_size)
+        network = slide_fully_connected(network, image_size)
+        return LayerTable(network, backbone.name, image_size)
 
 
 def freeze(

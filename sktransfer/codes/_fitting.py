@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,14 +76,18 @@ def fit_codes(codes: CNNCodes, X: Any) -> None:
 def table_of(codes: CNNCodes) -> tuple[Backbone, LayerTable]:
     """The network and its layers, from the parameters alone."""
     backbone = load_backbone(
-        codes.backbone, weights=codes.weights, preprocessing=codes.preprocessing
+        codes.backbone,
+        weights=codes.weights,
+        preprocessing=codes.preprocessing,
+        verbose=codes.verbose,
     )
     return backbone, cached_table(backbone, _framing(codes, backbone).image_size)
 
 
 def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
     """Layers of a network at an image size; traced once for each of the last few."""
-    return _cached_table(_ByFingerprint(backbone), image_size)
+    with _asking:
+        return _cached_table(_ByFingerprint(backbone), image_size)
 
 
 class _ByFingerprint:
@@ -102,6 +107,10 @@ class _ByFingerprint:
 @lru_cache(maxsize=8)
 def _cached_table(key: _ByFingerprint, image_size: tuple[int, int]) -> LayerTable:
     return layer_table(key.backbone, image_size)
+
+
+# Threads that ask at the same time get the same table instead of tracing one each.
+_asking = threading.Lock()
 
 
 def _framing(codes: CNNCodes, backbone: Backbone) -> Framing:

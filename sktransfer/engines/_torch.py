@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..backbones._frozen import FrozenNetwork
+from ..backbones._gate import running
 from ..exceptions import EngineWarning
 from ._base import Engine
 from ._fold import fold_batch_norms
@@ -69,7 +70,7 @@ class TorchEngine(Engine):
                 )
 
     def _compute(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        with torch.inference_mode():
+        with running(), torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(pixels))
             if self.device.type == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
