@@ -287,6 +287,11 @@ def test_the_hub(web, tmp_path, ask_hub):
         found, text, _ = ask_hub(name)
         assert found == kind and part in text
 
+    # The hub's own folder tells whose weights a file in it holds.
+    (path,) = (tmp_path / "hub").glob(f"hub/models--timm--{tag}/snapshots/*/*.safetensors")
+    by_file = load_backbone("timm:test_efficientnet", weights=path)
+    assert by_file.fingerprint == named[2] and by_file.weights == named[1]
+
     # From then on without a network, and without waiting for one.
     web.server.shutdown()
     web.server.server_close()

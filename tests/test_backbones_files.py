@@ -17,6 +17,8 @@ from torchvision import models
 
 from sktransfer import Preprocessing
 from sktransfer.backbones import load_backbone
+from sktransfer.backbones._build import finish
+from sktransfer.backbones._timm import TimmArchitecture
 from sktransfer.exceptions import (
     PreprocessingError,
     WeightsMismatchError,
@@ -156,6 +158,34 @@ def test_timm_weights_in_their_authors_names(tmp_path):
     assert found["pos_embed"].shape == (1, 37 * 37, 384)
 
 
+def old_names_of_densenet(module):
+    """Names that modules may no longer have, and no counters, which came later."""
+    old = OrderedDict()
+    for key, value in module.state_dict().items():
+        for layer in ("norm1", "norm2", "conv1", "conv2"):
+            key = key.replace(f".{layer}.", f".{layer[:-1]}.{layer[-1]}.")
+        if not key.endswith("num_batches_tracked"):
+            old[key] = value
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    return old
+
+
+def test_named_timm_weights_that_only_timm_can_read(tmp_path, monkeypatch):
+    """timm's DenseNets translate torchvision's old names in their constructor."""
+    own = timm.create_model("densenet121").eval()
+    path = tmp_path / "net.pth"
+    torch.save(old_names_of_densenet(own), path)
+    monkeypatch.setattr(TimmArchitecture, "_file", lambda *args: path)
+    found = TimmArchitecture("densenet121.tv_in1k").pretrained("default")
+    module, images = finish(found.module), torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(module(images), own(images))
+    assert found.weights == "tv_in1k" and "state_dict" not in module.pretrained_cfg
+    torch.save({"weight": torch.zeros(3)}, path)
+    with pytest.raises(WeightsMismatchError, match="weights are missing"):
+        TimmArchitecture("densenet121.tv_in1k").pretrained("default")
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_inceptions_with_auxiliary_classifiers(name, tmp_path):
     """Published files hold them; the network computes what torchvision's own does."""
@@ -169,16 +199,9 @@ def test_inceptions_with_auxiliary_classifiers(name, tmp_path):
 
 
 def test_densenets_old_names(tmp_path):
-    """Published files of DenseNets have names that modules may no longer have."""
+    """Published files of DenseNets have them."""
     own = models.densenet121().eval()
-    old = OrderedDict()
-    for key, value in own.state_dict().items():
-        for layer in ("norm1", "norm2", "conv1", "conv2"):
-            key = key.replace(f".{layer}.", f".{layer[:-1]}.{layer[-1]}.")
-        if not key.endswith("num_batches_tracked"):  # they are older than these as well
-            old[key] = value
-    assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    torch.save(old, tmp_path / "net.pth")
+    torch.save(old_names_of_densenet(own), tmp_path / "net.pth")
     found = loaded(tmp_path / "net.pth", "densenet121").module
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..exceptions import BackboneError
+from ._build import finish
 from ._spec import Backbone
 
 __all__ = ["Bundle", "PackedModule", "pack_module"]
@@ -49,7 +50,8 @@ class Bundle:
 
     def unpack(self) -> Backbone:
         """Put it together again."""
-        return replace(self.facts, module=self.module.unpack().eval())
+        # Another alignment or order in memory would give other last digits.
+        return replace(self.facts, module=finish(self.module.unpack()))
 
 
 def pack_module(module: nn.Module) -> PackedModule:

@@ -56,9 +56,9 @@ class NetworkCache:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = load()
+                while len(self._kept) > 1 and self._is_full():
+                    self._kept.popitem(last=False)
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and self._is_full():
-                self._kept.popitem(last=False)
             return self._kept[key]
 
     def clear(self) -> None:
