@@ -332,7 +332,8 @@ def test_files_that_hold_programs(kind, network, tmp_path):
         torch.save(network, path)
     else:
         torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 64, 64)), path)
-    with pytest.raises(WeightsMismatchError, match=r"is refused: .*state_dict\(\)"):
+    # Old versions of torch read programs; they are no weights either.
+    with pytest.raises(WeightsMismatchError, match=r"(is refused|holds no weights).*state_dict\(\)"):
         loaded(path)
 
 

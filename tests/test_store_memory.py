@@ -258,6 +258,32 @@ def test_a_fork_in_the_midst_of_other_threads():
     assert store.get_many("space", [key(10**6)]) == [None], "what a child puts is its own"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_that_fork_at_the_same_time():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    stores = [MemoryStore(10_000) for _ in range(5)]
+
+    def fork() -> None:
+        for _ in range(20):
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+    threads = [threading.Thread(target=fork, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=15)
+    sys.setswitchinterval(before)
+    assert not any(thread.is_alive() for thread in threads)
+    for store in stores:
+        store.put_many("space", [key(0)], [row(0, 4)])
+        assert store.get_many("space", [key(0)])[0] is not None
+
+
 def child_of_fork(store: MemoryStore) -> int:
     """Use the store as a child; never returns."""
     signal.alarm(5)  # a lock that nobody will ever release

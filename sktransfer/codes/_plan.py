@@ -62,6 +62,7 @@ def make_plan(
     runner = make_engine(
         key,
         lambda: freeze(backbone, table, computed, pooling),
+        image_size=framing.image_size,
         device=device,
         precision=precision,
         engine=engine,

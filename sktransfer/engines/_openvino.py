@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import warnings
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 
 from ..backbones._frozen import FrozenNetwork
+from ..backbones._gate import tracing
 from ..exceptions import EngineError
 from ._base import Engine
+from ._fold import fold_batch_norms
 from ._threads import available_cores
 
 __all__ = ["OpenVinoEngine", "cache_folder"]
@@ -97,16 +100,26 @@ def _converted(network: FrozenNetwork, image_size: tuple[int, int], key: str) ->
 
 
 def _convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
-    import openvino
+    """Convert through the frontend itself: ``convert_model`` takes four times as long, and
+    forks processes that report its use to a server."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    network = copy.deepcopy(network).eval()
+    fold_batch_norms(network.prefix)
     example = torch.zeros(2, *image_size, 3, dtype=torch.uint8)
-    shape = openvino.PartialShape([-1, *image_size, 3])
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
-            return openvino.convert_model(network, example_input=example, input=[shape])
+            traced = torch.jit.trace(network, example, check_trace=False)
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
+            model = frontend.convert(frontend.load(decoder))
+            model.reshape([-1, *image_size, 3])
+            return model
     except Exception as error:
-        raise EngineError(f"OpenVINO cannot convert the network: {error}") from error
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(f"OpenVINO cannot convert the network: {reason}.") from error
 
 
 def _save(model: Any, path: Path) -> None:

@@ -202,9 +202,12 @@ def set_memory_limit(max_bytes: int) -> None:
 
 
 _held_for_fork: list[MemoryStore] = []
+# Threads that fork at the same time take turns: what one holds, another must not release.
+_forking = threading.RLock()
 
 
 def _before_fork() -> None:
+    _forking.acquire()
     # A fork between two lines of another thread would leave the child half a change.
     for store in list(_instances):
         store._changed.acquire()
@@ -214,12 +217,14 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _held_for_fork:
         _held_for_fork.pop()._changed.release()
+    _forking.release()
 
 
 def _after_fork_in_child() -> None:
     # The threads that held locks and claims exist in the parent only.
     while _held_for_fork:
         _held_for_fork.pop()._forget_claims()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):
