@@ -333,7 +333,8 @@ def test_files_that_hold_programs(kind, network, tmp_path):
     else:
         torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 64, 64)), path)
     # Old versions of torch read programs; they are no weights either.
-    with pytest.raises(WeightsMismatchError, match=r"(is refused|holds no weights).*state_dict\(\)"):
+    said = r"(is refused|holds no weights).*state_dict\(\)"
+    with pytest.raises(WeightsMismatchError, match=said):
         loaded(path)
 
 
