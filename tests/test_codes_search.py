@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes
-from sktransfer.store import DiskStore
+from sktransfer.store import DiskStore, MemoryStore
 
 
 @pytest.fixture
@@ -55,6 +55,39 @@ def test_a_search_over_layers_costs_one_pass(photos, passes):
         fresh = CNNCodes(image_size=32, layer=layer, cache=None).fit_transform(X[:9])
         np.testing.assert_allclose(kept, fresh, rtol=1e-4, atol=1e-5)
     assert found.best_estimator_.predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (None, ["blocks.4", None]),
+        ("blocks.4", ["blocks.4", None]),
+        (["blocks.3", "blocks.4"], ["blocks.4", "blocks.3"]),
+        (["blocks.3", "blocks.4"], ["blocks.2", "blocks.4"]),
+    ],
+)
+def test_layers_of_which_some_are_known(sample, tmp_path, cache, first, then):
+    """Codes of one layer are in the store, those of the other are not."""
+    store = tmp_path if cache == "disk" else "memory"
+    X = sample.data[:6]
+    CNNCodes(image_size=32, layer=first, cache=store).fit_transform(X[:4])
+    found = CNNCodes(image_size=32, layer=then, cache=store).fit_transform(X)
+    fresh = CNNCodes(image_size=32, layer=then, cache=None).fit_transform(X)
+    np.testing.assert_allclose(found, fresh, rtol=1e-4, atol=1e-5)
+
+
+def test_a_store_that_grants_nothing_does_not_stop_the_work(sample, passes):
+    class Stubborn(MemoryStore):
+        def claim(self, space, keys):
+            return [False] * len(keys)
+
+    X = sample.data[:6]
+    store = Stubborn(2**20)
+    found = CNNCodes(image_size=32, cache=store).fit_transform(X)
+    assert passes["images"] == len(X)
+    fresh = CNNCodes(image_size=32, cache=None).fit_transform(X)
+    np.testing.assert_allclose(found, fresh, rtol=1e-4, atol=1e-5)
 
 
 def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):

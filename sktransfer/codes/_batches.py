@@ -60,9 +60,14 @@ class BatchRunner:
             images.setdefault(key, image)
         failures: list[ImageError] = []
         missing = self._look_up(list(images))
+        claim = True
         while missing:
-            postponed = self._compute({key: images[key] for key in missing}, failures)
-            missing = self._await_others(postponed)
+            wanted = {key: images[key] for key in missing}
+            postponed = self._compute(wanted, failures, claim=claim)
+            free = self._await_others(postponed)
+            missing = self._look_up(postponed) if postponed else []
+            # Nobody is at them and yet they were not granted: a store gone wrong. Compute them.
+            claim = not (free and len(missing) == len(wanted))
         return failures
 
     def _look_up(self, keys: list[bytes]) -> list[bytes]:
@@ -87,12 +92,14 @@ class BatchRunner:
         if self._progress is not None:
             self._progress.update(len(places))
 
-    def _compute(self, images: dict[bytes, OpenedImage], failures: list[ImageError]) -> list[bytes]:
+    def _compute(
+        self, images: dict[bytes, OpenedImage], failures: list[ImageError], *, claim: bool
+    ) -> list[bytes]:
         """Compute what no other process is computing; give back the keys of the rest."""
         postponed: list[bytes] = []
         running: deque[Future[Outcome]] = deque()
         try:
-            for keys in self._batches(list(images), postponed):
+            for keys in self._batches(list(images), postponed if claim else None):
                 batch = [images[key] for key in keys]
                 running.append(self.pool.submit(self._work, keys, batch))
                 # Each worker has a batch in hand and one waiting, never the whole set.
@@ -108,10 +115,13 @@ class BatchRunner:
             self._release_all(images)
         return postponed
 
-    def _batches(self, keys: list[bytes], postponed: list[bytes]) -> Iterator[list[bytes]]:
-        """Claim keys batch by batch, so that two processes share a chunk between them."""
+    def _batches(self, keys: list[bytes], postponed: list[bytes] | None) -> Iterator[list[bytes]]:
+        """Claim keys batch by batch, so that two processes share a chunk between them.
+
+        Keys that others compute are added to `postponed`; None claims nothing.
+        """
         size = self.batch_size or self._even_size(len(keys))
-        if self.store is None:
+        if self.store is None or postponed is None:
             yield from (keys[i : i + size] for i in range(0, len(keys), size))
             return
         mine: list[bytes] = []
@@ -158,14 +168,15 @@ class BatchRunner:
         for key, parts in zip(keys, rows, strict=True):
             self._write(key, parts)
         failures += failed
+        if self.store is not None:
+            self.store.release(self.plan.shelf.claim_space, keys)
 
     def _release_all(self, images: dict[bytes, OpenedImage]) -> None:
         if self.store is not None:
             self.store.release(self.plan.shelf.claim_space, list(images))
 
-    def _await_others(self, keys: list[bytes]) -> list[bytes]:
-        """Wait for what others compute; give back what they gave up."""
+    def _await_others(self, keys: list[bytes]) -> bool:
+        """Wait for what others compute; False if they have not finished in time."""
         if not keys or self.store is None:
-            return []
-        self.store.wait(self.plan.shelf.claim_space, keys, _PATIENCE)
-        return self._look_up(keys)
+            return True
+        return self.store.wait(self.plan.shelf.claim_space, keys, _PATIENCE)

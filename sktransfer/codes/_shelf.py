@@ -26,7 +26,8 @@ class LayerShelf:
 
     @property
     def claim_space(self) -> str:
-        return self.spaces[-1]
+        """One for each set of layers: a row of one layer does not mean that all are there."""
+        return self.spaces[0] if len(self.spaces) == 1 else "claim " + " ".join(self.spaces)
 
     def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
         """The codes of each image, layer by layer, or None where one is missing."""
@@ -35,7 +36,7 @@ class LayerShelf:
         return [None if any(part is None for part in row) else row for row in rows]
 
     def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
-        """Keep the codes of a batch; the space that is claimed comes last."""
+        """Keep the codes of a batch."""
         for space, rows in zip(self.spaces, outputs, strict=True):
             store.put_many(space, keys, list(rows))
 
