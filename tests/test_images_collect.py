@@ -193,3 +193,9 @@ def test_empty(X):
 def test_what_holds_no_images(X, message):
     with pytest.raises(InputError, match=message):
         as_images(X)
+
+
+def test_a_folder_is_told_how_to_be_listed(tmp_path):
+    for folder in (tmp_path, str(tmp_path)):
+        with pytest.raises(InputError, match="load_image_folder"):
+            as_images(folder)

@@ -67,7 +67,12 @@ def compute_codes(
             progress.update(len(failed))
         failures += sorted(failed, key=lambda error: error.index or 0)
         if failures and stop_at_error:
-            raise failures[0]
+            first = failures[0]
+            cause = (
+                f"{first.cause}. Mend it or leave it out, or have a row of NaN with "
+                'on_error="nan"; the codes computed so far are kept where there is a cache'
+            )
+            raise ImageError(cause, first.index, first.source) from first
     return failures
 
 

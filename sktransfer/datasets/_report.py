@@ -43,7 +43,7 @@ def warn_of_skipped(walk: FolderWalk, taken: int) -> None:
         warnings.warn(
             f"{taken} images were found in {walk.root}, and {len(told)} files or folders passed "
             f"over:\n{_account(told)}\nThe attribute `skipped` of the Bunch lists them all; "
-            "`extensions=` says which extensions are images.",
+            "`extensions=` replaces the list of extensions that are images.",
             SktransferWarning,
             stacklevel=3,  # the caller of load_image_folder
         )

@@ -42,6 +42,11 @@ def collect(X: Any, image_shape: Shape) -> Collected:
         If `X` is sparse, or a table of objects that are no numbers (scikit-learn's messages).
     """
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)):
+        if isinstance(X, (str, os.PathLike)) and os.path.isdir(X):
+            raise InputError(
+                f"X must be a collection of images, got the folder {os.fsdecode(X)!r}; pass "
+                "load_image_folder(X).data, or a list of paths"
+            )
         raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
     if hasattr(X, "tocsr"):  # sparse: scikit-learn's own refusal
         check_rows(X)
