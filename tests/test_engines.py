@@ -133,3 +133,20 @@ def test_what_openvino_computes_differently_runs_on_torch(openvino, sample, monk
         found = CNNCodes(image_size=72, engine="openvino", cache=None).fit_transform(X)
     expected = CNNCodes(image_size=72, engine="torch", cache=None).fit_transform(X)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_networks_that_differ_in_mean_and_std_alone(sample, cache):
+    """Normalisation is part of the network that runs: each preprocessing has its own."""
+    X, found = sample.data[:3], []
+    for mean, std in [(0.5, 0.5), (0.1, 0.9), (0.5, 0.5)]:
+        facts = {"image_size": 32, "mean": mean, "std": std}
+        codes = CNNCodes(preprocessing=facts, image_size=32, cache=cache)
+        found.append(codes.fit_transform(X))
+        backbone = load_backbone("efficientnet_lite0", preprocessing=facts)
+        pixels = torch.from_numpy(X).permute(0, 3, 1, 2) / 255
+        with torch.inference_mode():
+            features = backbone.module.forward_features((pixels - mean) / std)
+        expected = backbone.module.forward_head(features, pre_logits=True).numpy()
+        np.testing.assert_allclose(found[-1], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(found[0], found[2])

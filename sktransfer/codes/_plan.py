@@ -57,8 +57,9 @@ def make_plan(
     """Build the engine and the addresses of its codes in the store."""
     packable = pooling in POOLINGS and pooling not in ("flatten", "token")
     computed = _union(table.layers, layers) if all_layers and packable else layers
-    key = (backbone.fingerprint, tuple(layer.name for layer in computed), pooling,
-           framing.image_size, device, precision, engine)  # fmt: skip
+    # Normalisation is part of the network that runs, so it is part of what it is.
+    key = (backbone.fingerprint, backbone.preprocessing, tuple(layer.name for layer in computed),
+           pooling, framing.image_size)  # fmt: skip
     runner = make_engine(
         key,
         lambda: freeze(backbone, table, computed, pooling),
