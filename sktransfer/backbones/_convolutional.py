@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 
 from ._cut import is_passive_module
+from ._nodes import module_of, replace_module
 from ._trace import TracedNetwork, retrace_shapes
 
 __all__ = ["slide_fully_connected"]
@@ -53,18 +54,12 @@ def slide_fully_connected(network: TracedNetwork, image_size: tuple[int, int]) -
     return network
 
 
-def _module(node: fx.Node, network: TracedNetwork) -> nn.Module | None:
-    if node.op != "call_module":
-        return None
-    return network.module.get_submodule(str(node.target))
-
-
 def _source(node: fx.Node) -> fx.Node:
     return node.all_input_nodes[0]
 
 
 def _grid(node: fx.Node, network: TracedNetwork) -> tuple[int, int] | None:
-    module = _module(node, network)
+    module = module_of(network.module, node)
     if not isinstance(module, nn.AdaptiveAvgPool2d):
         return None
     size: Any = module.output_size
@@ -84,7 +79,7 @@ def _chain(pool: fx.Node, network: TracedNetwork) -> list[fx.Node]:
         (node,) = node.users
         if node.op == "output":
             return chain
-        module = _module(node, network)
+        module = module_of(network.module, node)
         flattens = node.target is torch.flatten or isinstance(module, nn.Flatten)
         slides = isinstance(module, (nn.Linear, *_POINTWISE)) or (
             module is not None and is_passive_module(module)
@@ -100,9 +95,9 @@ def _rewrite(
 ) -> None:
     kernel = grid
     for node in chain:
-        module = _module(node, network)
+        module = module_of(network.module, node)
         if isinstance(module, nn.Linear):
-            _replace(network.module, str(node.target), _as_convolution(module, kernel))
+            replace_module(network.module, str(node.target), _as_convolution(module, kernel))
             kernel = (1, 1)
         elif node.target is torch.flatten or isinstance(module, nn.Flatten):
             node.replace_all_uses_with(_source(node))
@@ -121,8 +116,3 @@ def _as_convolution(linear: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
     if linear.bias is not None:
         convolution.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
     return convolution.train(linear.training)
-
-
-def _replace(root: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(root.get_submodule(parent), name, module)

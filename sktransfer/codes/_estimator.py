@@ -11,6 +11,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
+from ..backbones._pooling import POOLINGS
+from ..engines import ENGINES, PRECISIONS
+from ..images import RESIZES
 from ._fitting import fit_codes
 from ._names import feature_names
 from ._state import load_state, save_state
@@ -150,17 +153,17 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "backbone": [str, HasMethods(["forward", "state_dict"])],
         "weights": [str, os.PathLike, None],
         "layer": [str, Integral, list, tuple, None],
-        "pooling": [StrOptions({"avg", "max", "gem", "token", "flatten"}), None],
+        "pooling": [StrOptions(set(POOLINGS)), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "resize": [StrOptions({"crop", "squash", "pad"})],
+        "resize": [StrOptions(set(RESIZES))],
         "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
         "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
         "normalize": [StrOptions({"l2", "power"}), None],
         "device": [str, HasMethods(["type", "index"])],
-        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "engine": [StrOptions({"auto", "torch", "openvino"})],
+        "precision": [StrOptions({"auto", *PRECISIONS})],
+        "engine": [StrOptions(set(ENGINES))],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_jobs": [Integral, None],
         "cache": [str, os.PathLike, HasMethods(["get_many", "put_many"]), None],

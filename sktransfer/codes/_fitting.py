@@ -16,7 +16,7 @@ from ..engines import resolve_device
 from ..exceptions import LayerError
 from ..images import Framing, as_images
 from ..store import open_store
-from ._framing import as_size, make_framing
+from ._framing import make_framing
 from ._info import BackboneInfo
 from ._names import column_names
 from ._plan import shape_of
@@ -67,7 +67,7 @@ def fit_codes(codes: CNNCodes, X: Any) -> None:
         float_range=images.float_range,
     )
     codes._network = None if backbone.portable else backbone
-    codes.backbone_ = BackboneInfo.of(backbone, codes.backbone, codes.weights)
+    codes.backbone_ = BackboneInfo.of(backbone, codes.weights)
     codes.layers_ = list(codes._fitted.layers)
     codes.image_size_ = codes._fitted.framing.image_size
     codes.code_shape_ = shape
@@ -117,7 +117,7 @@ def _framing(codes: CNNCodes, backbone: Backbone) -> Framing:
     facts = backbone.preprocessing
     return make_framing(
         facts,
-        image_size=as_size(codes.image_size, facts),
+        image_size=codes.image_size,
         resize=codes.resize,
         crop_pct=codes.crop_pct,
     )

@@ -7,10 +7,10 @@ import math
 from ..backbones import Preprocessing
 from ..images import Framing
 
-__all__ = ["as_size", "make_framing"]
+__all__ = ["make_framing"]
 
 
-def as_size(image_size: int | tuple[int, int] | None, facts: Preprocessing) -> tuple[int, int]:
+def _as_size(image_size: int | tuple[int, int] | None, facts: Preprocessing) -> tuple[int, int]:
     """Height and width in pixels; None is the size the weights were trained with."""
     if image_size is None:
         return facts.image_size
@@ -35,7 +35,7 @@ def make_framing(
     The weights' own size and crop are used to the pixel where neither is asked for
     otherwise; else the photograph is scaled to cover ``image_size / crop_pct``.
     """
-    size = as_size(image_size, facts)
+    size = _as_size(image_size, facts)
     if size == facts.image_size and crop_pct is None:
         cover = facts.resize_size()
         covers = (cover, cover) if isinstance(cover, int) else tuple(cover)

@@ -41,8 +41,8 @@ class BackboneInfo:
     reference: tuple[Any, Any]
 
     @classmethod
-    def of(cls, backbone: Backbone, name: Any, weights: Any) -> BackboneInfo:
-        """The facts about a backbone that was loaded with these parameters."""
+    def of(cls, backbone: Backbone, weights: Any) -> BackboneInfo:
+        """The facts about a backbone that was loaded with this `weights` parameter."""
         weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
         reference = (backbone.reference, weights)
         return cls(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["fold_batch_norms"]
+from ..backbones._frozen import FrozenNetwork
+from ..backbones._nodes import module_of, replace_module
+
+__all__ = ["fold_batch_norms", "folded"]
+
+
+def folded(network: FrozenNetwork) -> FrozenNetwork:
+    """A copy of a frozen network with its batch norms folded."""
+    network = copy.deepcopy(network).eval()
+    fold_batch_norms(network.prefix)
+    return network
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
@@ -19,16 +30,16 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
     from timm.layers import BatchNormAct2d, Conv2dSame
 
     for node in list(graph_module.graph.nodes):
-        norm = _module(graph_module, node)
+        norm = module_of(graph_module, node)
         if not _is_a(norm, nn.BatchNorm2d, BatchNormAct2d) or norm.running_var is None:
             continue
         source = node.args[0]
-        convolution = _module(graph_module, source)
+        convolution = module_of(graph_module, source)
         if not _is_a(convolution, nn.Conv2d, Conv2dSame) or len(source.users) != 1:
             continue
-        _set(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
+        replace_module(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
         rest = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
-        _set(graph_module, node.target, rest)
+        replace_module(graph_module, node.target, rest)
     graph_module.recompile()
     return graph_module
 
@@ -36,14 +47,3 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
 def _is_a(module: Any, *kinds: type) -> bool:
     """Exactly of a kind: a subclass may compute something else with the same weights."""
     return type(module) in kinds
-
-
-def _module(graph_module: fx.GraphModule, node: object) -> Any:
-    if not isinstance(node, fx.Node) or node.op != "call_module":
-        return None
-    return graph_module.get_submodule(str(node.target))
-
-
-def _set(root: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(root.get_submodule(parent), name, module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 import warnings
@@ -16,7 +15,7 @@ from ..backbones._frozen import FrozenNetwork
 from ..backbones._gate import tracing
 from ..exceptions import EngineError
 from ._base import Engine
-from ._fold import fold_batch_norms
+from ._fold import folded
 from ._threads import available_cores
 
 __all__ = ["OpenVinoEngine", "cache_folder"]
@@ -105,8 +104,7 @@ def _convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    network = copy.deepcopy(network).eval()
-    fold_batch_norms(network.prefix)
+    network = folded(network)
     example = torch.zeros(2, *image_size, 3, dtype=torch.uint8)
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():

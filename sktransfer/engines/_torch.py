@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import warnings
 
@@ -13,7 +12,7 @@ from ..backbones._frozen import FrozenNetwork
 from ..backbones._gate import running
 from ..exceptions import EngineWarning
 from ._base import Engine
-from ._fold import fold_batch_norms
+from ._fold import folded
 
 __all__ = ["TorchEngine"]
 
@@ -36,9 +35,7 @@ class TorchEngine(Engine):
     def __init__(self, network: FrozenNetwork, device: torch.device, precision: str):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
         self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
-        network = copy.deepcopy(network).eval()
-        fold_batch_norms(network.prefix)
-        network = network.to(device).in_precision(_DTYPES[precision])
+        network = folded(network).to(device).in_precision(_DTYPES[precision])
         self._network = _channels_last(network)
         # Threads of one process take turns on an accelerator instead of filling its memory.
         self._turn = threading.Lock() if device.type != "cpu" else None

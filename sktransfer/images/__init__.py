@@ -11,8 +11,8 @@ upright 8-bit RGB pictures, one at a time, so that memory stays flat.
        _survey, _range (one range for the whole input)      frame(picture, framing) ─► pixels
 """
 
-from ._framing import Framing, frame
+from ._framing import RESIZES, Framing, frame
 from ._images import Images, as_images
 from ._opened import OpenedImage
 
-__all__ = ["Framing", "Images", "OpenedImage", "as_images", "frame"]
+__all__ = ["RESIZES", "Framing", "Images", "OpenedImage", "as_images", "frame"]

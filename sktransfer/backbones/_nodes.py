@@ -1,0 +1,22 @@
+"""Modules behind the operations of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+__all__ = ["module_of", "replace_module"]
+
+
+def module_of(root: nn.Module, node: object) -> Any:
+    """The module that an operation calls; None where it calls none."""
+    if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    return root.get_submodule(str(node.target))
+
+
+def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put another module in the place of one, by its path."""
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)
