@@ -22,6 +22,14 @@ def photographs():
     return [china, flower[:, :300], china[40:180, 100:260], flower[::3, ::3], china[:, 200:297]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_conversions(tmp_path_factory):
+    """Converted networks are kept for one run of the tests, also by processes they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKTRANSFER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def empty_store():
     """Codes computed by one test are not there in the next."""
@@ -33,16 +41,29 @@ def empty_store():
 @pytest.fixture
 def passes(monkeypatch):
     """Counts the images that go through a network in this process."""
-    from sktransfer.engines import Engine
+    from sktransfer.engines import _openvino
+    from sktransfer.engines._openvino import OpenVinoEngine
     from sktransfer.engines._torch import TorchEngine
 
     counted = {"images": 0, "batches": 0}
-    plain = TorchEngine.run
 
-    def run(self: Engine, pixels: np.ndarray):
-        counted["images"] += len(pixels)
-        counted["batches"] += 1
-        return plain(self, pixels)
+    def counting(plain):
+        def run(self, pixels: np.ndarray):
+            counted["images"] += len(pixels)
+            counted["batches"] += 1
+            return plain(self, pixels)
 
-    monkeypatch.setattr(TorchEngine, "run", run)
+        return run
+
+    for kind in (TorchEngine, OpenVinoEngine):
+        monkeypatch.setattr(kind, "run", counting(kind.run))
+    # The probe of a network that is converted is no photograph.
+    probe = _openvino.check_agreement
+
+    def uncounted(*args):
+        before = dict(counted)
+        probe(*args)
+        counted.update(before)
+
+    monkeypatch.setattr(_openvino, "check_agreement", uncounted)
     return counted

@@ -53,7 +53,7 @@ def test_a_search_over_layers_costs_one_pass(photos, passes):
     for layer in layers:
         kept = CNNCodes(image_size=32).set_params(layer=layer).fit_transform(X[:9])
         fresh = CNNCodes(image_size=32, layer=layer, cache=None).fit_transform(X[:9])
-        np.testing.assert_allclose(kept, fresh, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(kept, fresh, rtol=1e-3, atol=1e-4)
     assert found.best_estimator_.predict(X).shape == y.shape
 
 
@@ -93,7 +93,7 @@ def test_a_store_that_grants_nothing_does_not_stop_the_work(sample, passes):
 def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
     from sktransfer.engines._torch import TorchEngine
 
-    codes = CNNCodes(image_size=32, layer="blocks.2").fit(photos[0])
+    codes = CNNCodes(image_size=32, layer="blocks.2", engine="torch").fit(photos[0])
     widths = []
     plain = TorchEngine.run
 
@@ -149,8 +149,9 @@ def test_a_store_on_disk_serves_the_next_run(photos, passes, tmp_path):
         sys.path.insert(0, {os.fspath(os.getcwd())!r})
         from sktransfer import CNNCodes
         from sktransfer.datasets import load_cifar10_sample
+        from sktransfer.engines._openvino import OpenVinoEngine
         from sktransfer.engines._torch import TorchEngine
-        TorchEngine.run = None  # any pass through the network fails
+        TorchEngine.run = OpenVinoEngine.run = None  # any pass through the network fails
         X = load_cifar10_sample().data[:60]
         codes = CNNCodes(image_size=32, cache={os.fspath(tmp_path / "codes")!r}).fit_transform(X)
         print(codes.shape, codes.sum())
@@ -185,7 +186,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
             return plain(self, pixels)
         TorchEngine.run = run
         X = load_cifar10_sample().data
-        CNNCodes(image_size=32, batch_size=8, cache={folder!r}).fit_transform(X)
+        CNNCodes(image_size=32, batch_size=8, cache={folder!r}, engine="torch").fit_transform(X)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
@@ -233,7 +234,8 @@ def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
     store = tmp_path / "codes" if cache == "disk" else "memory"
     # Both workers have torch imported before the search starts, so that both take part.
     assert len(set(Parallel(n_jobs=2)(delayed(warm_up)(1.0) for _ in range(8)))) == 2
-    pipe = Pipeline([("cnn", CountingCodes(image_size=32, cache=store)), ("svm", LinearSVC())])
+    cnn = CountingCodes(image_size=32, cache=store, engine="torch")
+    pipe = Pipeline([("cnn", cnn), ("svm", LinearSVC())])
     found = GridSearchCV(pipe, {"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5, n_jobs=2, refit=False)
     found.fit(X, y)
     lines = [line.split() for line in counts.read_text().splitlines()]

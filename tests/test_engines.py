@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +17,16 @@ import torch
 from sktransfer import CNNCodes
 from sktransfer.backbones import load_backbone
 from sktransfer.backbones._frozen import freeze, layer_table
-from sktransfer.engines import available_cores, resolve_device, resolve_precision, worker_pool
+from sktransfer.engines import (
+    available_cores,
+    resolve_devices,
+    resolve_precision,
+    usable_devices,
+    worker_pool,
+)
 from sktransfer.engines._fold import fold_batch_norms
 from sktransfer.engines._torch import TorchEngine
+from sktransfer.engines._turns import Turn
 from sktransfer.exceptions import EngineError, EngineWarning
 
 
@@ -68,7 +83,7 @@ def test_bfloat16_is_near_and_a_choice(network, pixels):
 
 def test_devices_that_are_not_there():
     with pytest.raises(EngineError, match="not a device torch knows"):
-        resolve_device("gpu")
+        resolve_devices("gpu")
     if not torch.cuda.is_available():
         with pytest.raises(EngineError, match="not on this machine"):
             CNNCodes(device="cuda").fit(np.zeros((1, 8, 8, 3), np.uint8))
@@ -81,58 +96,111 @@ def test_each_thread_computes_on_one_core():
     assert 1 <= available_cores() == torch.get_num_threads()
 
 
-def test_openvino_that_is_not_installed(monkeypatch, sample):
-    monkeypatch.setattr("sktransfer.engines._make.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"sktransfer\[openvino\]"):
-        CNNCodes(image_size=32, engine="openvino", cache=None).fit_transform(sample.data[:2])
+def test_several_devices_share_the_batches(sample):
+    """Two engines side by side; on a machine with one device, both are on it."""
+    from sktransfer.engines import Engine
+    from sktransfer.engines._several import SeveralDevices
+
+    met = threading.Barrier(2, timeout=30)
+
+    class One(Engine):
+        name, precision, batch_size = "torch-cuda", "float16", 64
+
+        def __init__(self, number):
+            self.number = number
+
+        def run(self, pixels):
+            if self.number is not None:
+                met.wait()  # passes only if both devices work at the same time
+            return (np.full((len(pixels), 1), pixels[0, 0, 0, 0], np.float32),)
+
+    several = SeveralDevices([One(0), One(1)])
+    assert (several.name, several.precision, several.batch_size) == ("torch-cuda", "float16", 64)
+    batches = [np.full((2, 4, 4, 3), i, np.uint8) for i in range(8)]
+    with ThreadPoolExecutor(2) as pool:
+        found = [out[0] for out in pool.map(several.run, batches)]
+    assert [out[0, 0] for out in found] == list(range(8))
 
 
-@pytest.fixture
-def openvino(monkeypatch, tmp_path):
-    monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path))
-    return pytest.importorskip("openvino")
+def test_lists_of_devices(sample):
+    assert [str(one) for one in resolve_devices(["cpu"])] == ["cpu"]
+    for wrong in ([], ["cpu", "cpu"]):
+        with pytest.raises(EngineError, match="different devices of one kind"):
+            resolve_devices(wrong)
+    codes = CNNCodes(image_size=32, device=["cpu"], cache=None).fit_transform(sample.data[:2])
+    plain = CNNCodes(image_size=32, device="cpu", cache=None).fit_transform(sample.data[:2])
+    np.testing.assert_array_equal(codes, plain)
 
 
-def test_openvino_gives_the_codes_of_torch(openvino, sample, tmp_path, monkeypatch):
-    X = sample.data[:20]
-    expected = CNNCodes(image_size=96, engine="torch", cache=None).fit_transform(X)
-    codes = CNNCodes(image_size=96, engine="openvino", cache=None)
-    assert relative(codes.fit_transform(X), expected) < 1e-5
-    assert list(tmp_path.rglob("*.xml")) and list(tmp_path.rglob("*.bin"))
-    # Another process does not convert again.
-    from sktransfer.engines import _make, _openvino
-
-    monkeypatch.setattr(_openvino, "_convert", None)
-    _make._engines.clear()
-    assert relative(codes.fit_transform(X), expected) < 1e-5
+def test_devices_that_are_gone_after_fitting(sample, monkeypatch):
+    monkeypatch.setattr("sktransfer.engines._devices._present", lambda one: one.index != 1)
+    with pytest.warns(EngineWarning, match="Going on with cuda:0"):
+        assert usable_devices(["cuda:0", "cuda:1"]) == ["cuda:0"]
+    with pytest.warns(EngineWarning, match="Going on with the CPU"):
+        assert usable_devices("cuda:1") == ["cpu"]
 
 
-def test_a_damaged_conversion_is_made_again(openvino, sample, tmp_path):
-    from sktransfer.engines import _make
-
-    codes = CNNCodes(image_size=64, engine="openvino", cache=None)
-    expected = codes.fit_transform(sample.data[:4])
-    for path in tmp_path.rglob("*.xml"):
-        path.write_text("<net")
-    _make._engines.clear()
-    np.testing.assert_allclose(codes.transform(sample.data[:4]), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_openvino_and_torch_do_not_share_rows(openvino, sample, passes):
-    X = sample.data[:4]
-    CNNCodes(image_size=64, engine="openvino").fit_transform(X)
-    computed = passes["images"]
-    CNNCodes(image_size=64, engine="torch").fit_transform(X)
-    assert passes["images"] == computed + len(X)
+TURNS = """
+import sys, time
+from sktransfer.engines._turns import Turn
+turn, end, log = Turn(sys.argv[1]), time.time() + 4, open(sys.argv[2], "a", buffering=1)
+while time.time() < end:
+    with turn:
+        start = time.monotonic()
+        time.sleep(0.02)
+        log.write(f"{sys.argv[3]} {start} {time.monotonic()}\\n")
+"""
 
 
-def test_what_openvino_computes_differently_runs_on_torch(openvino, sample, monkeypatch):
-    monkeypatch.setattr("sktransfer.engines._probe._TOLERANCE", 0.0)
-    X = sample.data[:4]
-    with pytest.warns(EngineWarning, match="Going on with torch"):
-        found = CNNCodes(image_size=72, engine="openvino", cache=None).fit_transform(X)
-    expected = CNNCodes(image_size=72, engine="torch", cache=None).fit_transform(X)
-    np.testing.assert_array_equal(found, expected)
+def test_processes_take_turns(tmp_path):
+    """Their times on a device never overlap, and each of them gets some."""
+    log = tmp_path / "log"
+    device = f"test-{os.getpid()}"
+    others = [
+        subprocess.Popen([sys.executable, "-c", TURNS, device, str(log), name]) for name in "ab"
+    ]
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    lines = [line.split() for line in log.read_text().splitlines()]
+    times = sorted((float(start), float(stop), name) for name, start, stop in lines)
+    assert {name for _, _, name in times} == {"a", "b"}
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
+
+
+def test_threads_of_a_process_share_its_turn():
+    turn, met = Turn(f"threads-{os.getpid()}"), threading.Barrier(2, timeout=30)
+
+    def work(_):
+        with turn:
+            met.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_codes_are_the_same(sample):
+    """At one batch size: 1, 8 and 21 photographs compile nothing anew."""
+    import torch._dynamo.utils
+
+    X = sample.data[:21]
+    expected = CNNCodes(image_size=32, engine="torch", cache=None).fit_transform(X)
+    codes = CNNCodes(image_size=32, compile=True, cache=None).fit(X)
+    assert relative(codes.transform(X), expected) < 1e-5
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for n in (1, 8, 13):
+        assert relative(codes.transform(X[:n]), expected[:n]) < 1e-5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled > 0
+
+
+def test_compiling_that_fails(sample, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    codes = CNNCodes(image_size=32, compile=True, cache=None).fit(sample.data[:2])
+    with pytest.raises(EngineError, match=r"no compiler.*C\+\+ compiler.*compile=False"):
+        codes.transform(sample.data[:2])
 
 
 @pytest.mark.parametrize("cache", [None, "memory"])

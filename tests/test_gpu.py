@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes
-from sktransfer.engines import resolve_device, resolve_precision
+from sktransfer.engines import resolve_devices, resolve_precision
 from sktransfer.exceptions import EngineWarning
 
 pytestmark = [
@@ -30,7 +30,7 @@ def relative(found, expected):
 
 
 def test_auto_takes_the_gpu():
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "mps")
+    assert resolve_devices("auto")[0].type == ("cuda" if torch.cuda.is_available() else "mps")
 
 
 @cuda
@@ -49,7 +49,7 @@ def test_codes_are_those_of_the_cpu(sample, precision, bound):
 
 def test_a_pipeline_fitted_on_a_gpu_loads_without_one(sample, monkeypatch):
     X = sample.data[:8]
-    codes = CNNCodes(device=resolve_device("auto").type, precision="float32", cache=None).fit(X)
+    codes = CNNCodes(device=resolve_devices("auto")[0].type, precision="float32", cache=None).fit(X)
     expected = codes.transform(X)
     content = pickle.dumps(codes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

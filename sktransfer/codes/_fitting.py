@@ -12,7 +12,7 @@ from .._sklearn import validate_data
 from ..backbones import Backbone, load_backbone
 from ..backbones._frozen import layer_table
 from ..backbones._layers import Layer, LayerTable
-from ..engines import resolve_device
+from ..engines import resolve_devices
 from ..exceptions import LayerError
 from ..images import Framing, as_images
 from ..store import open_store
@@ -45,7 +45,7 @@ class FittedCodes:
 def fit_codes(codes: CNNCodes, X: Any) -> None:
     """Set the fitted attributes of a transformer."""
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    resolve_device(codes.device)
+    resolve_devices(codes.device)
     open_store(codes.cache)
     backbone, table = table_of(codes)
     layers = asked_layers(table, codes.layer)

@@ -49,9 +49,10 @@ def make_plan(
     framing: Framing,
     *,
     pooling: str | None,
-    device: str,
+    device: list[str],
     precision: str,
     engine: str,
+    compile: bool,
     all_layers: bool,
 ) -> Plan:
     """Build the engine and the addresses of its codes in the store."""
@@ -67,6 +68,7 @@ def make_plan(
         device=device,
         precision=precision,
         engine=engine,
+        compile=compile,
     )
     facts = (backbone.fingerprint, backbone.preprocessing, framing, pooling,
              runner.name, runner.precision)  # fmt: skip

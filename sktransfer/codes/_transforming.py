@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backbones._layers import LayerTable
-from ..engines import usable_device
+from ..engines import usable_devices
 from ..exceptions import ImageError, ImageSkippedWarning
 from ..images import Images, as_images
 from ..store import Store, open_store
@@ -64,9 +64,10 @@ def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
         [table.resolve(name) for name in codes.layers_],
         codes._fitted.framing,
         pooling=codes._fitted.pooling,
-        device=str(usable_device(codes.device)),
+        device=usable_devices(codes.device),
         precision=codes.precision,
         engine=codes.engine,
+        compile=codes.compile,
         all_layers=_keeps_all_layers(codes, table, store, n_images),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._base import Engine
-from ._devices import PRECISIONS, resolve_device, resolve_precision, usable_device
+from ._devices import PRECISIONS, resolve_devices, resolve_precision, usable_devices
 from ._make import ENGINES, make_engine
 from ._threads import available_cores, worker_pool
 
@@ -13,8 +13,8 @@ __all__ = [
     "Engine",
     "available_cores",
     "make_engine",
-    "resolve_device",
+    "resolve_devices",
     "resolve_precision",
-    "usable_device",
+    "usable_devices",
     "worker_pool",
 ]

@@ -1,26 +1,39 @@
-"""Which device, which precision, which engine."""
+"""Which device, and which precision."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 
 from ..exceptions import EngineError, EngineWarning
 
-__all__ = ["PRECISIONS", "resolve_device", "resolve_precision", "usable_device"]
+__all__ = ["PRECISIONS", "resolve_devices", "resolve_precision", "usable_devices"]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device of a name; ``"auto"`` is cuda, then mps, then cpu.
+def resolve_devices(device: str | Sequence[str]) -> tuple[torch.device, ...]:
+    """The devices of a name or of several; ``"auto"`` is cuda, then mps, then cpu.
 
     Raises
     ------
     EngineError
-        If this machine has no such device.
+        If this machine has no such device, or several are not of one kind.
     """
+    if isinstance(device, (list, tuple)):
+        devices = tuple(_resolve(one) for one in device)
+        if not devices or len({one.type for one in devices}) > 1 or len(set(devices)) < len(device):
+            raise EngineError(
+                f"device={device!r} must be one or more different devices of one kind, such as "
+                '["cuda:0", "cuda:1"]: the last digits of codes differ from kind to kind.'
+            )
+        return devices
+    return (_resolve(device),)  # type: ignore[arg-type]
+
+
+def _resolve(device: str) -> torch.device:
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -28,7 +41,10 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise EngineError(f"device={device!r} is not a device torch knows: {error}") from error
+        raise EngineError(
+            f'device={device!r} is not a device torch knows. Take "auto" (cuda, then mps, then '
+            'cpu), "cpu", "cuda", "cuda:1" or "mps".'
+        ) from error
     if not _present(resolved):
         raise EngineError(
             f'device={device!r} is not on this machine. Take device="auto", which is cuda, '
@@ -38,13 +54,19 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def usable_device(device: str) -> torch.device:
-    """The device, or the CPU with a warning where it is gone: a model fitted on a GPU works."""
+def usable_devices(device: str | Sequence[str]) -> list[str]:
+    """The devices; those of them that are here, or the CPU, with a warning where some are gone.
+
+    So a model that was fitted on a GPU works without one.
+    """
     try:
-        return resolve_device(device)
+        return [str(one) for one in resolve_devices(device)]
     except EngineError as error:
-        warnings.warn(f"{error} Going on with the CPU.", EngineWarning, stacklevel=3)
-        return torch.device("cpu")
+        several = device if isinstance(device, (list, tuple)) else ()
+        here = [one for one in several if _present(torch.device(one))] or ["cpu"]
+        others = "the CPU" if here == ["cpu"] else ", ".join(map(str, here))
+        warnings.warn(f"{error} Going on with {others}.", EngineWarning, stacklevel=3)
+        return here
 
 
 def _present(device: torch.device) -> bool:
@@ -54,7 +76,10 @@ def _present(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``"auto"`` is float16 on CUDA and float32 elsewhere."""
+    """``"auto"``: the fastest whose codes stay within 1% of float32 (relative L2 norm).
+
+    That is float16 on CUDA and float32 elsewhere; bfloat16 is 4 to 9% off on CPUs.
+    """
     if precision != "auto":
         return precision
     return "float16" if device.type == "cuda" else "float32"

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from importlib.util import find_spec
 
 import torch
@@ -15,9 +15,9 @@ import xxhash
 from ..backbones._frozen import FrozenNetwork
 from ..exceptions import EngineError, EngineWarning
 from ._base import Engine
-from ._devices import resolve_device, resolve_precision
-from ._openvino import OpenVinoEngine
-from ._probe import check_agreement
+from ._devices import resolve_devices, resolve_precision
+from ._openvino import make_openvino
+from ._several import SeveralDevices
 from ._torch import TorchEngine
 
 __all__ = ["ENGINES", "make_engine"]
@@ -33,9 +33,10 @@ def make_engine(
     network: Callable[[], FrozenNetwork],
     *,
     image_size: tuple[int, int],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     precision: str = "auto",
     engine: str = "auto",
+    compile: bool = False,
 ) -> Engine:
     """The engine for a frozen network; the one made before, where the key is the same.
 
@@ -47,53 +48,77 @@ def make_engine(
         Gives the frozen network; called only when the engine is not there yet.
     image_size : tuple of int
         Height and width in pixels.
-    device, precision, engine : str
+    device : str or sequence of str
+    precision, engine : str
+    compile : bool
 
     Raises
     ------
     EngineError
         If this machine has no such device, or the engine is not installed.
     """
-    resolved = resolve_device(device)
-    precision = resolve_precision(precision, resolved)
-    full_key = (key, str(resolved), precision, engine, os.getpid())
+    devices = resolve_devices(device)
+    precision = resolve_precision(precision, devices[0])
+    openvino = takes_openvino(engine, devices, compile=compile)
+    full_key = (key, devices, precision, openvino, compile, os.getpid())
     with _lock:
         if full_key not in _engines:
-            if engine == "openvino":
+            made = None
+            if openvino:
                 name = xxhash.xxh3_128_hexdigest(repr(key).encode())
-                made = _openvino(network(), image_size, resolved, precision, name)
-            else:
-                made = TorchEngine(network(), resolved, precision)
-            _engines[full_key] = made
+                made = _openvino(network, image_size, precision, name)
+            _engines[full_key] = made or _torch(
+                network(), devices, precision, image_size if compile else None
+            )
             while len(_engines) > _KEPT:
                 _engines.popitem(last=False)
         _engines.move_to_end(full_key)
         return _engines[full_key]
 
 
-def _openvino(
-    network: FrozenNetwork,
-    image_size: tuple[int, int],
-    device: torch.device,
-    precision: str,
-    name: str,
-) -> Engine:
-    """OpenVINO, or torch with a warning where it cannot run this network rightly."""
+def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: bool) -> bool:
+    """Whether OpenVINO is to run a network: asked for, or there and the fastest.
+
+    Raises
+    ------
+    EngineError
+        If it was asked for and cannot.
+    """
+    possible = devices[0].type == "cpu" and not compile
+    if engine == "auto":
+        return possible and find_spec("openvino") is not None
+    if engine == "torch":
+        return False
     if find_spec("openvino") is None:
         raise EngineError(
             'engine="openvino" needs the package openvino: pip install "sktransfer[openvino]". '
             'engine="torch" needs nothing more.'
         )
-    if device.type != "cpu":
+    if not possible:
+        what = "compile=True is torch's" if compile else f"device={str(devices[0])!r} is not one"
         raise EngineError(
-            f'engine="openvino" computes on the CPU, but device={str(device)!r}. '
-            'Take device="cpu" or engine="torch".'
+            f'engine="openvino" computes on a CPU, but {what}. '
+            'Take engine="torch", or device="cpu" and compile=False.'
         )
+    return True
+
+
+def _openvino(
+    network: Callable[[], FrozenNetwork], image_size: tuple[int, int], precision: str, name: str
+) -> Engine | None:
+    """OpenVINO, or None with a warning where it cannot run this network rightly."""
     try:
-        made = OpenVinoEngine(network, image_size, precision, name)
-        if precision == "float32":
-            check_agreement(made, TorchEngine(network, device, precision), image_size)
-        return made
-    except EngineError as error:
+        return make_openvino(network, image_size, precision, name)
+    except (EngineError, ImportError) as error:
         warnings.warn(f"{error} Going on with torch.", EngineWarning, stacklevel=2)
-        return TorchEngine(network, device, precision)
+        return None
+
+
+def _torch(
+    network: FrozenNetwork,
+    devices: Sequence[torch.device],
+    precision: str,
+    compile_for: tuple[int, int] | None,
+) -> Engine:
+    made = [TorchEngine(network, device, precision, compile_for=compile_for) for device in devices]
+    return made[0] if len(made) == 1 else SeveralDevices(made)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import warnings
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..backbones._frozen import FrozenNetwork
-from ..backbones._gate import tracing
 from ..exceptions import EngineError
+from . import _conversions
 from ._base import Engine
-from ._fold import folded
+from ._probe import check_agreement
 from ._threads import available_cores
+from ._torch import TorchEngine
 
-__all__ = ["OpenVinoEngine", "cache_folder"]
+__all__ = ["OpenVinoEngine", "make_openvino"]
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _BATCH = 8
@@ -29,29 +28,18 @@ class OpenVinoEngine(Engine):
 
     Parameters
     ----------
-    network : FrozenNetwork
-        Pixels go in as bytes; normalisation is part of the graph.
-    image_size : tuple of int
-        Height and width in pixels.
+    model : openvino.Model
+        Bytes of pixels go in; normalisation is part of the graph.
     precision : {"float32", "bfloat16", "float16"}
-    key : str
-        Fingerprint under which the converted network is kept on disk.
-
-    Raises
-    ------
-    EngineError
-        If OpenVINO cannot convert the network.
     """
 
     name = "openvino-cpu"
     batch_size = _BATCH
 
-    def __init__(
-        self, network: FrozenNetwork, image_size: tuple[int, int], precision: str, key: str
-    ):
+    def __init__(self, model: Any, precision: str):
         self.precision = precision
         self._local = threading.local()
-        self._compiled = _compile(_converted(network, image_size, key), precision)
+        self._compiled = _compile(model, precision)
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         # One request for each thread: requests run side by side, each on a core of its own.
@@ -61,10 +49,40 @@ class OpenVinoEngine(Engine):
         return tuple(np.array(results[i], np.float32) for i in range(len(results)))
 
 
-def cache_folder() -> Path:
-    """Where converted networks are kept; ``SKTRANSFER_CACHE`` names another place."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sktransfer"
-    return Path(os.environ.get("SKTRANSFER_CACHE", default)) / "openvino"
+def make_openvino(
+    network: Callable[[], FrozenNetwork], image_size: tuple[int, int], precision: str, key: str
+) -> OpenVinoEngine:
+    """The engine of a network that OpenVINO computes as torch does.
+
+    Parameters
+    ----------
+    network : callable
+        Gives the frozen network; called only where its conversion is not on disk.
+    image_size : tuple of int
+        Height and width in pixels.
+    precision : {"float32", "bfloat16", "float16"}
+    key : str
+        Fingerprint under which the conversion, or why there is none, is kept on disk.
+
+    Raises
+    ------
+    EngineError
+        If OpenVINO cannot convert the network, or computes something else than torch.
+    """
+    conversion = _conversions.Conversion(key)
+    model = conversion.load()
+    if model is None:
+        frozen = network()
+        try:
+            model = _conversions.convert(frozen, image_size)
+            # In float32 always: lower precisions differ by more than a wrong conversion may.
+            reference = TorchEngine(frozen, torch.device("cpu"), "float32")
+            check_agreement(OpenVinoEngine(model, "float32"), reference, image_size)
+        except EngineError as error:
+            conversion.refuse(str(error))
+            raise
+        conversion.save(model)
+    return OpenVinoEngine(model, precision)
 
 
 def _compile(model: Any, precision: str) -> Any:
@@ -81,54 +99,3 @@ def _compile(model: Any, precision: str) -> Any:
             "ENABLE_CPU_PINNING": "NO",
         },
     )
-
-
-def _converted(network: FrozenNetwork, image_size: tuple[int, int], key: str) -> Any:
-    """The network as OpenVINO's graph; converting takes seconds, so it is kept on disk."""
-    import openvino
-
-    path = cache_folder() / f"{key}-{openvino.__version__.split('-')[0]}.xml"
-    if path.exists():
-        try:
-            return openvino.Core().read_model(path)
-        except RuntimeError:  # damaged: convert it again
-            path.unlink(missing_ok=True)
-    model = _convert(network, image_size)
-    _save(model, path)
-    return model
-
-
-def _convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
-    """Convert through the frontend itself: ``convert_model`` takes four times as long, and
-    forks processes that report its use to a server."""
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    network = folded(network)
-    example = torch.zeros(2, *image_size, 3, dtype=torch.uint8)
-    try:
-        with tracing(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer's, about constants
-            traced = torch.jit.trace(network, example, check_trace=False)
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
-            model = frontend.convert(frontend.load(decoder))
-            model.reshape([-1, *image_size, 3])
-            return model
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EngineError(f"OpenVINO cannot convert the network: {reason}.") from error
-
-
-def _save(model: Any, path: Path) -> None:
-    """Write under another name first: a process that dies leaves no half-written network."""
-    import openvino
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.stem}.{os.getpid()}.draft.xml")
-        openvino.save_model(model, draft, compress_to_fp16=False)
-        os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(draft, path)
-    except (OSError, RuntimeError):
-        return  # no room or no right to write: it is converted again next time

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 import torch
 
 from ..backbones._frozen import FrozenNetwork
 from ..backbones._gate import running
-from ..exceptions import EngineWarning
+from ..exceptions import EngineError, EngineWarning
 from ._base import Engine
+from ._compiled import compiled
 from ._fold import folded
+from ._turns import Lanes, Turn
 
 __all__ = ["TorchEngine"]
 
@@ -30,21 +33,42 @@ class TorchEngine(Engine):
         It is copied; the original stays as it is.
     device : torch.device
     precision : {"float32", "bfloat16", "float16"}
+    compile_for : (int, int) or None, default=None
+        Height and width to compile the network for first, which takes some ten seconds.
+
+    Raises
+    ------
+    EngineError
+        If the network cannot be compiled.
     """
 
-    def __init__(self, network: FrozenNetwork, device: torch.device, precision: str):
+    def __init__(
+        self,
+        network: FrozenNetwork,
+        device: torch.device,
+        precision: str,
+        *,
+        compile_for: tuple[int, int] | None = None,
+    ):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
         self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
         network = folded(network).to(device).in_precision(_DTYPES[precision])
-        self._network = _channels_last(network)
-        # Threads of one process take turns on an accelerator instead of filling its memory.
-        self._turn = threading.Lock() if device.type != "cpu" else None
+        self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
+        if compile_for is not None:
+            example = torch.zeros(
+                self.batch_size, *compile_for, 3, dtype=torch.uint8, device=device
+            )
+            self._network = compiled(network, example)
+        if device.type != "cpu":
+            self._turn, self._lanes = Turn(str(device)), Lanes(device)
         self._largest = 2**31
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self._turn is None:
+        if self.device.type == "cpu":
             return self._compute(pixels)
-        with self._turn:
+        with ExitStack() as stack:
+            stack.enter_context(self._turn)
+            stack.enter_context(self._lanes.take())
             return self._within_memory(pixels)
 
     def _within_memory(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -54,9 +78,12 @@ class TorchEngine(Engine):
             try:
                 parts = [self._compute(pixels[i : i + size]) for i in range(0, len(pixels), size)]
                 return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-            except torch.cuda.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError as error:
                 if size == 1:
-                    raise
+                    raise EngineError(
+                        f"The memory of {self.device} does not hold the network and one image. "
+                        'End what else is using the device, or take device="cpu".'
+                    ) from error
                 size = self._largest = size // 2
                 torch.cuda.empty_cache()
                 warnings.warn(

@@ -1,0 +1,97 @@
+"""One accelerator, many who want it: processes take turns, threads share two lanes.
+
+Candidates of a search in several processes would each fill the memory of one GPU. A process
+holds a lock on a file while it computes and gives it up every quarter of a second.
+"""
+
+from __future__ import annotations
+
+import getpass
+import queue
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+__all__ = ["Lanes", "Turn"]
+
+_QUANTUM = 0.25
+_POLL = 0.001
+
+
+class Turn:
+    """Held while this process computes on a device; any number of its threads may be inside.
+
+    Parameters
+    ----------
+    device : str
+        Processes that name the same device take turns.
+    """
+
+    def __init__(self, device: str):
+        name = re.sub(r"\W", "-", f"sktransfer-{_user()}-{device}")
+        self._file = FileLock(Path(tempfile.gettempdir()) / f"{name}.lock", thread_local=False)
+        self._changed = threading.Condition()
+        self._inside, self._draining, self._since = 0, False, 0.0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._draining)
+            if self._inside == 0:
+                self._file.acquire(poll_interval=_POLL)
+                self._since = time.monotonic()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._draining = self._draining or time.monotonic() - self._since > _QUANTUM
+            if self._inside:
+                return
+            self._file.release()
+            if self._draining:
+                time.sleep(2 * _POLL)  # long enough for another process to take the lock
+            self._draining = False
+            self._changed.notify_all()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return "user"
+
+
+class Lanes:
+    """Two batches at a time on CUDA, one copied while the other is computed; one elsewhere.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+
+    def __init__(self, device: torch.device):
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        on_cuda = device.type == "cuda"
+        for _ in range(2 if on_cuda else 1):
+            self._free.put(torch.cuda.Stream(device) if on_cuda else None)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Have a lane for oneself; on CUDA, its stream is the current one."""
+        stream = self._free.get()
+        try:
+            if stream is None:
+                yield
+            else:
+                with torch.cuda.stream(stream):
+                    yield
+        finally:
+            self._free.put(stream)
