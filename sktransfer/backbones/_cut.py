@@ -12,7 +12,13 @@ from torch import fx, nn
 
 from ._trace import TracedNetwork
 
-__all__ = ["classifier_nodes", "cut_nodes", "is_passive", "is_passive_module"]
+__all__ = [
+    "classifier_nodes",
+    "cut_nodes",
+    "is_passive",
+    "is_passive_module",
+    "weight_dimensions",
+]
 
 _PASSIVE_MODULES = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
 _PASSIVE_FUNCTIONS = {"flatten", "dropout", "contiguous", "_assert", "squeeze", "reshape", "view"}
@@ -54,7 +60,7 @@ def classifier_nodes(network: TracedNetwork) -> list[fx.Node]:
     while waiting:
         node = waiting.pop()
         seen.add(node)
-        dimensions = _weight_dimensions(node, network)
+        dimensions = weight_dimensions(node, network)
         if dimensions == 0:
             sources = (n for n in node.all_input_nodes if n in network.data and n not in seen)
             waiting.extend(sources)
@@ -64,7 +70,7 @@ def classifier_nodes(network: TracedNetwork) -> list[fx.Node]:
     return sorted(found, key=order.__getitem__)
 
 
-def _weight_dimensions(node: fx.Node, network: TracedNetwork) -> int:
+def weight_dimensions(node: fx.Node, network: TracedNetwork) -> int:
     """Most dimensions of the weights an operation uses; 0 if it has none."""
     if node.op == "call_module":
         module = network.module.get_submodule(str(node.target))

@@ -64,7 +64,7 @@ class LayerTable:
     """
 
     def __init__(self, network: TracedNetwork, backbone: str, image_size: tuple[int, int]):
-        self.network, self._backbone, self._image_size = network, backbone, image_size
+        self.network, self._backbone, self.image_size = network, backbone, image_size
         cuts = cut_nodes(network)
         same = _merge_passive(cuts, network)
         self._nodes = list(dict.fromkeys(same[node] for node in cuts))
@@ -97,6 +97,10 @@ class LayerTable:
             f"layer={layer!r} is not a cut point of {self._backbone}: numbers go from -1 "
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
         )
+
+    def has(self, name: str) -> bool:
+        """Whether the network can be cut behind a module."""
+        return name in self._aliases
 
     def node(self, layer: Layer) -> fx.Node:
         """The operation whose output a layer is."""
@@ -148,7 +152,7 @@ class LayerTable:
         if node is code and not of_modules:
             best = CODE_LAYER
         shape = self.network.shapes[node][1:]
-        kind = _kind(shape, self._image_size)
+        kind = _kind(shape, self.image_size)
         prefix = self._prefix_tokens(shape) if kind == "tokens" else 0
         return Layer(best, shape, kind, prefix)
 
