@@ -91,6 +91,21 @@ def test_finished_file_costs_nothing(paths, place, passes):
     assert (place.read_bytes(), place.stat().st_mtime_ns) == before
 
 
+def test_progress_counts_known_rows_too(paths, place, capsys):
+    codes = fitted(paths, verbose=1)
+    for _ in range(2):
+        codes.transform_to(place, paths)
+        assert "12.0/12.0" in capsys.readouterr().err
+
+
+def test_searched_layer_keeps_all_layers_and_the_file_one(paths, place, passes):
+    codes = fitted(paths, cache="memory").set_params(layer="blocks.2").fit(paths)
+    report = codes.transform_to(place, paths)
+    np.testing.assert_array_equal(report.load(), codes.transform(paths))
+    other = fitted(paths, layer="blocks.2")  # another way to the same codes
+    assert other.transform_to(place, paths).n_known == 12 and passes["images"] == 12
+
+
 def test_unreadable_photograph_stops_and_the_rest_is_kept(paths, place, passes):
     codes = fitted(paths)
     whole = open(paths[7], "rb").read()

@@ -66,12 +66,12 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
 
 def _check_dtype(dtype: Any) -> np.dtype:
     try:
-        found = np.dtype(dtype)
+        name = np.dtype(dtype).name
     except TypeError:
-        found = None
-    if found is None or found.name not in DTYPES:
+        name = "?"
+    if name not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}.")
-    return found
+    return np.dtype(name)
 
 
 def _facts(codes: CNNCodes, plan: Plan, shape: tuple[int, ...], dtype: np.dtype) -> Any:
