@@ -35,7 +35,7 @@ def place(tmp_path):
 
 
 def fitted(X, **parameters):
-    return CNNCodes(**{"image_size": 32, "cache": None, **parameters}).fit(X)
+    return CNNCodes(**{"image_size": 32, "cache": None, "engine": "torch", **parameters}).fit(X)
 
 
 def names(place):
