@@ -16,7 +16,8 @@
     │       └── WeightsMismatchError (ValueError)   wrong hash, damaged file, keys that do not fit
     ├── DatasetUnavailableError (OSError)  a data set is not there and cannot be downloaded
     ├── EngineError (RuntimeError)       a network could not be run as asked
-    └── StoreError (OSError)             the store of codes cannot be opened
+    ├── StoreError (OSError)             the store of codes cannot be opened
+    └── CodesFileError (OSError)         codes cannot be written to this file
 
     SktransferWarning (UserWarning)
     ├── ImageSkippedWarning              images that could not be read have NaN rows
@@ -30,6 +31,7 @@ from __future__ import annotations
 __all__ = [
     "BackboneError",
     "ClippingWarning",
+    "CodesFileError",
     "DatasetUnavailableError",
     "EngineError",
     "EngineWarning",
@@ -129,6 +131,10 @@ class EngineError(SktransferError, RuntimeError):
 
 class StoreError(SktransferError, OSError):
     """The store of codes cannot be opened."""
+
+
+class CodesFileError(SktransferError, OSError):
+    """Codes cannot be written to this file: it is of something else, in use, or out of room."""
 
 
 class SktransferWarning(UserWarning):

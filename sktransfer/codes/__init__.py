@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ._estimator import CNNCodes
+from ._report import TransformReport
 
-__all__ = ["CNNCodes"]
+__all__ = ["CNNCodes", "TransformReport"]

@@ -16,7 +16,9 @@ from ..engines import ENGINES, PRECISIONS
 from ..images import RESIZES
 from ._fitting import fit_codes
 from ._names import feature_names
+from ._report import TransformReport
 from ._state import load_state, save_state
+from ._streaming import stream_codes
 from ._transforming import transform_codes
 
 __all__ = ["CNNCodes"]
@@ -276,6 +278,52 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "backbone_")
         return transform_codes(self, X)
+
+    def transform_to(
+        self,
+        path: str | os.PathLike[str],
+        X: Any,
+        *,
+        dtype: str = "float32",
+        overwrite: bool = False,
+    ) -> TransformReport:
+        """Write the codes of images to a file: of more than memory holds, and resumably.
+
+        Rows are in the file as soon as they are computed. After a kill, an error or a power
+        cut the same call goes on where it was: no row that is there is computed again. Until
+        all are there the file is called ``<path>.partial``. What it is of and which rows are
+        done is kept beside it in ``<path>.journal``; without it the finished file is still
+        the array, but cannot be added to.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in ``.npy``; to be read with ``numpy.load(path, mmap_mode="r")``.
+        X : array, list or table of images
+            As in `transform`. A photograph whose content has changed since its row was
+            written, or that could not be read then, is computed anew.
+        dtype : {"float32", "float16"}, default="float32"
+            What the numbers are written as.
+        overwrite : bool, default=False
+            Whether a file may be replaced that is of another network, other parameters or
+            other photographs, instead of an error. One that fits is gone on with, not
+            begun anew.
+
+        Returns
+        -------
+        report : TransformReport
+            What is new, known and skipped, and how long it took.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read, unless ``on_error="nan"``. Rows so far are kept.
+        CodesFileError
+            If the file is of something else, another process is writing it, or the disk is
+            full.
+        """
+        check_is_fitted(self, "backbone_")
+        return stream_codes(self, path, X, dtype=dtype, overwrite=overwrite)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as ``resnet18_layer4_avg_0``: network, layer, pooling, number.

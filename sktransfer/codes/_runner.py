@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +31,8 @@ def compute_codes(
     n_jobs: int | None = None,
     stop_at_error: bool = True,
     progress: Any = None,
+    known: Callable[[int, bytes], bool] | None = None,
+    kept: str = "the codes computed so far are kept where there is a cache",
 ) -> list[ImageError]:
     """Fill rows with the codes of images.
 
@@ -41,13 +43,18 @@ def compute_codes(
     store : Store or None
         Asked first; every batch is kept in it as soon as it is done.
     out : ndarray of shape (n_images, ...), float32
-        Filled; rows of images that cannot be read become NaN.
+        Filled, or anything with rows that can be set; rows of images that cannot be read
+        become NaN.
     batch_size, n_jobs : int or None
         Images a batch, and batches at a time; None is the engine's own and all cores.
     stop_at_error : bool
         Raise the first error, after what is under way is done and kept.
     progress : tqdm or None
         Moved on by one for each image.
+    known : callable or None
+        Tells by the number and digest of an image that its row need not be filled.
+    kept : str
+        What an error says has become of the codes computed so far.
 
     Returns
     -------
@@ -60,6 +67,11 @@ def compute_codes(
     for chunk in _chunks(images, pool):
         opened = [item for item in chunk if isinstance(item[1], OpenedImage)]
         failed = [item[1] for item in chunk if isinstance(item[1], ImageError)]
+        if known is not None:
+            wanted = [item for item in opened if not known(item[0], item[1].digest)]
+            if progress is not None:
+                progress.update(len(opened) - len(wanted))
+            opened = wanted
         failed += runner.fill(opened, out, progress)
         for error in failed:
             out[error.index] = np.nan
@@ -70,7 +82,7 @@ def compute_codes(
             first = failures[0]
             cause = (
                 f"{first.cause}. Mend it or leave it out, or have a row of NaN with "
-                'on_error="nan"; the codes computed so far are kept where there is a cache'
+                f'on_error="nan"; {kept}'
             )
             raise ImageError(cause, first.index, first.source) from first
     return failures
@@ -96,4 +108,5 @@ def _open(images: Images, index: int) -> OpenedImage | ImageError:
     try:
         return images.open(index)
     except ImageError as error:
-        return error
+        # Without its traceback, which would keep alive what the frames hold.
+        return ImageError(error.cause, error.index, error.source)

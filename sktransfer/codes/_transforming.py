@@ -23,11 +23,19 @@ from ._state import network_of
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
 
-__all__ = ["transform_codes"]
+__all__ = ["fill", "normalize_rows", "prepare", "transform_codes"]
 
 
 def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
     """Rows of codes, one for each image."""
+    images, store, plan = prepare(codes, X)
+    out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    fill(codes, images, store, plan, out)
+    return normalize_rows(out, codes._fitted.normalize)
+
+
+def prepare(codes: CNNCodes, X: Any) -> tuple[Images, Store | None, Plan]:
+    """The input as images, where codes are kept, and how they are had."""
     fitted = codes._fitted
     check_columns(codes, X, reset=False)
     images = as_images(
@@ -37,8 +45,13 @@ def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
         float_range=fitted.float_range,
     )
     store = open_store(codes.cache)
-    plan = _plan(codes, store, len(images))
-    out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    return images, store, _plan(codes, store, len(images))
+
+
+def fill(
+    codes: CNNCodes, images: Images, store: Store | None, plan: Plan, out: Any, **options: Any
+) -> list[ImageError]:
+    """Fill rows with codes; warn of images that could not be read, and give them back."""
     with _progress(codes, len(images)) as progress:
         failures = compute_codes(
             images,
@@ -49,10 +62,11 @@ def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
             n_jobs=codes.n_jobs,
             stop_at_error=codes.on_error == "raise",
             progress=progress,
+            **options,
         )
     if failures:
         _warn(failures, images)
-    return normalize_rows(out, fitted.normalize)
+    return failures
 
 
 def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
@@ -103,7 +117,7 @@ def _warn(failures: list[ImageError], images: Images) -> None:
         f"{len(failures)} of {len(images)} images could not be read; their rows are NaN:\n"
         f"{shown}{more}",
         ImageSkippedWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

@@ -1,0 +1,233 @@
+"""An array of codes on disk that is filled row by row and survives its writer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ..exceptions import CodesFileError
+from ._journal import Journal
+from ._transforming import normalize_rows
+
+__all__ = ["CodeFile"]
+
+_REMEDY = "Give another path, or replace it with overwrite=True"
+_SAMPLE = 32  # rows that tell whether a file is of these photographs
+
+
+class CodeFile:
+    """Rows of a ``.npy`` file; while some are missing its name ends in ``.partial``.
+
+    A row is written first and then noted in the journal together with its checksum, so
+    that a row which is noted is there, whatever ends the process or the machine. Rows are
+    written, not mapped: they do not count as memory of the process, and a full disk is an
+    error where a map would kill the process.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.npy``.
+    shape : tuple of int
+    dtype : numpy.dtype
+    facts : mapping of str to JSON values
+        What the codes are of.
+    overwrite : bool
+        Whether a file of something else may be replaced.
+    normalize : {"l2", "power"} or None
+
+    Raises
+    ------
+    CodesFileError
+        If the file is of something else, is being written by another process, or there is
+        no room for it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        facts: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        normalize: str | None = None,
+    ):
+        self.path, self.shape, self.dtype, self.normalize = path, shape, dtype, normalize
+        self.partial = path.with_name(path.name + ".partial")
+        self.n_new = self.n_known = self.n_skipped = 0
+        self._digests: dict[int, bytes] = {}
+        self.journal = Journal(path.with_name(path.name + ".journal"))
+        self._file: Any = None
+        try:
+            self._check_facts(facts, overwrite)
+            self._current = self._find() or self._create(facts)
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_facts(self, facts: Mapping[str, Any], overwrite: bool) -> None:
+        there = self.journal.facts()
+        # What was allowed to be replaced when the pass began still is.
+        self._replaces = overwrite or there.pop("replaces", False)
+        other = [name for name in facts if there and there.get(name) != facts[name]]
+        if not other:
+            return
+        if not overwrite:
+            # The fingerprint says something only where nothing else does.
+            told = [name for name in other if name != "fingerprint"] or other
+            differ = "; ".join(f"{name} {there.get(name)!r}, now {facts[name]!r}" for name in told)
+            raise CodesFileError(f"{self.path} is of something else: {differ}. {_REMEDY}")
+        self.journal.clear()
+
+    def _find(self) -> Path | None:
+        """The file with the rows that the journal knows."""
+        if not self.journal.facts():
+            return None
+        for path in (self.partial, self.path):
+            with suppress(OSError, ValueError):
+                found = np.load(path, mmap_mode="r")
+                fits = found.shape == self.shape and found.dtype == self.dtype
+                if fits and (path == self.partial or self._is_ours(found)):
+                    return path
+        return None
+
+    def _is_ours(self, found: np.ndarray) -> bool:
+        """Whether a finished array is the one that the journal speaks of."""
+        noted = self.journal.some(_SAMPLE)
+        return not noted or any(
+            _checksum(digest, found[number].tobytes()) == checksum
+            for number, digest, checksum in noted
+        )
+
+    def _create(self, facts: Mapping[str, Any]) -> Path:
+        if self.path.exists() and not self._replaces:
+            raise CodesFileError(
+                f"{self.path} is there already, and what it is of is not known. {_REMEDY}"
+            )
+        needed = int(np.prod(self.shape)) * self.dtype.itemsize
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise CodesFileError(
+                errno.ENOSPC,
+                f"the codes need {needed:,} bytes, and the disk has {free:,} left",
+                str(self.path),
+            )
+        self.journal.clear()
+        try:
+            np.lib.format.open_memmap(self.partial, "w+", self.dtype, self.shape)
+        except OSError as error:
+            raise self._not_written(error) from error
+        self.journal.begin({**facts, "replaces": self._replaces})
+        return self.partial
+
+    def _open(self) -> None:
+        self._offset = np.load(self._current, mmap_mode="r").offset
+        self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        self._file = open(self._current, "r+b", buffering=0)
+
+    def of_other_photographs(self, digest_of: Callable[[int], bytes | None]) -> bool:
+        """Whether most of the rows that are there are not of these photographs."""
+        noted = [(digest_of(number), digest) for number, digest, _ in self.journal.some(_SAMPLE)]
+        known = [now == then for now, then in noted if now is not None]
+        return 2 * sum(known) < len(known)
+
+    def holds(self, index: int, digest: bytes) -> bool:
+        """Whether the row of this photograph is there; else it is to be written."""
+        noted = self.journal.get(index)
+        if noted and noted == (digest, _checksum(digest, self._read(index))):
+            self.n_known += 1
+            return True
+        self._digests[index] = digest
+        return False
+
+    def __setitem__(self, index: int, row: np.ndarray | float) -> None:
+        if np.ndim(row) == 0:
+            self._skip(index)
+            return
+        code = np.array(row, dtype=np.float32)
+        code = normalize_rows(code[None], self.normalize)[0]
+        with np.errstate(over="ignore"):
+            data = code.astype(self.dtype)
+        if not np.array_equal(np.isfinite(data), np.isfinite(code)):
+            raise OverflowError(
+                f"the code of image {index} reaches {np.abs(code).max():.6g}, more than "
+                f'{self.dtype} can hold. Take dtype="float32", or normalize="l2"'
+            )
+        self._write(index, data.tobytes())
+        digest = self._digests.pop(index)
+        self.journal.put(index, digest, _checksum(digest, data.tobytes()))
+        self.n_new += 1
+
+    def _skip(self, index: int) -> None:
+        """NaN for a photograph that cannot be read; it is tried again the next time."""
+        self._digests.pop(index, None)
+        self.n_skipped += 1
+        if self.journal.get(index):
+            self.journal.drop(index)
+        nothing = np.full(self.shape[1:], np.nan, self.dtype).tobytes()
+        if self._read(index) != nothing:
+            self._write(index, nothing)
+
+    def _read(self, index: int) -> bytes:
+        self._file.seek(self._offset + index * self._row_bytes)
+        data: bytes = self._file.read(self._row_bytes)
+        return data
+
+    def _write(self, index: int, data: bytes) -> None:
+        if self._current == self.path:
+            self._take_back()
+        try:
+            self._file.seek(self._offset + index * self._row_bytes)
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> CodesFileError:
+        reason = f"{error.strerror}; make room and call again: what is done is kept"
+        return CodesFileError(error.errno, reason, str(self.partial))
+
+    def _take_back(self) -> None:
+        """A finished file that is to change is not finished."""
+        self._file.close()
+        os.replace(self.path, self.partial)
+        self._current = self.partial
+        self._open()
+
+    def finish(self) -> None:
+        """Give the file its name, now that all rows are there."""
+        settled = self.n_new + self.n_known + self.n_skipped
+        if settled != self.shape[0]:
+            raise RuntimeError(f"{settled} of {self.shape[0]} rows were settled: please report it")
+        os.fsync(self._file.fileno())
+        self.close_file()
+        if self._current == self.path:
+            return
+        if self.path.exists() and not self._replaces:
+            raise CodesFileError(
+                f"{self.path} was made by someone else meanwhile. The codes are all in "
+                f"{self.partial}: move {self.path} away and call again, or overwrite=True"
+            )
+        os.replace(self.partial, self.path)
+
+    def close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def close(self) -> None:
+        """Let others at the file; what is written stays."""
+        self.close_file()
+        self.journal.close()
+
+
+def _checksum(digest: bytes, row: bytes) -> bytes:
+    return xxhash.xxh3_64_digest(digest + row)

@@ -1,0 +1,113 @@
+"""`transform_to`: codes that go to disk as they are computed, and a pass that can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..exceptions import CodesFileError, ImageError
+from ..images import Images
+from ._code_file import CodeFile
+from ._plan import Plan
+from ._report import TransformReport
+from ._shelf import LayerShelf
+from ._transforming import fill, prepare
+
+if TYPE_CHECKING:
+    from ._estimator import CNNCodes
+
+__all__ = ["stream_codes"]
+
+DTYPES = ("float32", "float16")
+
+
+def stream_codes(
+    codes: CNNCodes, path: str | os.PathLike[str], X: Any, *, dtype: str, overwrite: bool
+) -> TransformReport:
+    """Fill a file with rows of codes, one for each image."""
+    began = time.monotonic()
+    place, kind = _check_path(path), _check_dtype(dtype)
+    images, store, plan = prepare(codes, X)
+    shape = (len(images), *codes.code_shape_)
+    facts = _facts(codes, plan, shape, kind)
+    file = CodeFile(
+        place, shape, kind, facts, overwrite=overwrite, normalize=codes._fitted.normalize
+    )
+    try:
+        if not overwrite:
+            _check_photographs(file, images)
+        kept = f"the codes computed so far are kept in {file.partial}: call again to go on"
+        failures = fill(codes, images, store, plan, file, known=file.holds, kept=kept)
+        file.finish()
+    finally:
+        file.close()
+    return TransformReport(
+        place, shape, kind, file.n_new, file.n_known, tuple(failures), time.monotonic() - began
+    )
+
+
+def _check_path(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    if place.suffix != ".npy":
+        raise ValueError(f'path must end in ".npy", NumPy\'s own format, got {str(path)!r}.')
+    if not place.parent.is_dir():
+        raise CodesFileError(
+            f"the folder {place.parent}, where {place.name} is to be, is not there"
+        )
+    if place.is_dir():
+        raise CodesFileError(f"{place} is a folder; give the name of a file in it")
+    return place
+
+
+def _check_dtype(dtype: Any) -> np.dtype:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = "?"
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}.")
+    return np.dtype(name)
+
+
+def _facts(codes: CNNCodes, plan: Plan, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """Everything but the photographs that decides what is in the file, as JSON has it.
+
+    The fingerprint, which is the address of the codes in the store, covers the weights and
+    all that is done to pixels; the rest tells a reader what differs.
+    """
+    single = next(s for s in (plan.shelf, *plan.others) if isinstance(s, LayerShelf))
+    facts = {
+        "shape": shape,
+        "dtype": dtype.name,
+        "network": codes.backbone_.name,
+        "layers": codes.layers_,
+        "pooling": codes._fitted.pooling,
+        "normalize": codes._fitted.normalize,
+        "image size": codes.image_size_,
+        "resize": codes._fitted.framing.resize,
+        "engine": plan.engine.name,
+        "precision": plan.engine.precision,
+        "fingerprint": single.spaces,
+    }
+    return json.loads(json.dumps(facts))
+
+
+def _check_photographs(file: CodeFile, images: Images) -> None:
+    """Refuse another list before a row of the old one is lost."""
+
+    def digest_of(number: int) -> bytes | None:
+        try:
+            return images.open(number).digest
+        except ImageError:
+            return None
+
+    if file.of_other_photographs(digest_of):
+        raise CodesFileError(
+            f"{file.path} is of other photographs, or of these in another order. Give another "
+            "path, or replace it with overwrite=True"
+        )
