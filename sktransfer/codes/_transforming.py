@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from ._state import network_of
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
 
-__all__ = ["transform_codes"]
+__all__ = ["codes_of", "skipped", "transform_codes"]
 
 
 def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
@@ -36,6 +36,14 @@ def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
         value_range=fitted.value_range,
         float_range=fitted.float_range,
     )
+    rows, failures = codes_of(codes, images)
+    if failures:
+        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
+    return rows
+
+
+def codes_of(codes: CNNCodes, images: Images) -> tuple[np.ndarray, list[ImageError]]:
+    """Rows of codes, one for each image, and the images that could not be read."""
     store = open_store(codes.cache)
     plan = _plan(codes, store, len(images))
     out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
@@ -50,9 +58,7 @@ def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
             stop_at_error=codes.on_error == "raise",
             progress=progress,
         )
-    if failures:
-        _warn(failures, images)
-    return normalize_rows(out, fitted.normalize)
+    return normalize_rows(out, codes._fitted.normalize), failures
 
 
 def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
@@ -96,14 +102,13 @@ def _progress(codes: CNNCodes, n_images: int) -> Iterator[Any]:
         yield bar
 
 
-def _warn(failures: list[ImageError], images: Images) -> None:
+def skipped(failures: Sequence[ImageError], n_images: int, where: str = "") -> str:
+    """Say which images have rows of NaN."""
     shown = "\n".join(f"  {error}" for error in failures[:20])
     more = f"\n  … and {len(failures) - 20} more" if len(failures) > 20 else ""
-    warnings.warn(
-        f"{len(failures)} of {len(images)} images could not be read; their rows are NaN:\n"
-        f"{shown}{more}",
-        ImageSkippedWarning,
-        stacklevel=4,
+    return (
+        f"{len(failures)} of {n_images} images{where} could not be read; their rows are NaN:\n"
+        f"{shown}{more}"
     )
 
 
