@@ -171,6 +171,8 @@ def test_dark_chunks_of_floats_are_read_as_the_others(X):
         codes().fit(db.from_sequence(list(floats), npartitions=2))
     with pytest.raises(ValueRangeError, match="one piece of lazy input"):
         codes().fit(X).transform(db.from_sequence(list(floats), npartitions=2)).compute()
+    with pytest.raises(ValueRangeError, match="two finite numbers"):
+        codes(value_range=(0, "white")).fit(chunked(floats))
     told = codes(value_range=(0, 255))
     bag = db.from_sequence(list(floats), npartitions=2)
     close(told.fit_transform(bag).compute(), told.fit_transform(floats))

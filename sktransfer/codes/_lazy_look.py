@@ -12,7 +12,7 @@ from ..exceptions import InputError, ValueRangeError
 from ..images import Images, as_images
 from ..images._collect import collect
 from ..images._kinds import is_missing, name_of
-from ..images._range import Range, auto_ranges
+from ..images._range import Range, auto_ranges, check_value_range
 from ..images._rows import check_image_shape
 from ..images._survey import survey_arrays
 
@@ -57,16 +57,17 @@ def look_at(X: Any, *, image_shape: Any, value_range: Any) -> Any:
     which dask finds chunk by chunk. Of paths the first piece that holds one is computed.
     """
     kind = dask_kind(X)
-    auto = isinstance(value_range, str) and value_range == "auto"
-    extremes = lazy_extremes(X, image_shape) if auto else None
+    given = check_value_range(value_range)
+    extremes = lazy_extremes(X, image_shape) if given is None else None
     if extremes is not None:
         ends = extremes.compute()
         columns = {"columns": X.columns} if kind == "frame" else {}
         rows = blank(X if kind == "array" else X._meta, np.nan if ends is None else ends)
         return type(X._meta)(rows, **columns) if columns else rows
     if kind == "array" and X.dtype.kind not in "OUT":
-        numbers = X.dtype.kind in "buif" and not auto
-        return blank(X, value_range[0], np.float32) if numbers else blank(X)
+        if given is None or X.dtype.kind not in "buif":
+            return blank(X)
+        return blank(X, given[0], np.float32)
     found = _first_of_all(X)
     images = as_images(found, image_shape=image_shape, value_range=value_range)
     check_range_is_known(images, None, value_range)
