@@ -5,6 +5,7 @@ A release of scikit-learn that moves one of these breaks this file and no other.
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import HasMethods, Integral, Interval, Real, StrOptions
+from sklearn.utils._set_output import _get_output_config as output_config
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import validate_data
 
@@ -16,5 +17,6 @@ __all__ = [
     "StrOptions",
     "check_feature_names_in",
     "fit_context",
+    "output_config",
     "validate_data",
 ]

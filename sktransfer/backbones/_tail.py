@@ -62,7 +62,9 @@ def _check(tail: fx.GraphModule, table: LayerTable, start: Layer | None) -> None
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = tuple(copy.deepcopy(tail).to("meta")(torch.empty(2, *shape, device="meta")).shape)
+            found = tuple(
+                copy.deepcopy(tail).to("meta")(torch.empty(2, *shape, device="meta")).shape
+            )
     except Exception as error:
         raise LayerError(f"what follows {start!r} cannot be run on its own: {error}") from error
     if found != wanted:

@@ -15,6 +15,8 @@ from ..backbones._pooling import POOLINGS
 from ..engines import ENGINES, PRECISIONS
 from ..images import RESIZES
 from ._fitting import fit_codes
+from ._lazy import transform_lazily
+from ._lazy_look import is_lazy, look_at
 from ._names import feature_names
 from ._report import TransformReport
 from ._state import load_state, save_state
@@ -240,7 +242,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         X : array, list or table of images
             Arrays (n, h, w, 3), (n, 3, h, w), (n, h, w), (n, h, w, 1 or 4), uint8 or float;
             lists of arrays of different sizes; paths, bytes or PIL images in a list, array,
-            Series or one-column table; torch tensors; flattened rows.
+            Series or one-column table; torch tensors; flattened rows. Of dask arrays, bags,
+            series and data frames only what is needed is computed: nothing where the dtype or
+            `value_range` tells what black and white are, the extremes of other floats, the
+            first piece of a column or bag of paths.
         y : object, default=None
             Ignored.
 
@@ -255,10 +260,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         BackboneError
             If the network, its weights or its layer cannot be had.
         """
+        if is_lazy(X):
+            X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
         fit_codes(self, X)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any) -> Any:
         """Compute the codes of images.
 
         Parameters
@@ -269,7 +276,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         Returns
         -------
         codes : ndarray of shape (n_samples, n_features), float32
-            (n_samples, *code_shape_) with ``pooling=None``.
+            (n_samples, *code_shape_) with ``pooling=None``. A lazy dask array where `X` is a
+            dask array, bag, series or data frame; the lengths of its chunks are those of an
+            array's, and not known (NaN) of other input.
 
         Raises
         ------
@@ -277,6 +286,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             If an image cannot be read, unless ``on_error="nan"``.
         """
         check_is_fitted(self, "backbone_")
+        if is_lazy(X):
+            return transform_lazily(self, X)
         return transform_codes(self, X)
 
     def transform_to(

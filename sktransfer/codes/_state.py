@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ..backbones import Backbone
@@ -12,12 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["load_state", "network_of", "save_state"]
 
+_unpacking = threading.Lock()
+
 
 def network_of(codes: CNNCodes) -> Backbone:
     """The network of a fitted transformer, from its pickle or by name."""
     held = codes._network
     if isinstance(held, Bundle):
-        held = codes._network = held.unpack()
+        with _unpacking:  # threads that ask at the same time share one network
+            held = codes._network
+            if isinstance(held, Bundle):
+                held = codes._network = held.unpack()
     return codes.backbone_.load() if held is None else held
 
 

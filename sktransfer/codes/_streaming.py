@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..exceptions import CodesFileError, ImageError
+from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning
 from ..images import Images
 from ._code_file import CodeFile
 from ._plan import Plan
 from ._report import TransformReport
 from ._shelf import LayerShelf
-from ._transforming import fill, prepare
+from ._transforming import fill, images_of, prepare, skipped
 
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
@@ -32,7 +33,8 @@ def stream_codes(
     """Fill a file with rows of codes, one for each image."""
     began = time.monotonic()
     place, kind = _check_path(path), _check_dtype(dtype)
-    images, store, plan = prepare(codes, X)
+    images = images_of(codes, X)
+    store, plan = prepare(codes, images)
     shape = (len(images), *codes.code_shape_)
     facts = _facts(codes, plan, shape, kind)
     file = CodeFile(
@@ -46,6 +48,8 @@ def stream_codes(
         file.finish()
     finally:
         file.close()
+    if failures:
+        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=3)
     return TransformReport(
         place, shape, kind, file.n_new, file.n_known, tuple(failures), time.monotonic() - began
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,37 +23,57 @@ from ._state import network_of
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
 
-__all__ = ["fill", "normalize_rows", "prepare", "transform_codes"]
+__all__ = [
+    "codes_of",
+    "fill",
+    "images_of",
+    "normalize_rows",
+    "prepare",
+    "skipped",
+    "transform_codes",
+]
 
 
 def transform_codes(codes: CNNCodes, X: Any) -> np.ndarray:
     """Rows of codes, one for each image."""
-    images, store, plan = prepare(codes, X)
-    out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
-    fill(codes, images, store, plan, out)
-    return normalize_rows(out, codes._fitted.normalize)
+    rows, failures = codes_of(codes, images := images_of(codes, X))
+    if failures:
+        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
+    return rows
 
 
-def prepare(codes: CNNCodes, X: Any) -> tuple[Images, Store | None, Plan]:
-    """The input as images, where codes are kept, and how they are had."""
+def images_of(codes: CNNCodes, X: Any) -> Images:
+    """The input as images, read as that of `fit` was."""
     fitted = codes._fitted
     check_columns(codes, X, reset=False)
-    images = as_images(
+    return as_images(
         X,
         image_shape=fitted.image_shape,
         value_range=fitted.value_range,
         float_range=fitted.float_range,
     )
+
+
+def codes_of(codes: CNNCodes, images: Images) -> tuple[np.ndarray, list[ImageError]]:
+    """Rows of codes, one for each image, and the images that could not be read."""
+    store, plan = prepare(codes, images)
+    out = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    failures = fill(codes, images, store, plan, out)
+    return normalize_rows(out, codes._fitted.normalize), failures
+
+
+def prepare(codes: CNNCodes, images: Images) -> tuple[Store | None, Plan]:
+    """Where codes are kept, and how they are had."""
     store = open_store(codes.cache)
-    return images, store, _plan(codes, store, len(images))
+    return store, _plan(codes, store, len(images))
 
 
 def fill(
     codes: CNNCodes, images: Images, store: Store | None, plan: Plan, out: Any, **options: Any
 ) -> list[ImageError]:
-    """Fill rows with codes; warn of images that could not be read, and give them back."""
+    """Fill rows with codes; give back the images that could not be read."""
     with _progress(codes, len(images)) as progress:
-        failures = compute_codes(
+        return compute_codes(
             images,
             plan,
             store,
@@ -64,9 +84,6 @@ def fill(
             progress=progress,
             **options,
         )
-    if failures:
-        _warn(failures, images)
-    return failures
 
 
 def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
@@ -110,14 +127,13 @@ def _progress(codes: CNNCodes, n_images: int) -> Iterator[Any]:
         yield bar
 
 
-def _warn(failures: list[ImageError], images: Images) -> None:
+def skipped(failures: Sequence[ImageError], n_images: int, where: str = "") -> str:
+    """Say which images have rows of NaN."""
     shown = "\n".join(f"  {error}" for error in failures[:20])
     more = f"\n  … and {len(failures) - 20} more" if len(failures) > 20 else ""
-    warnings.warn(
-        f"{len(failures)} of {len(images)} images could not be read; their rows are NaN:\n"
-        f"{shown}{more}",
-        ImageSkippedWarning,
-        stacklevel=5,
+    return (
+        f"{len(failures)} of {n_images} images{where} could not be read; their rows are NaN:\n"
+        f"{shown}{more}"
     )
 
 

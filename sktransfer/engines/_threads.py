@@ -9,6 +9,8 @@ working at the same time never start more threads than there are cores.
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -17,6 +19,7 @@ import torch
 __all__ = ["available_cores", "worker_pool"]
 
 _pools: dict[int, ThreadPoolExecutor] = {}
+_making = threading.Lock()
 
 
 def available_cores() -> int:
@@ -24,19 +27,57 @@ def available_cores() -> int:
 
     In a worker process of joblib, torch's own number of threads is that worker's share.
     """
-    return max(1, min(joblib.cpu_count(), torch.get_num_threads()))
+    share = _dask_threads() or _ray_threads() or torch.get_num_threads()
+    return max(1, min(joblib.cpu_count(), share))
+
+
+def _dask_threads() -> int | None:
+    """Tasks that a worker of dask runs at a time; it lets torch have one thread in any case."""
+    distributed = sys.modules.get("distributed.worker")
+    if distributed is None:
+        return None
+    try:
+        return int(distributed.get_worker().state.nthreads)
+    except ValueError:  # not in a task
+        return None
+
+
+def _ray_threads() -> int | None:
+    """Cores of a task of ray, which may run in a process where torch was told another number."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    try:
+        return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0)) or None
+    except (AssertionError, RuntimeError):  # not in a task
+        return None
 
 
 def worker_pool() -> ThreadPoolExecutor:
     """The pool of this process; made anew in a forked child, whose threads are gone."""
     pool = _pools.get(os.getpid())
     if pool is None:
-        _pools.clear()
-        pool = ThreadPoolExecutor(
-            available_cores(),
-            thread_name_prefix="sktransfer",
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-        _pools[os.getpid()] = pool
+        with _making:  # threads that ask at the same time share one pool
+            pool = _pools.get(os.getpid()) or _make_pool()
     return pool
+
+
+def _make_pool() -> ThreadPoolExecutor:
+    _pools.clear()
+    pool = _pools[os.getpid()] = ThreadPoolExecutor(
+        available_cores(),
+        thread_name_prefix="sktransfer",
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    return pool
+
+
+def _after_fork() -> None:
+    """The thread that held the lock does not live in the child."""
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
