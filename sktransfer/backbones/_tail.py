@@ -125,7 +125,7 @@ def _is_item_of_shape(node: fx.Node) -> bool:
     if not isinstance(source, fx.Node):
         return False
     by_attribute = getattr(source.target, "__name__", "") == "getattr" and source.args[1] == "shape"
-    return by_attribute or (source.op == "call_method" and source.target == "size")
+    return bool(by_attribute or (source.op == "call_method" and source.target == "size"))
 
 
 def _modules(source: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:

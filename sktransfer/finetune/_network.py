@@ -1,0 +1,167 @@
+"""The network that learns: tail, pooling and a new head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backbones import Backbone
+from ..backbones._layers import Layer, LayerTable
+from ..backbones._pooling import Pool, pooled_shape
+from ..backbones._tail import tail_of
+from ..exceptions import LayerError
+from ._parameters import is_norm
+
+__all__ = ["FineTuneModule", "build_module", "make_head"]
+
+_HIDDEN = 512
+
+
+class FineTuneModule(nn.Module):
+    """What learns of a network, behind what is frozen.
+
+    Parameters
+    ----------
+    tail : torch.nn.Module
+        From the cut to the layer before the classifier.
+    pool : torch.nn.Module
+        From the output of that layer to a row.
+    head : torch.nn.Module
+        From a row to the outputs.
+    normalization : tuple of (mean, std) or None
+        Given where the tail begins at the pixels, which are then bytes (n, h, w, 3).
+    live_norms : bool
+        Whether batch norms that learn also follow the statistics of the batches.
+
+    Notes
+    -----
+    What does not learn stays in eval mode whatever calls ``train()``: frozen weights with
+    drifting statistics are not frozen.
+    """
+
+    def __init__(
+        self,
+        tail: nn.Module,
+        pool: nn.Module,
+        head: nn.Module,
+        normalization: tuple[Sequence[float], Sequence[float]] | None,
+        *,
+        live_norms: bool,
+    ):
+        super().__init__()
+        self.tail, self.pool, self.head, self.live_norms = tail, pool, head, live_norms
+        self.from_pixels = normalization is not None
+        mean, std = normalization or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
+        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
+
+    def codes(self, activations: torch.Tensor) -> torch.Tensor:
+        """Rows before the head."""
+        x = activations
+        if self.from_pixels:
+            x = x.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        elif x.ndim == 4:
+            x = x.float().contiguous(memory_format=torch.channels_last)
+        else:
+            x = x.float()
+        return self.pool(self.tail(x))
+
+    def forward(self, activations: torch.Tensor) -> torch.Tensor:
+        return self.head(self.codes(activations))
+
+    def train(self, mode: bool = True) -> FineTuneModule:
+        super().train(False)
+        self.training = mode
+        self.head.train(mode)
+        if mode and self.live_norms:
+            for module in self.tail.modules():
+                if is_norm(module) and any(p.requires_grad for p in module.parameters()):
+                    module.training = True
+        return self
+
+
+def build_module(
+    backbone: Backbone,
+    table: LayerTable,
+    start: Layer | None,
+    head: nn.Module,
+    *,
+    live_norms: bool = False,
+) -> tuple[FineTuneModule, Layer | None]:
+    """Build the module behind a cut point, or behind an earlier one where it cannot be cut.
+
+    Returns
+    -------
+    module : FineTuneModule
+        On the CPU; nothing of it learns yet but the head. It shares no weights with `backbone`.
+    start : Layer or None
+        Where it begins.
+    """
+    before = [None, *table.layers]
+    candidates = before[: before.index(start) + 1] if start is not None else [None]
+    for candidate in reversed(candidates):
+        try:
+            tail: nn.Module = _tail(table, candidate)
+        except LayerError:
+            if candidate is None:
+                raise
+            continue
+        code = table.layers[-1]
+        facts = backbone.preprocessing
+        normalization = None if candidate is not None else (facts.mean, facts.std)
+        pool = Pool("avg", code) if candidate is not code else nn.Identity()
+        tail.requires_grad_(False)
+        _channels_last(tail)
+        module = FineTuneModule(tail, pool, head, normalization, live_norms=live_norms)
+        return module, candidate
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def _tail(table: LayerTable, start: Layer | None) -> nn.Module:
+    # The codes themselves are pooled where they are made, as CNNCodes has them.
+    return nn.Identity() if start is table.layers[-1] else tail_of(table, start)
+
+
+def _channels_last(module: nn.Module) -> None:
+    for weight in module.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def code_width(table: LayerTable) -> int:
+    """Numbers that go into the head."""
+    return pooled_shape(table.layers[-1], "avg")[0]
+
+
+def make_head(
+    head: str | Callable[[int, int], nn.Module], width: int, n_outputs: int, dropout: float
+) -> nn.Module:
+    """A new output layer.
+
+    Parameters
+    ----------
+    head : {"linear", "mlp"} or callable
+        A callable takes the numbers of inputs and outputs and gives a module.
+    width, n_outputs : int
+    dropout : float
+        Share of its inputs that are left out in training.
+
+    Raises
+    ------
+    ValueError
+        If a callable gives no module.
+    """
+    if callable(head):
+        made: Any = head(width, n_outputs)
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"head= must give a torch.nn.Module, gave {made!r}.")
+        return made
+    last = nn.Linear(width if head == "linear" else _HIDDEN, n_outputs)
+    if head == "linear":
+        return nn.Sequential(nn.Dropout(dropout), last)
+    hidden = nn.Linear(width, _HIDDEN)
+    return nn.Sequential(nn.Dropout(dropout), hidden, nn.ReLU(), nn.Dropout(dropout), last)

@@ -1,0 +1,149 @@
+"""From images to what the tail takes: codes, the map of a layer, or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..backbones import Backbone
+from ..backbones._layers import Layer, LayerTable
+from ..backbones._pooling import pooled_shape
+from ..codes._plan import make_plan
+from ..codes._runner import compute_codes
+from ..engines import worker_pool
+from ..exceptions import ImageError
+from ..images import Framing, OpenedImage, frame
+from ..store import Store
+
+__all__ = ["Opens", "Prefix", "Some"]
+
+
+class Opens(Protocol):
+    """A sequence of images, as :func:`sktransfer.images.as_images` gives it."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> OpenedImage: ...
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some of the images of a sequence, in the order of their numbers."""
+
+    images: Opens
+    numbers: Sequence[int] | np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def open(self, index: int) -> OpenedImage:
+        return self.images.open(int(self.numbers[index]))
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The frozen part of a network, and how it is run.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    table : LayerTable
+        Its layers.
+    start : Layer or None
+        Where the frozen part ends; None is the pixels themselves.
+    framing : Framing
+        Makes an image fit the network.
+    store : Store or None
+        Keeps what was computed.
+    device, precision, engine, batch_size, n_jobs : object
+        As in `CNNCodes`.
+    """
+
+    backbone: Backbone
+    table: LayerTable
+    start: Layer | None
+    framing: Framing
+    store: Store | None
+    device: list[str]
+    precision: str
+    engine: str
+    batch_size: int | None
+    n_jobs: int | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what one image becomes."""
+        if self.start is None:
+            return (*self.framing.image_size, 3)
+        return pooled_shape(self.start, self._pooling)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.uint8 if self.start is None else np.float32)
+
+    @property
+    def _pooling(self) -> str | None:
+        return "avg" if self.start is self.table.layers[-1] else None
+
+    def at(self, start: Layer | None) -> Prefix:
+        """The same network, frozen up to another place."""
+        return Prefix(**{**self.__dict__, "start": start})
+
+    def compute(self, images: Opens, out: Any = None, *, keep: bool = True) -> np.ndarray:
+        """What images become.
+
+        Parameters
+        ----------
+        images : sequence of images
+        out : ndarray or None
+            Filled and given back.
+        keep : bool
+            Whether the store is asked and filled.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        """
+        out = np.empty((len(images), *self.shape), self.dtype) if out is None else out
+        if self.start is None:
+            self._frame(images, out)
+            return out
+        plan = make_plan(
+            self.backbone,
+            self.table,
+            [self.start],
+            self.framing,
+            pooling=self._pooling,
+            device=self.device,
+            precision=self.precision,
+            engine=self.engine,
+            compile=False,
+            all_layers=False,
+        )
+        compute_codes(
+            images,  # type: ignore[arg-type]
+            plan,
+            self.store if keep else None,
+            out,
+            batch_size=self.batch_size,
+            n_jobs=self.n_jobs,
+        )
+        return out
+
+    def _frame(self, images: Opens, out: np.ndarray) -> None:
+        def one(number: int) -> None:
+            out[number] = frame(images.open(number).picture(), self.framing)
+
+        errors = []
+        for future in [worker_pool().submit(one, number) for number in range(len(images))]:
+            error = future.exception()
+            if isinstance(error, ImageError):
+                errors.append(error)
+            elif error is not None:
+                raise error
+        if errors:
+            raise errors[0]
