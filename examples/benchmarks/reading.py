@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision import transforms
+from torchvision.transforms import v2
 
 from sktransfer import Preprocessing
 from sktransfer.codes._framing import make_framing
@@ -26,13 +27,19 @@ TURNS, REPEATS = 9, 4
 
 def ways_of(data, filter_):
     """What is compared: each reads one file."""
-    fit = [
-        transforms.Resize(256, transforms.InterpolationMode(filter_)),
-        transforms.CenterCrop(224),
-    ]
     scale = transforms.Normalize([0.5] * 3, [0.5] * 3)
-    pictures = transforms.Compose([*fit, transforms.ToTensor(), scale])
-    tensors = transforms.Compose([*fit, transforms.ConvertImageDtype(torch.float32), scale])
+    filters = {"interpolation": transforms.InterpolationMode(filter_)}
+    pictures = transforms.Compose(
+        [
+            transforms.Resize(256, **filters),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            scale,
+        ]
+    )
+    tensors = v2.Compose(
+        [v2.Resize(256, **filters), v2.CenterCrop(224), v2.ToDtype(torch.float32, True), scale]
+    )
     facts = Preprocessing(224, mean=0.5, std=0.5, crop_pct=0.875, interpolation=filter_)
     crop, pad = (
         make_framing(facts, image_size=None, resize=resize, crop_pct=None)
@@ -54,7 +61,7 @@ def ways_of(data, filter_):
         "PIL, torchvision's transforms": lambda: pictures(
             Image.open(io.BytesIO(data)).convert("RGB")
         ),
-        "PIL, the same on tensors": by_tensors,
+        "PIL, torchvision's v2 on tensors": by_tensors,
         "ours, pictures by Pillow alone": lambda: by_pillow(data, crop),
         "ours, crop": lambda: without_simplejpeg(crop),
         "ours, pad": lambda: without_simplejpeg(pad),
