@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sktransfer.backbones import Preprocessing
 from sktransfer.codes._framing import make_framing
 from sktransfer.images import frame
+from sktransfer.images._framing import _FILTERS
 
 SIZES = [(500, 375), (375, 500), (32, 32), (33, 500), (1000, 40), (640, 427), (225, 224), (7, 3)]
 
@@ -58,8 +62,54 @@ def test_crop_is_what_torchvision_cuts_out(size, side, resize_size, filter_):
 def test_squash_is_a_plain_resize(size):
     image = picture(*size)
     framing = make_framing(facts(), image_size=(96, 128), resize="squash", crop_pct=None)
-    expected = np.asarray(image.resize((128, 96), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(frame(image, framing), expected)
+    found = frame(image, framing)
+    if size[0] <= 128 or size[1] <= 96:  # nothing to shrink
+        expected = np.asarray(image.resize((128, 96), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(found, expected)
+        return
+    # Pillow 13 takes tall pictures down first and then across, earlier ones as torchvision does.
+    narrow = image.resize((128, image.height), Image.Resampling.BILINEAR)
+    expected = np.asarray(narrow.resize((128, 96), Image.Resampling.BILINEAR))
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= 1 and difference.mean() < 0.005
+
+
+@pytest.mark.parametrize("size", [(500, 375), (1201, 901), (301, 1103)])
+@pytest.mark.parametrize("resize_size", [200, 256, 272])
+@pytest.mark.parametrize("filter_", ["bilinear", "bicubic"])
+def test_large_photographs_are_shrunk_as_torchvision_shrinks_tensors(size, resize_size, filter_):
+    from torchvision.transforms import v2
+
+    transform = v2.Compose(
+        [v2.Resize(resize_size, v2.InterpolationMode(filter_)), v2.CenterCrop(224)]
+    )
+    pixels = np.array(picture(*size))
+    framing = make_framing(
+        facts(interpolation=filter_), image_size=None, resize="crop", crop_pct=None
+    )
+    framing = replace(framing, resize_size=(resize_size, resize_size))
+    expected = transform(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+    pixels.flags.writeable = False  # neither warns nor writes
+    np.testing.assert_array_equal(frame(pixels, framing), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "filter_"),
+    [((640, 427), "lanczos"), ((280, 280), "bilinear"), ((2000, 225), "bilinear")],
+)
+def test_what_torch_would_do_otherwise_or_in_vain_is_left_to_pillow(size, filter_):
+    """Other filters, lengths as 5 to 4, and panoramas of which little is kept."""
+    image = picture(*size)
+    framing = make_framing(
+        facts(interpolation=filter_), image_size=(224, 20 if size[1] == 225 else 224),
+        resize="squash" if size[1] != 225 else "crop", crop_pct=1.0,
+    )  # fmt: skip
+    if framing.resize == "squash":
+        expected = np.asarray(image.resize((224, 224), _FILTERS[filter_]))
+    else:
+        expected = np.asarray(image.resize((1991, 224), _FILTERS[filter_]))[:, 986:1006]
+    difference = np.abs(frame(image, framing).astype(int) - expected)
+    assert difference.max() <= (framing.resize == "crop") and difference.mean() < 0.02
 
 
 def test_pad_shows_the_whole_picture_on_the_mean_colour():

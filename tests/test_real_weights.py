@@ -50,10 +50,10 @@ def relative(found, expected):
 
 
 def check_photographs(codes, own, photographs):
-    """Within 0.2% on photographs of any size; equal where no resizing happens."""
+    """Within 0.5% on photographs of any size; equal where no resizing happens."""
     images = [Image.fromarray(photo) for photo in photographs]
     found = codes.set_params(resize="crop").fit_transform(photographs)
-    assert relative(found, own(images)).max() < 2e-3
+    assert relative(found, own(images)).max() < 5e-3
     side = codes.image_size_[0]
     exact = [image.resize((side, side)) for image in images[:2]]
     found = codes.set_params(crop_pct=1.0).fit_transform(exact)

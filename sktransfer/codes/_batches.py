@@ -149,7 +149,7 @@ class BatchRunner:
         failures: list[ImageError] = []
         for key, image in zip(keys, images, strict=True):
             try:
-                pixels.append(frame(image.picture(), self.plan.framing))
+                pixels.append(frame(image.pixels(), self.plan.framing))
                 good.append(key)
             except ImageError as error:
                 failures += [

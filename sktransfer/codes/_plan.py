@@ -11,7 +11,7 @@ from ..backbones._frozen import freeze
 from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import POOLINGS, pooled_shape
 from ..engines import Engine, make_engine
-from ..images import Framing
+from ..images import READING, Framing
 from ._shelf import LayerShelf, PackedShelf, Shelf
 
 __all__ = ["Plan", "make_plan", "memory_of_all_layers", "shape_of"]
@@ -70,7 +70,7 @@ def make_plan(
         engine=engine,
         compile=compile,
     )
-    facts = (backbone.fingerprint, backbone.preprocessing, framing, pooling,
+    facts = (READING, backbone.fingerprint, backbone.preprocessing, framing, pooling,
              runner.name, runner.precision)  # fmt: skip
     single = LayerShelf(tuple(_address(facts, layer.name) for layer in layers))
     others: tuple[Shelf, ...] = ()

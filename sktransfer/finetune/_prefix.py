@@ -136,7 +136,7 @@ class Prefix:
 
     def _frame(self, images: Opens, out: np.ndarray) -> None:
         def one(number: int) -> None:
-            out[number] = frame(images.open(number).picture(), self.framing)
+            out[number] = frame(images.open(number).pixels(), self.framing)
 
         errors = []
         for future in [worker_pool().submit(one, number) for number in range(len(images))]:

@@ -8,11 +8,12 @@ upright 8-bit RGB pictures, one at a time, so that memory stays flat.
     as_images(X) ─► Images ── open(i) ─► OpenedImage ── picture() ─► PIL image, RGB
        _collect       _images   _files      .digest        _colour
        _rows                    _arrays
-       _survey, _range (one range for the whole input)      frame(picture, framing) ─► pixels
+       _survey, _range (one range for the whole input)      pixels() ─► the same as an array
+                                                             frame(pixels, framing)
 """
 
-from ._framing import RESIZES, Framing, frame
+from ._framing import READING, RESIZES, Framing, frame
 from ._images import Images, as_images
 from ._opened import OpenedImage
 
-__all__ = ["RESIZES", "Framing", "Images", "OpenedImage", "as_images", "frame"]
+__all__ = ["READING", "RESIZES", "Framing", "Images", "OpenedImage", "as_images", "frame"]

@@ -36,6 +36,11 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
+def is_upright(image: Image.Image) -> bool:
+    """Tell whether an image, which need not be loaded, is stored as it is meant to be seen."""
+    return _orientation(image) not in _UPRIGHT
+
+
 def _orientation(image: Image.Image) -> int:
     # ImageOps.exif_transpose would also rewrite the EXIF data, which fails on damaged ones.
     try:

@@ -6,11 +6,17 @@ import io
 import os
 import stat
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..exceptions import ImageError
 from ._colour import upright_rgb
+from ._jpeg import decode_jpeg
+
+Made = TypeVar("Made", Image.Image, np.ndarray)
 
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif")
 
@@ -55,13 +61,38 @@ def decode(data: bytes) -> Image.Image:
     ImageError
         If it is no image, truncated, damaged, too large, or of a kind whose white is unknown.
     """
+    return _read(data, _decoded)
+
+
+def decode_pixels(data: bytes) -> np.ndarray:
+    """Decode to the pixels of the same picture, which takes less time for a plain JPEG.
+
+    Raises
+    ------
+    ImageError
+        As `decode` does.
+    """
+
+    def pixels(image: Image.Image) -> np.ndarray:
+        quick = decode_jpeg(image, data)
+        return np.asarray(_decoded(image)) if quick is None else quick
+
+    return _read(data, pixels)
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    return upright_rgb(image)
+
+
+def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
+    """Open the bytes of a file and make something of it; whatever fails becomes an ImageError."""
     if not data:
         raise ImageError("is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(data)) as image:
             _refuse_bomb(image.size)
-            image.load()
-            return upright_rgb(image)
+            return make(image)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["RESIZES", "Framing", "frame"]
+from ._crop import crop
+from ._tensors import agrees, shrink
+
+__all__ = ["READING", "RESIZES", "Framing", "frame"]
 
 RESIZES = ("crop", "squash", "pad")
 
@@ -22,18 +23,11 @@ _FILTERS = {
     "hamming": Image.Resampling.HAMMING,
 }
 
-# How many pixels to either side Pillow's filters reach, before they widen.
-_SUPPORT = {
-    Image.Resampling.NEAREST: 0.0,
-    Image.Resampling.BOX: 0.5,
-    Image.Resampling.BILINEAR: 1.0,
-    Image.Resampling.HAMMING: 1.0,
-    Image.Resampling.BICUBIC: 2.0,
-    Image.Resampling.LANCZOS: 3.0,
-}
+# What is cut away afterwards may be this many times what is kept, along each axis.
+_WHOLE = 8
 
-# An axis is enlarged as a whole up to this many times what is kept of it.
-_ENLARGED = 8
+# Part of the address of codes in a store: to be raised when the pixels of a photograph change.
+READING = 2
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,15 @@ class Framing:
     background: tuple[int, int, int]
 
 
-def frame(picture: Image.Image, framing: Framing) -> np.ndarray:
+def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
     """Fit a photograph.
+
+    Photographs that become smaller are resized by torch, within a level of what Pillow makes of
+    them (see `shrink`); the others by Pillow.
 
     Parameters
     ----------
-    picture : PIL.Image.Image
+    picture : PIL.Image.Image or ndarray of shape (height, width, 3), uint8
         In mode RGB.
     framing : Framing
 
@@ -74,64 +71,56 @@ def frame(picture: Image.Image, framing: Framing) -> np.ndarray:
     -------
     ndarray of shape (height, width, 3), uint8
     """
-    height, width = framing.image_size
+    pixels = np.asarray(picture)
+    size = _scaled_size(pixels.shape[0], pixels.shape[1], framing)
+    if _can_shrink(pixels, size, framing):
+        return _place(shrink(pixels, size, framing.interpolation), framing)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
     filter_ = _FILTERS[framing.interpolation]
+    if framing.resize == "crop":
+        return np.asarray(crop(picture, size, framing.image_size, filter_))
+    return _place(np.asarray(picture.resize(size[::-1], filter_)), framing)
+
+
+def _scaled_size(height: int, width: int, framing: Framing) -> tuple[int, int]:
+    """Height and width to which the whole photograph is resized."""
+    if framing.resize == "crop":
+        return _covering(height, width, framing.resize_size)
     if framing.resize == "squash":
-        fitted = picture.resize((width, height), filter_)
-    elif framing.resize == "pad":
-        fitted = _pad(picture, framing, filter_)
-    else:
-        fitted = _crop(picture, framing, filter_)
-    return np.asarray(fitted)
+        return framing.image_size
+    scale = min(framing.image_size[0] / height, framing.image_size[1] / width)
+    return (
+        max(1, min(framing.image_size[0], round(height * scale))),
+        max(1, min(framing.image_size[1], round(width * scale))),
+    )
 
 
-def _crop(picture: Image.Image, framing: Framing, filter_: Image.Resampling) -> Image.Image:
-    """Resize and cut the middle out in one step: only pixels that are kept are computed.
+def _can_shrink(pixels: np.ndarray, size: tuple[int, int], framing: Framing) -> bool:
+    """Whether both sides become smaller, and not many times as much is computed as is kept."""
+    return all(
+        new <= _WHOLE * kept and agrees(old, new, framing.interpolation)
+        for old, new, kept in zip(pixels.shape, size, framing.image_size, strict=False)
+    )
 
-    The sizes and offsets are rounded as torchvision's Resize and CenterCrop round them; a
-    box that is off by half a pixel moves codes by 9%.
 
-    First across and then down, as whole pictures are resized. Given a box, Pillow takes the
-    order that costs least, and the 8-bit rounding in between makes that another picture:
-    codes of tall photographs moved by 1%.
-    """
+def _place(fitted: np.ndarray, framing: Framing) -> np.ndarray:
+    """Cut the middle out, or put it between bars."""
     height, width = framing.image_size
-    new_height, new_width = _covering(picture.height, picture.width, framing.resize_size)
-    across = _span(picture.width, new_width, width)
-    down = _span(picture.height, new_height, height)
-    reach = _SUPPORT[filter_] * max(1.0, picture.height / new_height)
-    first = max(0, math.floor(down.start - reach) - 1)
-    last = min(picture.height, math.ceil(down.stop + reach) + 1)
-    box = (across.start, first, across.stop, last)
-    narrow = picture.resize((across.size, last - first), filter_, box=box)
-    rows = (0, down.start - first, across.size, down.stop - first)
-    fitted = narrow.resize((across.size, down.size), filter_, box=rows)
-    if fitted.size == (width, height):
+    if fitted.shape[:2] == (height, width):
         return fitted
-    left, top = across.offset, down.offset
-    return fitted.crop((left, top, left + width, top + height))
-
-
-class _Span(NamedTuple):
-    """What is resized along one axis: from where to where, to how many, and what is cut then."""
-
-    start: float
-    stop: float
-    size: int
-    offset: int
-
-
-def _span(length: int, new_length: int, kept: int) -> _Span:
-    """The middle of an axis.
-
-    Pillow keeps a box in single precision. That is no matter where many pixels make one, but
-    enlarging meets exact halves, so there the whole axis is enlarged and then cut.
-    """
-    offset = round((new_length - kept) / 2)
-    if offset <= 0 or length < new_length <= _ENLARGED * kept:
-        return _Span(0, length, new_length, offset)
-    share = length / new_length
-    return _Span(offset * share, min((offset + kept) * share, length), kept, 0)
+    if framing.resize == "pad":
+        canvas = np.full((height, width, 3), framing.background, np.uint8)
+        top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
+        canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+        return canvas
+    top, left = (
+        round((new - kept) / 2) for new, kept in zip(fitted.shape, framing.image_size, strict=False)
+    )
+    if top >= 0 <= left:
+        return fitted[top : top + height, left : left + width]
+    # A crop larger than the photograph has black bars, as torchvision's.
+    return np.asarray(Image.fromarray(fitted).crop((left, top, left + width, top + height)))
 
 
 def _covering(height: int, width: int, target: tuple[int, int]) -> tuple[int, int]:
@@ -139,16 +128,3 @@ def _covering(height: int, width: int, target: tuple[int, int]) -> tuple[int, in
     if height * target[1] >= width * target[0]:
         return max(int(target[1] * height / width), target[0]), target[1]
     return target[0], max(int(target[0] * width / height), target[1])
-
-
-def _pad(picture: Image.Image, framing: Framing, filter_: Image.Resampling) -> Image.Image:
-    height, width = framing.image_size
-    scale = min(height / picture.height, width / picture.width)
-    inner_height = max(1, min(height, round(picture.height * scale)))
-    inner_width = max(1, min(width, round(picture.width * scale)))
-    inner = picture.resize((inner_width, inner_height), filter_)
-    if inner.size == (width, height):
-        return inner
-    canvas = Image.new("RGB", (width, height), framing.background)
-    canvas.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
-    return canvas

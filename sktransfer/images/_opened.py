@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import xxhash
 from PIL import Image, ImageFile
 
 from ..exceptions import ImageError
-from ._files import decode, from_pil, read_file
+from ._files import decode, decode_pixels, from_pil, read_file
 
-# digest, bytes in memory, what makes the picture
-Content = tuple[bytes, int, Callable[[], Image.Image]]
+Made = TypeVar("Made", Image.Image, np.ndarray)
+
+
+class Content(NamedTuple):
+    """An item in memory, and what makes its picture and its pixels."""
+
+    digest: bytes
+    n_bytes: int
+    picture: Callable[[], Image.Image]
+    pixels: Callable[[], np.ndarray]
 
 
 def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray]) -> Content:
-    """Read one item; give its digest, its size, and what makes its picture.
+    """Read one item; give its digest, its size, and what makes its picture and pixels.
 
     Parameters
     ----------
@@ -34,13 +42,15 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray]) -> Content:
         data = bytes(item)
         # Truncated files decode only under this switch of Pillow: another picture.
         seed = int(ImageFile.LOAD_TRUNCATED_IMAGES)
-        return xxhash.xxh3_128_digest(data, seed=seed), len(data), partial(decode, data)
+        digest = xxhash.xxh3_128_digest(data, seed=seed)
+        return Content(digest, len(data), partial(decode, data), partial(decode_pixels, data))
     if isinstance(item, Image.Image):
         picture = from_pil(item)
         pixels = np.asarray(picture)
-        return _pixel_digest(pixels), pixels.nbytes, picture.copy
+        return Content(_pixel_digest(pixels), pixels.nbytes, picture.copy, lambda: pixels)
     pixels = pixels_of(item)
-    return _pixel_digest(pixels), pixels.nbytes, partial(Image.fromarray, pixels)
+    make = partial(Image.fromarray, pixels)
+    return Content(_pixel_digest(pixels), pixels.nbytes, make, lambda: pixels)
 
 
 def _pixel_digest(pixels: np.ndarray) -> bytes:
@@ -62,11 +72,11 @@ class OpenedImage:
         Size of what is kept in memory until the picture is made.
     """
 
-    __slots__ = ("_index", "_make", "_source", "digest", "n_bytes")
+    __slots__ = ("_content", "_index", "_source", "digest", "n_bytes")
 
     def __init__(self, content: Content, index: int, source: str | None) -> None:
-        self.digest, self.n_bytes, self._make = content
-        self._index, self._source = index, source
+        self.digest, self.n_bytes = content.digest, content.n_bytes
+        self._content, self._index, self._source = content, index, source
 
     def picture(self) -> Image.Image:
         """Decode the picture: upright, mode RGB. Each call decodes anew.
@@ -76,7 +86,31 @@ class OpenedImage:
         ImageError
             If it cannot be decoded; says which image, its path, and the cause.
         """
+        return self._made(self._content.picture)
+
+    def pixels(self) -> np.ndarray:
+        """Decode to the same pixels in less time: (height, width, 3), uint8, only to be read.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be decoded; says which image, its path, and the cause.
+        """
+        return self._made(self._content.pixels)
+
+    def changed(
+        self, digest: bytes, change: Callable[[Image.Image], Image.Image]
+    ) -> OpenedImage:
+        """The same image with its picture changed; the digest must tell how."""
+
+        def picture() -> Image.Image:
+            return change(self._content.picture())
+
+        content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()))
+        return OpenedImage(content, self._index, self._source)
+
+    def _made(self, make: Callable[[], Made]) -> Made:
         try:
-            return self._make()
+            return make()
         except ImageError as error:
             raise ImageError(error.cause, self._index, self._source) from error.__cause__
