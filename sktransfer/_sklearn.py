@@ -7,6 +7,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import HasMethods, Integral, Interval, Real, StrOptions
 from sklearn.utils._set_output import _get_output_config as output_config
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import validate_data
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Real",
     "StrOptions",
     "check_feature_names_in",
+    "check_sample_weight",
     "fit_context",
     "output_config",
     "validate_data",

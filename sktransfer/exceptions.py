@@ -17,7 +17,8 @@
     ├── DatasetUnavailableError (OSError)  a data set is not there and cannot be downloaded
     ├── EngineError (RuntimeError)       a network could not be run as asked
     ├── StoreError (OSError)             the store of codes cannot be opened
-    └── CodesFileError (OSError)         codes cannot be written to this file
+    ├── CodesFileError (OSError)         codes cannot be written to this file
+    └── TrainingError (RuntimeError)     training cannot begin or go on
 
     SktransferWarning (UserWarning)
     ├── ImageSkippedWarning              images that could not be read have NaN rows
@@ -45,6 +46,7 @@ __all__ = [
     "StoreError",
     "StoreWarning",
     "TracingError",
+    "TrainingError",
     "UnknownBackboneError",
     "ValueRangeError",
     "WeightsError",
@@ -135,6 +137,10 @@ class StoreError(SktransferError, OSError):
 
 class CodesFileError(SktransferError, OSError):
     """Codes cannot be written to this file: it is of something else, in use, or out of room."""
+
+
+class TrainingError(SktransferError, RuntimeError):
+    """Training cannot begin or go on: the loss is not a number, or memory does not suffice."""
 
 
 class SktransferWarning(UserWarning):

@@ -1,0 +1,166 @@
+"""The network of an estimator, built from its parameters or again from its pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..backbones import Backbone
+from ..backbones._gate import running
+from ..backbones._layers import Layer, LayerTable
+from ..backbones._stages import Stage, stages_of
+from ..codes._fitting import cached_table
+from ..engines import worker_pool
+from ._adapters import add_adapters
+from ._network import FineTuneModule, build_module, code_width, make_head
+from ._parameters import first_cut, learning_names, plain_name, stage_parameters
+from ._prefix import Opens, Prefix, Some
+
+__all__ = ["Design", "Model", "build_model"]
+
+_CHUNK = 256
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Design:
+    """The parameters that decide what the network is.
+
+    Attributes
+    ----------
+    trainable, head, dropout, method, batchnorm : object
+        As in the estimator.
+    n_outputs : int
+    seed : int
+        Draws the first weights of the head.
+    """
+
+    trainable: Any
+    head: Any
+    dropout: float
+    method: str
+    batchnorm: str
+    n_outputs: int
+    seed: int
+
+
+@dataclass
+class Model:
+    """A network cut into a frozen part and one that learns.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    table : LayerTable
+    stages : list of Stage
+    names : list of list of str
+        Parameters of each stage in the pretrained network.
+    start : Layer or None
+        Where the frozen part ends.
+    module : FineTuneModule
+        What is behind it.
+    """
+
+    backbone: Backbone
+    table: LayerTable
+    stages: list[Stage]
+    names: list[list[str]]
+    start: Layer | None
+    module: FineTuneModule
+
+    @property
+    def stage_of(self) -> dict[str, int]:
+        return {name: i for i, part in enumerate(self.names) for name in part}
+
+    def outputs(self, prefix: Prefix, images: Opens, *, codes: bool = False) -> np.ndarray:
+        """Outputs of the head, or codes before it, of every image; memory stays flat."""
+        self.module.eval()
+        parts = [
+            self._of_chunk(prefix.compute(Some(images, numbers)), codes=codes)
+            for numbers in _chunks(len(images))
+        ]
+        return np.concatenate(parts)
+
+    def _of_chunk(self, rows: np.ndarray, *, codes: bool) -> np.ndarray:
+        device = next(self.module.parameters()).device
+        call = self.module.codes if codes else self.module
+
+        def work(part: np.ndarray) -> np.ndarray:
+            with running(), torch.inference_mode():
+                return call(torch.from_numpy(part).to(device)).float().cpu().numpy()
+
+        if device.type != "cpu":
+            return work(rows)
+        size = max(1, min(_BATCH, -(-len(rows) // 2)))
+        pool = worker_pool()
+        futures: list[Future[np.ndarray]] = [
+            pool.submit(work, rows[i : i + size]) for i in range(0, len(rows), size)
+        ]
+        return np.concatenate([future.result() for future in futures])
+
+    def learnt(self) -> dict[str, np.ndarray]:
+        """What differs from the pretrained network: what learns, and live statistics."""
+        learns = {name for name, p in self.module.named_parameters() if p.requires_grad}
+        kept = {}
+        for name, value in self.module.state_dict().items():
+            owner = name.rpartition(".")[0]
+            live = self.module.live_norms and any(n.startswith(owner + ".") for n in learns)
+            is_buffer = name not in dict(self.module.named_parameters())
+            if name in learns or name.startswith("head.") or (is_buffer and live):
+                kept[name] = value.detach().cpu().numpy().copy()
+        return kept
+
+    def load(self, learnt: dict[str, np.ndarray]) -> None:
+        """Put back what was learnt."""
+        state = {name: torch.from_numpy(np.array(value)) for name, value in learnt.items()}
+        self.module.load_state_dict(state, strict=False)
+
+
+def _chunks(n: int) -> Iterator[np.ndarray]:
+    for start in range(0, n, _CHUNK):
+        yield np.arange(start, min(start + _CHUNK, n))
+
+
+def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design) -> Model:
+    """Cut a network, and give it a new head.
+
+    Raises
+    ------
+    LayerError
+        If `trainable` names nothing.
+    """
+    table = cached_table(backbone, image_size)
+    stages = stages_of(table)
+    learning = learning_names(table, stages, design.trainable)
+    head = _seeded_head(design, code_width(table))
+    module, start = build_module(
+        backbone,
+        table,
+        first_cut(table, stages, learning),
+        head,
+        live_norms=design.batchnorm == "train",
+    )
+    _let_learn(module, set(learning), design)
+    return Model(backbone, table, stages, stage_parameters(table, stages), start, module)
+
+
+def _seeded_head(design: Design, width: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(design.seed)
+        return make_head(design.head, width, design.n_outputs, design.dropout)
+
+
+def _let_learn(module: FineTuneModule, learning: set[str], design: Design) -> None:
+    module.head.requires_grad_(True)
+    if design.method == "lora":
+        add_adapters(module, learning, design.seed)
+        return
+    for name, parameter in module.tail.named_parameters():
+        of_method = design.method == "full" or parameter.ndim == 1 and name.endswith("bias")
+        parameter.requires_grad_(plain_name(name) in learning and of_method)
