@@ -36,7 +36,7 @@ def tutorial_loop(network, photos, *, gradients):
         return np.array(codes)
 
     name = f"tutorial loop, {'gradients on' if gradients else 'no_grad'}"
-    return Way(name, run, most=len(photos), step=8, width=network.width)
+    return Way(name, run, most=len(photos), step=4, width=network.width)
 
 
 def eager(network, photos):
@@ -63,7 +63,7 @@ def data_loader(network, photos):
 
     # Workers are started for each run, so runs are long enough for that not to count.
     name = "torch DataLoader, 2 workers, inference_mode"
-    return Way(name, run, most=len(photos), step=4 * BATCH, width=network.width)
+    return Way(name, run, most=len(photos), step=2 * BATCH, width=network.width)
 
 
 def skorch_net(network, photos):
@@ -84,5 +84,5 @@ def skorch_net(network, photos):
             return net.predict(network.normalised(photos.items[:number]).numpy())
         return net.predict(Subset(dataset, range(number)))
 
-    step = BATCH if photos.framed else 4 * BATCH
+    step = BATCH if photos.framed else 2 * BATCH
     return Way("skorch, NeuralNet.predict", run, most=len(photos), step=step, width=network.width)

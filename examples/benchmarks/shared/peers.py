@@ -50,7 +50,7 @@ def embetter(network, photos):
             return encoder.transform([photos.picture(index) for index in range(number)])
         return pipe.transform(photos.items[:number])
 
-    return Way("embetter, TimmEncoder", run, most=len(photos), step=8, width=network.width)
+    return Way("embetter, TimmEncoder", run, most=len(photos), step=4, width=network.width)
 
 
 def img2vec(network, photos):
@@ -127,7 +127,7 @@ def thingsvision(network, photos):
             )
 
     # It reads the first batch twice, so runs from files are longer.
-    run, step = (from_arrays, BATCH) if photos.framed else (from_files, 4 * BATCH)
+    run, step = (from_arrays, BATCH) if photos.framed else (from_files, 2 * BATCH)
     return Way("thingsvision", run, most=len(photos), step=step, width=network.width)
 
 
@@ -156,7 +156,7 @@ def orange(network, photos):
         EmbedderCache("squeezenet").clear_cache()
         return np.array(embedder(photos.items[:number]))
 
-    return Way("Orange, local SqueezeNet", run, most=len(photos), step=8, width=1000)
+    return Way("Orange, local SqueezeNet", run, most=len(photos), step=4, width=1000)
 
 
 PEERS = [

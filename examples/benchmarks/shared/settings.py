@@ -28,6 +28,6 @@ class Settings:
             repeats=1,
             seconds=0.01,
             search_images=20,
-            paths=(20, 40),
+            paths=(20,),
             peers=False,
         )
