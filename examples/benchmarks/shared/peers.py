@@ -48,7 +48,7 @@ def embetter(network, photos):
     def run(number):
         if photos.framed:
             return encoder.transform([photos.picture(index) for index in range(number)])
-        return pipe.transform(photos.items[:number])
+        return pipe.fit_transform(photos.items[:number])  # nothing is learnt
 
     return Way("embetter, TimmEncoder", run, most=len(photos), step=4, width=network.width)
 
