@@ -1,0 +1,12 @@
+"""One module for each thing that is measured; each has ``run(settings)`` that yields tables."""
+
+PARTS = [
+    "import_time",
+    "store_lookup",
+    "reading",
+    "codes_arrays",
+    "codes_files",
+    "grid_search",
+    "memory",
+    "gpu",
+]
