@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Backbone": "backbones",
     "CNNCodes": "codes",
+    "FineTuneClassifier": "finetune",
+    "FineTuneRegressor": "finetune",
     "Preprocessing": "backbones",
     "list_backbones": "backbones",
     "load_image_folder": "datasets",
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .backbones import Backbone, Preprocessing, list_backbones, register_backbone
     from .codes import CNNCodes
     from .datasets import load_image_folder
+    from .finetune import FineTuneClassifier, FineTuneRegressor
     from .store import set_memory_limit
 
 

@@ -33,7 +33,13 @@ class Storage:
 
 
 def choose_storage(
-    n_bytes: int, *, views: int | None, augmented: bool, from_pixels: bool, epochs: int, asked: object
+    n_bytes: int,
+    *,
+    views: int | None,
+    augmented: bool,
+    from_pixels: bool,
+    epochs: int,
+    asked: object,
 ) -> Storage:
     """Decide by what one view takes.
 

@@ -21,24 +21,30 @@ from .._sklearn import check_sample_weight
 __all__ = ["as_labels", "as_values", "as_weights", "class_weights", "split"]
 
 
-def as_labels(y: Any, n_images: int) -> tuple[np.ndarray, np.ndarray]:
+def as_labels(y: Any, n_images: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Classes in order, and the number of the class of each photograph.
 
     Raises
     ------
     ValueError
-        If there are not as many labels as photographs, labels are missing or no classes, or
-        there is one class alone.
+        If there are not as many labels as photographs, labels are missing or no classes, there
+        is one class alone, or a label is none of the given classes.
     """
     labels = _one_each(y, n_images)
     check_classification_targets(labels)
-    classes, numbers = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
+    known = np.unique(labels if classes is None else classes)
+    if len(known) < 2:
         raise ValueError(
-            f"y must hold at least 2 classes, got 1 class: {classes[0]!r}. There is nothing to "
+            f"y must hold at least 2 classes, got 1 class: {known[0]!r}. There is nothing to "
             "tell apart."
         )
-    return classes, numbers.astype(np.int64)
+    unknown = ~np.isin(labels, known)
+    if unknown.any():
+        raise ValueError(
+            f"y must hold the classes {known.tolist()}, got {labels[unknown][0]!r} for image "
+            f"{int(np.flatnonzero(unknown)[0])}."
+        )
+    return known, np.searchsorted(known, labels).astype(np.int64)
 
 
 def as_values(y: Any, n_images: int) -> np.ndarray:

@@ -98,9 +98,7 @@ class OpenedImage:
         """
         return self._made(self._content.pixels)
 
-    def changed(
-        self, digest: bytes, change: Callable[[Image.Image], Image.Image]
-    ) -> OpenedImage:
+    def changed(self, digest: bytes, change: Callable[[Image.Image], Image.Image]) -> OpenedImage:
         """The same image with its picture changed; the digest must tell how."""
 
         def picture() -> Image.Image:

@@ -1,0 +1,243 @@
+"""What the classifier and the regressor have in common."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions
+from ..engines import ENGINES, PRECISIONS
+from ..images import RESIZES
+from ._augment import AUGMENTS
+from ._fitting import images_of, model_of, prefix_of
+from ._schedule import SCHEDULES
+from ._state import load_state, save_state
+from ._training import OPTIMIZERS
+
+__all__ = ["FineTuneBase"]
+
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_SHARE = Interval(Real, 0, 1, closed="left")
+_COUNT = Interval(Integral, 1, None, closed="left")
+
+
+class FineTuneBase(BaseEstimator):
+    """Parameters, and all that does not depend on what the target is."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "backbone": [str, HasMethods(["forward", "state_dict"])],
+        "weights": [str, os.PathLike, None],
+        "trainable": [str, Integral, list, tuple],
+        "method": [StrOptions({"full", "bitfit", "lora"})],
+        "head": [StrOptions({"linear", "mlp"}), callable],
+        "head_init": [StrOptions({"linear_probe", "random"})],
+        "dropout": [_SHARE],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "backbone_lr_factor": [_NOT_NEGATIVE],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "weight_decay": [_NOT_NEGATIVE],
+        "l2_sp": [_NOT_NEGATIVE],
+        "schedule": [StrOptions(set(SCHEDULES)), HasMethods(["on_batch_end", "initialize"])],
+        "warmup": [_SHARE],
+        "unfreeze_every": [_COUNT, None],
+        "mixup": [_NOT_NEGATIVE],
+        "ema": [_SHARE, None],
+        "clip_grad": [Interval(Real, 0, None, closed="neither"), None],
+        "batchnorm": [StrOptions({"frozen", "train"})],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [_COUNT],
+        "augment": [StrOptions(set(AUGMENTS)), callable, None],
+        "augment_views": [_COUNT, None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [_COUNT],
+        "image_size": [_COUNT, tuple, list, None],
+        "resize": [StrOptions(set(RESIZES))],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "image_shape": [tuple, list, StrOptions({"row"}), None],
+        "value_range": [StrOptions({"auto"}), tuple, list],
+        "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+        "device": [str, HasMethods(["type", "index"]), list, tuple],
+        "precision": [StrOptions({"auto", *PRECISIONS})],
+        "engine": [StrOptions(set(ENGINES))],
+        "n_jobs": [Integral, None],
+        "cache": [str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
+        "cache_activations": [StrOptions({"auto", "memory", "disk"}), "boolean"],
+        "activation_dtype": [StrOptions({"float32", "float16"})],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "keep_checkpoints": [_COUNT],
+        "warm_start": ["boolean"],
+        "distributed": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "net_params": [dict, None],
+        "bundle_weights": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        *,
+        weights: str | os.PathLike[str] | None = "default",
+        trainable: str | int | Sequence[str] = 1,
+        method: str = "full",
+        head: str | Callable[[int, int], nn.Module] = "linear",
+        head_init: str = "linear_probe",
+        dropout: float = 0.0,
+        lr: float = 1e-3,
+        backbone_lr_factor: float = 0.1,
+        layer_decay: float = 1.0,
+        optimizer: Any = "adamw",
+        weight_decay: float = 1e-2,
+        l2_sp: float = 0.0,
+        schedule: Any = "cosine",
+        warmup: float = 0.1,
+        unfreeze_every: int | None = None,
+        mixup: float = 0.0,
+        ema: float | None = None,
+        clip_grad: float | None = None,
+        batchnorm: str = "frozen",
+        max_epochs: int = 10,
+        batch_size: int = 32,
+        augment: Any = None,
+        augment_views: int | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        image_size: int | tuple[int, int] | None = None,
+        resize: str = "pad",
+        crop_pct: float | None = None,
+        image_shape: tuple[int, ...] | Literal["row"] | None = None,
+        value_range: Literal["auto"] | tuple[float, float] = "auto",
+        preprocessing: Any = None,
+        device: str | Sequence[str] = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
+        n_jobs: int | None = None,
+        cache: Any = "memory",
+        cache_activations: Literal["auto", "memory", "disk", False] = "auto",
+        activation_dtype: str = "float32",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        keep_checkpoints: int = 1,
+        warm_start: bool = False,
+        distributed: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        bundle_weights: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.trainable = trainable
+        self.method = method
+        self.head = head
+        self.head_init = head_init
+        self.dropout = dropout
+        self.lr = lr
+        self.backbone_lr_factor = backbone_lr_factor
+        self.layer_decay = layer_decay
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.l2_sp = l2_sp
+        self.schedule = schedule
+        self.warmup = warmup
+        self.unfreeze_every = unfreeze_every
+        self.mixup = mixup
+        self.ema = ema
+        self.clip_grad = clip_grad
+        self.batchnorm = batchnorm
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.augment = augment
+        self.augment_views = augment_views
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.image_size = image_size
+        self.resize = resize
+        self.crop_pct = crop_pct
+        self.image_shape = image_shape
+        self.value_range = value_range
+        self.preprocessing = preprocessing
+        self.device = device
+        self.precision = precision
+        self.engine = engine
+        self.n_jobs = n_jobs
+        self.cache = cache
+        self.cache_activations = cache_activations
+        self.activation_dtype = activation_dtype
+        self.checkpoint_dir = checkpoint_dir
+        self.keep_checkpoints = keep_checkpoints
+        self.warm_start = warm_start
+        self.distributed = distributed
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.bundle_weights = bundle_weights
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @abstractmethod
+    def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
+        """The targets as the net takes them."""
+
+    @abstractmethod
+    def _n_outputs(self, target: np.ndarray) -> int:
+        """Numbers that the head gives."""
+
+    def _class_weights(self, target: np.ndarray) -> np.ndarray | None:
+        return None
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """What the head gives for each image."""
+        check_is_fitted(self, "backbone_")
+        images = images_of(self, X)
+        model = model_of(self)
+        return model.outputs(prefix_of(self, model), images)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the fine-tuned codes: what goes into the head.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_codes), float32
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        """
+        check_is_fitted(self, "backbone_")
+        images = images_of(self, X)
+        model = model_of(self)
+        return model.outputs(prefix_of(self, model), images, codes=True)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_") or getattr(self, "_learnt", None) is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return save_state(self, super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(load_state(state))

@@ -1,0 +1,119 @@
+"""What happens between batches and epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback
+from skorch.dataset import get_len
+
+__all__ = ["Average", "Ledger", "NextView", "Unfreeze"]
+
+
+class Ledger(Callback):
+    """Write accuracies, learning rates and images per second into the history.
+
+    Accuracies are those of the batches as they were learnt from, and of validation.
+    """
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        self._seen = {True: 0, False: 0}
+        self._right = {True: 0.0, False: 0.0}
+
+    def on_batch_end(self, net: Any, batch: Any, training: bool, y_pred: Any, **_: Any) -> None:
+        target = batch[1][0].to(y_pred.device)
+        self._seen[training] += len(target)
+        if target.ndim == 1:
+            self._right[training] += float((y_pred.argmax(1) == target).sum())
+
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, **_: Any) -> None:
+        for training, name in ((True, "train_acc"), (False, "valid_acc")):
+            if self._seen[training] and self._right[training] >= 0 and hasattr(net, "classes"):
+                net.history.record(name, self._right[training] / self._seen[training])
+        for group in net.optimizer_.param_groups:
+            net.history.record(f"lr {group.get('name', '')}".strip(), group["lr"])
+        if dataset_train is not None:
+            self._n = get_len(dataset_train)
+        seconds = net.history[-1].get("dur")
+        if seconds:
+            net.history.record("images_per_second", self._seen[True] / seconds)
+
+
+class NextView(Callback):
+    """Have each epoch draw another view of the photographs."""
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **_: Any) -> None:
+        if dataset_train is not None and hasattr(dataset_train, "epoch"):
+            dataset_train.epoch = len(net.history) - 1
+
+
+class Average(Callback):
+    """Keep an exponential moving average of what learns, and end with it.
+
+    Parameters
+    ----------
+    decay : float
+        Share of the old average that stays at each step, at most; early steps keep less.
+    """
+
+    def __init__(self, decay: float):
+        self.decay = decay
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        self._steps = 0
+        self._mean = {name: value.detach().clone() for name, value in self._learning(net)}
+
+    def on_batch_end(self, net: Any, training: bool, **_: Any) -> None:
+        if not training:
+            return
+        self._steps += 1
+        decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
+        for name, value in self._learning(net):
+            self._mean[name].lerp_(value.detach(), 1 - decay)
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        with torch.no_grad():
+            for name, value in self._learning(net):
+                value.copy_(self._mean[name])
+
+    def _learning(self, net: Any) -> list[tuple[str, Any]]:
+        return [(n, p) for n, p in net.module_.named_parameters() if p.requires_grad]
+
+
+class Unfreeze(Callback):
+    """Let the head learn first, and one stage more every so many epochs.
+
+    Parameters
+    ----------
+    model : Model
+    every : int
+        Epochs between two stages.
+
+    References
+    ----------
+    J. Howard, S. Ruder (2018). Universal language model fine-tuning for text classification.
+    ACL. Section 3.3.
+    """
+
+    def __init__(self, model: Any, every: int):
+        self.model, self.every = model, every
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        if not hasattr(self, "_learning"):
+            self._learning = {n for n, p in net.module_.named_parameters() if p.requires_grad}
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        from ._parameters import plain_name
+
+        stages = (len(net.history) - 1) // self.every
+        first = len(self.model.stages) - stages
+        for name, parameter in net.module_.named_parameters():
+            stage = self.model.stage_of.get(plain_name(name), len(self.model.stages))
+            parameter.requires_grad_(name in self._learning and stage >= first)
+            if not parameter.requires_grad:
+                parameter.grad = None
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        for name, parameter in net.module_.named_parameters():
+            parameter.requires_grad_(name in self._learning)

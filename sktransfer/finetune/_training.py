@@ -1,0 +1,132 @@
+"""The skorch net of a fit, and its epochs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.helper import predefined_split
+
+from ._callbacks import Average, Ledger, NextView, Unfreeze
+from ._model import Model
+from ._net import ClassifierNet, RegressorNet
+from ._parameters import Rates, parameter_groups
+from ._recipe import Recipe
+from ._schedule import make_schedule
+from ._views import BatchIterator, Examples
+
+if TYPE_CHECKING:
+    from ._base import FineTuneBase
+
+__all__ = ["OPTIMIZERS", "make_net", "train"]
+
+OPTIMIZERS = ("adamw", "sgd")
+_CLASSES: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+def make_net(
+    est: FineTuneBase, model: Model, device: torch.device, n: int, target: np.ndarray, epochs: int
+) -> Any:
+    """A net that is initialised and has learnt nothing yet."""
+    recipe = _recipe(est, model, device, target)
+    recipe.remember(model.module)
+    optimizer = (
+        _CLASSES.get(est.optimizer, est.optimizer)
+        if isinstance(est.optimizer, str)
+        else (est.optimizer)
+    )
+    options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
+    if est.optimizer == "sgd":
+        options["optimizer__nesterov"] = True
+    steps = epochs * math.ceil(n / est.batch_size)
+    common = {
+        "module": model.module,
+        "recipe": recipe,
+        "optimizer": optimizer,
+        "lr": est.lr,
+        "max_epochs": epochs,
+        "batch_size": est.batch_size,
+        "iterator_train": BatchIterator,
+        "iterator_train__generator": torch.Generator().manual_seed(est._fitted.design.seed),
+        "iterator_valid": BatchIterator,
+        "train_split": None,
+        "device": str(device),
+        "verbose": est.verbose,
+        "callbacks": _callbacks(est, model, steps),
+        "callbacks__print_log": "passthrough" if est.verbose else None,
+        **options,
+        **(est.net_params or {}),
+    }
+    if common["callbacks__print_log"] == "passthrough":
+        del common["callbacks__print_log"]
+    if target.ndim == 1:
+        net: Any = ClassifierNet(
+            criterion=torch.nn.CrossEntropyLoss,
+            classes=list(range(est._fitted.design.n_outputs)),
+            callbacks__valid_acc=None,
+            **common,
+        )
+    else:
+        net = RegressorNet(criterion=torch.nn.MSELoss, **common)
+    return net.initialize()
+
+
+def _recipe(est: FineTuneBase, model: Model, device: torch.device, target: np.ndarray) -> Recipe:
+    rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
+    stage_of, n_stages = model.stage_of, len(model.stages)
+
+    def groups(module: torch.nn.Module) -> list[dict[str, Any]]:
+        return parameter_groups(module, stage_of, n_stages, rates, est.weight_decay)
+
+    weights = est._class_weights(target)
+    return Recipe(
+        groups=groups,
+        label_smoothing=getattr(est, "label_smoothing", 0.0),
+        mixup=est.mixup,
+        l2_sp=est.l2_sp,
+        clip_grad=est.clip_grad,
+        autocast=_autocast(est.precision, device),
+        class_weight=None if weights is None else torch.from_numpy(weights).float().to(device),
+        generator=np.random.default_rng(est._fitted.design.seed),
+    )
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """Half precision where it is asked for, and by itself on CUDA; None is float32."""
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return None if precision == "float32" else getattr(torch, precision)
+
+
+def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, Callback]]:
+    found: list[tuple[str, Callback | None]] = [
+        ("ledger", Ledger()),
+        ("next_view", NextView()),
+        ("schedule", make_schedule(est.schedule, steps, est.warmup)),
+        ("average", Average(est.ema) if est.ema else None),
+        ("unfreeze", Unfreeze(model, est.unfreeze_every) if est.unfreeze_every else None),
+    ]
+    if est.early_stopping:
+        stopping = EarlyStopping(patience=est.patience, load_best=True)
+        if "sink" in inspect.signature(EarlyStopping).parameters and not est.verbose:
+            stopping.sink = lambda *_: None
+        found.append(("early_stopping", stopping))
+    for number, callback in enumerate(est.callbacks or []):
+        named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
+        found.append(named)
+    return [(name, one) for name, one in found if one is not None]
+
+
+def train(est: Any, net: Any, examples: list[Examples], epochs: int, *, go_on: bool) -> None:
+    """Run the epochs, drawing from generators of their own and one that is put back."""
+    net.set_params(train_split=predefined_split(examples[1]) if len(examples) > 1 else None)
+    devices = [torch.device(net.device)] if "cuda" in net.device else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(est._fitted.design.seed + len(net.history))
+        net.partial_fit(examples[0], epochs=epochs)
