@@ -162,5 +162,5 @@ def _let_learn(module: FineTuneModule, learning: set[str], design: Design) -> No
         add_adapters(module, learning, design.seed)
         return
     for name, parameter in module.tail.named_parameters():
-        of_method = design.method == "full" or parameter.ndim == 1 and name.endswith("bias")
+        of_method = design.method == "full" or (parameter.ndim == 1 and name.endswith("bias"))
         parameter.requires_grad_(plain_name(name) in learning and of_method)
