@@ -69,6 +69,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
+    classes_: np.ndarray
+
     def __init__(
         self,
         backbone: Any = "efficientnet_lite0",
@@ -304,9 +306,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         return log_softmax(self._outputs(X).astype(np.float64), axis=1)
 
     def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
-        if known:
-            return as_labels(y, n_images, self.classes_)[1]
-        self.classes_, numbers = as_labels(y, n_images, classes)
+        given = self.classes_ if known else classes
+        self.classes_, numbers = as_labels(y, n_images, given)
         return numbers
 
     def _n_outputs(self, target: np.ndarray) -> int:

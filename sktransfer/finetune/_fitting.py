@@ -131,7 +131,7 @@ def model_of(est: FineTuneBase) -> Model:
     if est._model is None:
         from ..codes._state import network_of
 
-        model = build_model(network_of(est), est.image_size_, est._fitted.design)  # type: ignore[arg-type]
+        model = build_model(network_of(est), est.image_size_, est._fitted.design)
         model.load(est._learnt)
         est._model = model
     return est._model

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from skorch import NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.utils import to_tensor
 
 from ..backbones._gate import running
@@ -16,7 +16,10 @@ from ._recipe import Recipe
 __all__ = ["ClassifierNet", "RegressorNet"]
 
 
-class _Steps:
+_Mixin: Any = NeuralNet if TYPE_CHECKING else object
+
+
+class _Steps(_Mixin):
     """How batches of activations, targets and weights are learnt from.
 
     Parameters
@@ -24,14 +27,14 @@ class _Steps:
     recipe : Recipe
     """
 
-    def __init__(self, *args: Any, recipe: Recipe | None = None, **kwargs: Any):
+    def __init__(self, *args: Any, recipe: Recipe, **kwargs: Any):
         self.recipe = recipe
         super().__init__(*args, **kwargs)
 
     def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
         """The groups of the recipe in the place of all parameters."""
-        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)  # type: ignore[misc]
-        if prefix == "optimizer" and self.recipe is not None:
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if prefix == "optimizer":
             args = (self.recipe.groups(self.module_),)
         return args, kwargs
 
@@ -61,8 +64,11 @@ class _Steps:
                     stacklevel=2,
                 )
 
-    def _parts(self, x, target, weight, partners, share, size):  # type: ignore[no-untyped-def]
-        total, outs, whole = 0.0, [], float(self._mass(target, weight))
+    def _parts(
+        self, x: Any, target: Any, weight: Any, partners: Any, share: float, size: int
+    ) -> dict[str, torch.Tensor]:
+        total, whole = torch.zeros(()), float(self._mass(target, weight))
+        outs: list[torch.Tensor] = []
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             out = self._forward(x[part])
@@ -75,15 +81,18 @@ class _Steps:
             if start == 0:
                 loss = loss + self.recipe.pull(self.module_)
             self._backward(loss)
-            total, outs = total + loss.detach(), [*outs, out.detach()]
+            total = total.to(loss.device) + loss.detach()
+            outs.append(out.detach())
         self._check(total)
         if self.recipe.clip_grad is not None:
-            self._clip()
+            self._clip(self.recipe.clip_grad)
         return {"loss": total, "y_pred": torch.cat(outs)}
 
     def _mass(self, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         classes = self.recipe.class_weight
-        return weight.sum() if classes is None else (weight * classes[target]).sum()
+        if classes is None:
+            return weight.sum()
+        return (weight * classes.to(target.device)[target]).sum()
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         x = to_tensor(x, device=self.device)
@@ -99,9 +108,9 @@ class _Steps:
     def _backward(self, loss: torch.Tensor) -> None:
         loss.backward()
 
-    def _clip(self) -> None:
+    def _clip(self, norm: float) -> None:
         learning = [p for group in self.optimizer_.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(learning, self.recipe.clip_grad)
+        torch.nn.utils.clip_grad_norm_(learning, norm)
 
     def _check(self, loss: torch.Tensor) -> None:
         if torch.device(self.device).type == "cpu" and not torch.isfinite(loss):

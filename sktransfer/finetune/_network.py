@@ -42,6 +42,9 @@ class FineTuneModule(nn.Module):
     drifting statistics are not frozen.
     """
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(
         self,
         tail: nn.Module,

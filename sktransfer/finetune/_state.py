@@ -14,7 +14,7 @@ __all__ = ["load_state", "save_state"]
 
 def save_state(est: FineTuneBase, state: dict[str, Any]) -> dict[str, Any]:
     """Leave the net out; put what was learnt in, as arrays that load on any device."""
-    state = codes_state.save_state(est, state)  # type: ignore[arg-type]
+    state = codes_state.save_state(est, state)
     model = state.pop("_model", None)
     state.pop("net_", None)
     if "_fitted" in state:
