@@ -40,11 +40,19 @@ class _Steps:
         self._set_training(True)
         x, (target, weight) = batch
         x, partners, share = self.recipe.mix(x)
+        others, n, team = None if partners is None else target[partners], len(x), self.recipe.team
+        masses = self._mass(target, weight), self._mass(target if others is None else others, weight)
+        pulls = team is None or team.rank == team.size - 1
+        if team is not None:
+            part = team.part(n)
+            x, target, weight = x[part], target[part], weight[part]
+            others = None if others is None else others[part]
         size = getattr(self, "_part", len(x))
         while True:
             try:
                 with running():
-                    return self._parts(x, target, weight, partners, share, size)
+                    loss, out = self._parts(x, target, weight, others, share, size, masses, pulls)
+                break
             except torch.cuda.OutOfMemoryError as error:
                 if size == 1:
                     raise TrainingError(
@@ -61,29 +69,47 @@ class _Steps:
                     stacklevel=2,
                 )
 
-    def _parts(self, x, target, weight, partners, share, size):  # type: ignore[no-untyped-def]
-        total, outs, whole = 0.0, [], float(self._mass(target, weight))
+        if team is not None:
+            loss, out = team.combine(self.module_, loss, out, n)
+        self._check(loss)
+        if self.recipe.clip_grad is not None:
+            self._clip()
+        return {"loss": loss, "y_pred": out}
+
+    def _parts(  # type: ignore[no-untyped-def]
+        self, x, target, weight, others, share, size, masses, pulls
+    ):
+        # Each part weighs what its examples weigh in the whole batch.
+        if not len(x):
+            return self._nothing(x)
+        total, outs = 0.0, []
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             out = self._forward(x[part])
-            mass = float(self._mass(target[part], weight[part])) / max(whole, 1e-12)
-            loss = self._loss(out, target[part], weight[part]) * share
-            if partners is not None:
-                other = partners[part]
-                loss = loss + self._loss(out, target[other], weight[part]) * (1 - share)
-            loss = loss * (mass if size < len(x) else 1.0)
-            if start == 0:
+            loss = self._share(out, target[part], weight[part], masses[0]) * share
+            if others is not None:
+                loss = loss + self._share(out, others[part], weight[part], masses[1]) * (1 - share)
+            if start == 0 and pulls:
                 loss = loss + self.recipe.pull(self.module_)
             self._backward(loss)
             total, outs = total + loss.detach(), [*outs, out.detach()]
-        self._check(total)
-        if self.recipe.clip_grad is not None:
-            self._clip()
-        return {"loss": total, "y_pred": torch.cat(outs)}
+        return total, torch.cat(outs)
 
-    def _mass(self, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def _nothing(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where there are more processes than examples: no loss, and outputs of no example."""
+        self._set_training(False)
+        with torch.no_grad():
+            out = self._forward(x)
+        self._set_training(True)
+        return out.new_zeros(()), out
+
+    def _mass(self, target: torch.Tensor, weight: torch.Tensor) -> float:
         classes = self.recipe.class_weight
-        return weight.sum() if classes is None else (weight * classes[target]).sum()
+        weights = weight if classes is None else weight * classes.to(weight.device)[target]
+        return float(weights.sum())
+
+    def _share(self, out: Any, target: Any, weight: Any, whole: float) -> torch.Tensor:
+        return self._loss(out, target, weight) * (self._mass(target, weight) / max(whole, 1e-12))
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         x = to_tensor(x, device=self.device)
@@ -113,8 +139,10 @@ class _Steps:
     def validation_step(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         self._set_training(False)
         x, (target, weight) = batch
+        team, n = self.recipe.team, len(x)
         with running(), torch.no_grad():
-            out = self._forward(x)
+            out = self._forward(x if team is None else x[team.part(n)])
+            out = out if team is None else team.whole(out, n)
             return {"loss": self._loss(out, target, weight), "y_pred": out}
 
     def evaluation_step(self, batch: Any, training: bool = False) -> torch.Tensor:
