@@ -19,9 +19,11 @@
     ├── StoreError (OSError)             the store of codes cannot be opened
     ├── CodesFileError (OSError)         codes cannot be written to this file
     └── TrainingError (RuntimeError)     training cannot begin or go on
+        └── CheckpointError              checkpoints are of another fit, in use, or damaged
 
     SktransferWarning (UserWarning)
     ├── ImageSkippedWarning              images that could not be read have NaN rows
+    ├── CheckpointWarning                training goes on, but its checkpoint was not written
     ├── ClippingWarning                  values beyond value_range were clipped
     ├── EngineWarning                    another engine, precision or batch size was taken
     └── StoreWarning                     codes are right, but the store could not keep them
@@ -31,6 +33,8 @@ from __future__ import annotations
 
 __all__ = [
     "BackboneError",
+    "CheckpointError",
+    "CheckpointWarning",
     "ClippingWarning",
     "CodesFileError",
     "DatasetUnavailableError",
@@ -143,12 +147,20 @@ class TrainingError(SktransferError, RuntimeError):
     """Training cannot begin or go on: the loss is not a number, or memory does not suffice."""
 
 
+class CheckpointError(TrainingError):
+    """Checkpoints cannot be used: they are of another fit, damaged, or in use."""
+
+
 class SktransferWarning(UserWarning):
     """Base of every warning that sktransfer gives."""
 
 
 class ImageSkippedWarning(SktransferWarning):
     """Some images could not be read; their rows are NaN."""
+
+
+class CheckpointWarning(SktransferWarning):
+    """Training goes on, but a checkpoint could not be written."""
 
 
 class ClippingWarning(SktransferWarning):

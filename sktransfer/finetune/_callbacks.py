@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import get_len
 
-__all__ = ["Average", "Ledger", "NextView", "Unfreeze"]
+__all__ = ["Average", "Ledger", "Line", "NextView", "Unfreeze"]
 
 
 class Ledger(Callback):
@@ -38,6 +38,14 @@ class Ledger(Callback):
         seconds = net.history[-1].get("dur")
         if seconds:
             net.history.record("images_per_second", self._seen[True] / seconds)
+
+
+class Line(PrintLog):
+    """A line for each epoch, without the rates: they are in the history, one or two a stage."""
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        self.keys_ignored_ |= {key for key in net.history[-1] if key.startswith("lr ")}
+        super().on_epoch_end(net, **kwargs)
 
 
 class NextView(Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,14 @@ from ..images import Framing, Images, as_images
 from ..store import open_store
 from ._augment import make_augment
 from ._budget import Storage, choose_storage
+from ._checkpoints import Checkpoints, Follower
+from ._distributed import Team, make_team
 from ._model import Design, Model, build_model
 from ._parameters import Rates, layer_states
 from ._prefix import Prefix, Some
 from ._probe_head import fit_head
+from ._run import Run, open_checkpoints
+from ._signature import digest_of, signature_of
 from ._targets import as_weights, split
 from ._training import make_net, train
 from ._views import Examples, Views
@@ -73,12 +77,48 @@ def fit_estimator(
     images = images_of(est, X) if go_on else _first_images(est, X)
     target = est._encode(y, len(images), classes=classes, known=go_on)
     every = Part(images, target, as_weights(sample_weight, images))
+    team = make_team(est)
     if not go_on:
         resolve_devices(est.device)
         check_columns(est, X, reset=True)
         _design(est, images, every)
-    learn, validate = _split(est, every, groups, validation_data)
-    _learn(est, learn, validate, go_on=go_on, epochs=est.max_epochs if epochs is None else epochs)
+    if team is not None:
+        _agree(est, team, every)
+    held_out = _validation(est, validation_data)
+    saved = None
+    if est.checkpoint_dir is not None and epochs is None:
+        parts = [every] if held_out is None else [every, held_out]
+        saved = _checkpoints(est, parts, groups, go_on=go_on, team=team)
+    run = Run(est.max_epochs if epochs is None else epochs, go_on, saved, team)
+    try:
+        learn, validate = _split(est, every, groups, held_out)
+        _learn(est, learn, validate, run)
+    finally:
+        if saved is not None:
+            saved.close()
+
+
+def _agree(est: FineTuneBase, team: Team, every: Part) -> None:
+    """One seed for all processes, which must have been given the same."""
+    team.check_same(digest_of((every.target, every.weight)), "targets and sample_weight")
+    _take_seed(est, team.same(est._fitted.design.seed))
+
+
+def _take_seed(est: FineTuneBase, seed: int) -> None:
+    est._fitted = replace(est._fitted, design=replace(est._fitted.design, seed=seed))
+
+
+def _checkpoints(
+    est: FineTuneBase, parts: list[Part], groups: Any, *, go_on: bool, team: Team | None
+) -> Checkpoints | Follower:
+    """Open the folder; a fit that was killed goes on with its own seed."""
+    start = model_of(est).learnt() if go_on else None
+    groups = None if groups is None else np.asarray(groups)
+    signature = signature_of(est, parts, groups, start)
+    saved = open_checkpoints(est.checkpoint_dir, signature, est.keep_checkpoints, team)
+    if saved.state is not None:
+        _take_seed(est, saved.state["seed"])
+    return saved
 
 
 def _first_images(est: FineTuneBase, X: Any) -> Images:
@@ -153,14 +193,19 @@ def prefix_of(est: FineTuneBase, model: Model) -> Prefix:
     )
 
 
+def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
+    if validation_data is None:
+        return None
+    X, y = validation_data
+    images = images_of(est, X)
+    return Part(images, est._encode(y, len(images), classes=None, known=True), None)
+
+
 def _split(
-    est: FineTuneBase, every: Part, groups: Any, validation_data: Any
+    est: FineTuneBase, every: Part, groups: Any, held_out: Part | None
 ) -> tuple[Part, Part | None]:
-    if validation_data is not None:
-        X, y = validation_data
-        images = images_of(est, X)
-        target = est._encode(y, len(images), classes=None, known=True)
-        return every, Part(images, target, None)
+    if held_out is not None:
+        return every, held_out
     if not est.early_stopping:
         return every, None
     numbers = every.target if every.target.ndim == 1 else None
@@ -170,25 +215,25 @@ def _split(
     return every.take(np.sort(learn)), every.take(np.sort(validate))
 
 
-def _learn(
-    est: FineTuneBase, learn: Part, validate: Part | None, *, go_on: bool, epochs: int
-) -> None:
+def _learn(est: FineTuneBase, learn: Part, validate: Part | None, run: Run) -> None:
     model = model_of(est)
     prefix = prefix_of(est, model)
+    if run.team is not None:
+        prefix = replace(prefix, device=[str(run.team.device)])
     device = torch.device(prefix.device[0])
-    if not go_on:
+    if not run.go_on and run.state is None:
         _start_head(est, model, prefix, learn)
     model.module.to(device)
-    storage = _storage(est, prefix, len(learn.target), epochs)
+    storage = _storage(est, prefix, len(learn.target), run)
     views = [_views(est, prefix, learn, storage)]
     examples = [Examples(views[0], learn.target, learn.weight)]
     if validate is not None:
         views.append(Views(validate.images, prefix, None, 1, where="memory", dtype="float32"))
         examples.append(Examples(views[1], validate.target, validate.weight))
     try:
-        if not go_on or not hasattr(est, "net_"):
-            est.net_ = make_net(est, model, device, len(learn.target), learn.target, epochs)
-        train(est, est.net_, examples, epochs, go_on=go_on)
+        if not run.go_on or not hasattr(est, "net_"):
+            est.net_ = make_net(est, model, device, len(learn.target), learn.target, run)
+        train(est, est.net_, examples, run, n_views=storage.n_views)
     finally:
         for one in views:
             one.close()
@@ -206,17 +251,18 @@ def _start_head(est: FineTuneBase, model: Model, prefix: Prefix, learn: Part) ->
         fit_head(model.module.head, codes, learn.target, learn.weight, classes=classes)
 
 
-def _storage(est: FineTuneBase, prefix: Prefix, n: int, epochs: int) -> Storage:
+def _storage(est: FineTuneBase, prefix: Prefix, n: int, run: Run) -> Storage:
     size = 1 if prefix.start is None else np.dtype(est.activation_dtype).itemsize
     storage = choose_storage(
         n * int(np.prod(prefix.shape)) * size,
-        views=est.augment_views,
+        # What memory allowed when the fit began.
+        views=est.augment_views if run.state is None else run.state["n_views"],
         augmented=est.augment is not None,
         from_pixels=prefix.start is None,
-        epochs=epochs,
+        epochs=run.epochs,
         asked=est.cache_activations,
     )
-    if est.verbose and prefix.start is not None:
+    if est.verbose and run.leads and prefix.start is not None:
         print(
             f"Frozen up to {prefix.start.name!r}: {storage.n_views} view(s) of {n} photographs, "
             f"{storage.n_bytes / 2**20:.0f} MB, kept {storage.where}."

@@ -11,6 +11,7 @@ from skorch.utils import to_tensor
 
 from ..backbones._gate import running
 from ..exceptions import EngineWarning, TrainingError
+from ._gradients import Lot, gradients
 from ._recipe import Recipe
 
 __all__ = ["ClassifierNet", "RegressorNet"]
@@ -42,19 +43,31 @@ class _Steps(_Mixin):
         """Gradients of one batch; of parts of it where memory does not hold it whole."""
         self._set_training(True)
         x, (target, weight) = batch
-        x, partners, share = self.recipe.mix(x)
-        size = getattr(self, "_part", len(x))
+        team, n = self.recipe.team, len(x)
+        own = Lot.of(self, x, target, weight)
+        if team is not None:
+            own = own.take(team.part(n), pulls=team.rank == team.size - 1)
+        with running():
+            loss, out = self._within_memory(own)
+        if team is not None:
+            loss, out = team.combine(self.module_, loss, out, n)
+        self._check(loss)
+        if self.recipe.clip_grad is not None:
+            self._clip(self.recipe.clip_grad)
+        return {"loss": loss, "y_pred": out}
+
+    def _within_memory(self, lot: Lot) -> tuple[torch.Tensor, torch.Tensor]:
+        size = getattr(self, "_part", len(lot))
         while True:
             try:
-                with running():
-                    return self._parts(x, target, weight, partners, share, size)
+                return gradients(self, lot, size)
             except torch.cuda.OutOfMemoryError as error:
                 if size == 1:
                     raise TrainingError(
                         f"The memory of {self.device} does not hold one image. Train fewer stages, "
                         "or take a smaller image_size."
                     ) from error
-                size = self._part = -(-min(size, len(x)) // 2)
+                size = self._part = -(-min(size, len(lot)) // 2)
                 self.optimizer_.zero_grad()
                 torch.cuda.empty_cache()
                 warnings.warn(
@@ -64,49 +77,24 @@ class _Steps(_Mixin):
                     stacklevel=2,
                 )
 
-    def _parts(
-        self, x: Any, target: Any, weight: Any, partners: Any, share: float, size: int
-    ) -> dict[str, torch.Tensor]:
-        total, whole = torch.zeros(()), float(self._mass(target, weight))
-        outs: list[torch.Tensor] = []
-        for start in range(0, len(x), size):
-            part = slice(start, start + size)
-            out = self._forward(x[part])
-            mass = float(self._mass(target[part], weight[part])) / max(whole, 1e-12)
-            loss = self._loss(out, target[part], weight[part]) * share
-            if partners is not None:
-                other = partners[part]
-                loss = loss + self._loss(out, target[other], weight[part]) * (1 - share)
-            loss = loss * (mass if size < len(x) else 1.0)
-            if start == 0:
-                loss = loss + self.recipe.pull(self.module_)
-            self._backward(loss)
-            total = total.to(loss.device) + loss.detach()
-            outs.append(out.detach())
-        self._check(total)
-        if self.recipe.clip_grad is not None:
-            self._clip(self.recipe.clip_grad)
-        return {"loss": total, "y_pred": torch.cat(outs)}
-
-    def _mass(self, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def mass(self, target: torch.Tensor, weight: torch.Tensor) -> float:
+        """What examples weigh in the mean of a batch."""
         classes = self.recipe.class_weight
-        if classes is None:
-            return weight.sum()
-        return (weight * classes.to(target.device)[target]).sum()
+        weights = weight if classes is None else weight * classes.to(weight.device)[target]
+        return float(weights.sum())
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward_batch(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs of a batch, in the precision asked for."""
         x = to_tensor(x, device=self.device)
         dtype = self.recipe.autocast
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             return self.module_(x)
 
-    def _loss(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
+    def loss_of(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
+        """The weighted mean of the losses of a batch."""
         target, weight = (to_tensor(one, device=self.device) for one in (target, weight))
         return self._criterion(out, target, weight)
-
-    def _backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
 
     def _clip(self, norm: float) -> None:
         learning = [p for group in self.optimizer_.param_groups for p in group["params"]]
@@ -122,16 +110,18 @@ class _Steps(_Mixin):
     def validation_step(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         self._set_training(False)
         x, (target, weight) = batch
+        team, n = self.recipe.team, len(x)
         with running(), torch.no_grad():
-            out = self._forward(x)
-            return {"loss": self._loss(out, target, weight), "y_pred": out}
+            out = self.forward_batch(x if team is None else x[team.part(n)])
+            out = out if team is None else team.whole(out, n)
+            return {"loss": self.loss_of(out, target, weight), "y_pred": out}
 
     def evaluation_step(self, batch: Any, training: bool = False) -> torch.Tensor:
         self.check_is_fitted()
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         with running(), torch.set_grad_enabled(training):
             self._set_training(training)
-            return self._forward(x)
+            return self.forward_batch(x)
 
 
 class ClassifierNet(_Steps, NeuralNetClassifier):

@@ -13,6 +13,7 @@ from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import Pool, pooled_shape
 from ..backbones._tail import tail_of
 from ..exceptions import LayerError
+from ._gradients import Dropout
 from ._parameters import is_norm
 
 __all__ = ["FineTuneModule", "build_module", "make_head"]
@@ -165,6 +166,6 @@ def make_head(
         return made
     last = nn.Linear(width if head == "linear" else _HIDDEN, n_outputs)
     if head == "linear":
-        return nn.Sequential(nn.Dropout(dropout), last)
+        return nn.Sequential(Dropout(dropout), last)
     hidden = nn.Linear(width, _HIDDEN)
-    return nn.Sequential(nn.Dropout(dropout), hidden, nn.ReLU(), nn.Dropout(dropout), last)
+    return nn.Sequential(Dropout(dropout), hidden, nn.ReLU(), Dropout(dropout), last)

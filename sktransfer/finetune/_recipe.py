@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ._distributed import Team
+
 __all__ = ["Recipe"]
 
 
@@ -33,6 +35,8 @@ class Recipe:
     class_weight : torch.Tensor or None
     generator : numpy.random.Generator
         Draws the mixing.
+    team : Team or None
+        The processes that share each batch.
     anchors : dict of str to Tensor
         Pretrained values of what learns, for `l2_sp`.
 
@@ -51,6 +55,7 @@ class Recipe:
     autocast: torch.dtype | None = None
     class_weight: torch.Tensor | None = None
     generator: np.random.Generator = field(default_factory=np.random.default_rng)
+    team: Team | None = None
     anchors: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def remember(self, module: nn.Module) -> None:

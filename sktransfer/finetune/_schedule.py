@@ -29,7 +29,8 @@ def make_schedule(schedule: Any, steps: int, warmup: float) -> Callback | None:
     if not isinstance(schedule, str):
         return schedule
     factor = _factor(schedule, max(1, steps), warmup)
-    return LRScheduler(LambdaLR, lr_lambda=factor, step_every="batch")
+    # Each call of fit has a schedule of its own, whatever was learnt before.
+    return LRScheduler(LambdaLR, lr_lambda=factor, step_every="batch", last_epoch=-1)
 
 
 def _factor(schedule: str, steps: int, warmup: float) -> Callable[[int], float]:

@@ -11,11 +11,14 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
-from ._callbacks import Average, Ledger, NextView, Unfreeze
+from ._callbacks import Average, Ledger, Line, NextView, Unfreeze
+from ._distributed import Team
 from ._model import Model
 from ._net import ClassifierNet, RegressorNet
 from ._parameters import Rates, parameter_groups
 from ._recipe import Recipe
+from ._resuming import Checkpointing, restore
+from ._run import Run
 from ._schedule import make_schedule
 from ._views import BatchIterator, Examples
 
@@ -29,10 +32,11 @@ _CLASSES: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def make_net(
-    est: FineTuneBase, model: Model, device: torch.device, n: int, target: np.ndarray, epochs: int
+    est: FineTuneBase, model: Model, device: torch.device, n: int, target: np.ndarray, run: Run
 ) -> Any:
     """A net that is initialised and has learnt nothing yet."""
-    recipe = _recipe(est, model, device, target)
+    verbose = est.verbose if run.leads else 0
+    recipe = _recipe(est, model, device, target, run.team)
     recipe.remember(model.module)
     optimizer = (
         _CLASSES.get(est.optimizer, est.optimizer)
@@ -42,27 +46,25 @@ def make_net(
     options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
     if est.optimizer == "sgd":
         options["optimizer__nesterov"] = True
-    steps = epochs * math.ceil(n / est.batch_size)
+    steps = run.epochs * math.ceil(n / est.batch_size)
     common = {
         "module": model.module,
         "recipe": recipe,
         "optimizer": optimizer,
         "lr": est.lr,
-        "max_epochs": epochs,
+        "max_epochs": run.epochs,
         "batch_size": est.batch_size,
         "iterator_train": BatchIterator,
         "iterator_train__generator": torch.Generator().manual_seed(est._fitted.design.seed),
         "iterator_valid": BatchIterator,
         "train_split": None,
         "device": str(device),
-        "verbose": est.verbose,
+        "verbose": verbose,
         "callbacks": _callbacks(est, model, steps),
-        "callbacks__print_log": "passthrough" if est.verbose else None,
+        "callbacks__print_log": Line() if verbose else None,
         **options,
         **(est.net_params or {}),
     }
-    if common["callbacks__print_log"] == "passthrough":
-        del common["callbacks__print_log"]
     if target.ndim == 1:
         net: Any = ClassifierNet(
             criterion=torch.nn.CrossEntropyLoss,
@@ -75,7 +77,9 @@ def make_net(
     return net.initialize()
 
 
-def _recipe(est: FineTuneBase, model: Model, device: torch.device, target: np.ndarray) -> Recipe:
+def _recipe(
+    est: FineTuneBase, model: Model, device: torch.device, target: np.ndarray, team: Team | None
+) -> Recipe:
     rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
     stage_of, n_stages = model.stage_of, len(model.stages)
 
@@ -92,6 +96,7 @@ def _recipe(est: FineTuneBase, model: Model, device: torch.device, target: np.nd
         autocast=_autocast(est.precision, device),
         class_weight=None if weights is None else torch.from_numpy(weights).float().to(device),
         generator=np.random.default_rng(est._fitted.design.seed),
+        team=team,
     )
 
 
@@ -123,10 +128,39 @@ def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, C
     return [(name, one) for name, one in found if one is not None]
 
 
-def train(est: Any, net: Any, examples: list[Examples], epochs: int, *, go_on: bool) -> None:
+def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: int) -> None:
     """Run the epochs, drawing from generators of their own and one that is put back."""
     net.set_params(train_split=predefined_split(examples[1]) if len(examples) > 1 else None)
     devices = [torch.device(net.device)] if "cuda" in net.device else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(est._fitted.design.seed + len(net.history))
-        net.partial_fit(examples[0], epochs=epochs)
+        if run.team is not None:
+            run.team.align(net.module_)
+        if run.saved is None:
+            _run_epochs(net, examples[0], run.epochs)
+        else:
+            facts = {"seed": est._fitted.design.seed, "n_views": n_views}
+            _run_with_checkpoints(net, examples[0], run, Checkpointing(run.saved, facts))
+
+
+def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:
+    net.partial_fit(examples, epochs=epochs)
+    # skorch ends training on Ctrl-C as if it were done, and a search would take the next
+    # candidate; callbacks that end it do so between epochs.
+    if epochs and net.history and "dur" not in net.history[-1]:
+        raise KeyboardInterrupt
+
+
+def _run_with_checkpoints(
+    net: Any, examples: Examples, run: Run, checkpointing: Checkpointing
+) -> None:
+    state = run.state
+    if state is not None and state["finished"]:
+        restore(net, state)
+        return
+    net.callbacks_.append(("checkpoints", checkpointing))
+    try:
+        _run_epochs(net, examples, run.epochs - (0 if state is None else state["done"]))
+    finally:
+        net.callbacks_.pop()
+    checkpointing.write(net, finished=True)

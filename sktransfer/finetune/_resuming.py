@@ -1,0 +1,152 @@
+"""Everything that a fit has in hand after an epoch, taken out of a net and put back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from skorch.history import History
+
+from ._checkpoints import Checkpoints, Follower
+
+__all__ = ["Checkpointing", "restore", "state_of"]
+
+
+class Checkpointing(Callback):
+    """Go on from a checkpoint, and write one after each epoch; the last of all callbacks.
+
+    Parameters
+    ----------
+    saved : Checkpoints or Follower
+    facts : dict
+        More that is put into each.
+    """
+
+    def __init__(self, saved: Checkpoints | Follower, facts: dict[str, Any]):
+        self.saved, self.facts = saved, facts
+        self.done = 0
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        # Taken here, since gradual unfreezing hides some names in the first epochs.
+        self.names = learning_names(net.module_)
+        if self.saved.state is not None:
+            restore(net, self.saved.state)
+            self.done = self.saved.state["done"]
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        self.done += 1
+        self.write(net)
+
+    def write(self, net: Any, *, finished: bool = False) -> None:
+        """Write the state as it is now."""
+        state = {**self.facts, **state_of(net, self.names), "done": self.done}
+        self.saved.save(state, len(net.history), finished=finished)
+
+
+def learning_names(module: torch.nn.Module) -> list[str]:
+    """What may change in training: weights that learn, the head, and statistics."""
+    weights = dict(module.named_parameters())
+    return [
+        name
+        for name in module.state_dict()
+        if name not in weights or weights[name].requires_grad or name.startswith("head.")
+    ]
+
+
+def state_of(net: Any, names: list[str]) -> dict[str, Any]:
+    """Weights, optimizer, callbacks, history and generators, as tensors and plain values."""
+    weights = net.module_.state_dict()
+    generator = _order(net)
+    return {
+        "weights": {name: weights[name] for name in names},
+        "optimizer": net.optimizer_.state_dict(),
+        "callbacks": {name: _callback_state(one) for name, one in net.callbacks_},
+        "history": json.dumps(list(net.history), default=_number),
+        "order": None if generator is None else generator.get_state(),
+        "mixing": json.dumps(net.recipe.generator.bit_generator.state),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(net.device) if "cuda" in net.device else None,
+    }
+
+
+def restore(net: Any, state: dict[str, Any]) -> None:
+    """Put a state back into a net that was made for the same fit."""
+    net.module_.load_state_dict(state["weights"], strict=False)
+    net.optimizer_.load_state_dict(state["optimizer"])
+    for name, callback in net.callbacks_:
+        _restore_callback(callback, state["callbacks"].get(name, {}))
+    net.history_ = History(json.loads(state["history"]))
+    generator = _order(net)
+    if generator is not None:
+        generator.set_state(state["order"])
+    net.recipe.generator.bit_generator.state = json.loads(state["mixing"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and "cuda" in net.device:
+        torch.cuda.set_rng_state(state["cuda"], net.device)
+
+
+def _order(net: Any) -> Any:
+    return net.get_params_for("iterator_train").get("generator")
+
+
+def _callback_state(callback: Callback) -> dict[str, Any]:
+    """What a callback keeps in attributes that begin or end with an underscore."""
+    if hasattr(callback, "state_dict"):
+        return {"state_dict": _plain(callback.state_dict())}
+    state = {}
+    for name, value in vars(callback).items():
+        if not (name.startswith("_") or name.endswith("_")):
+            continue
+        if hasattr(value, "state_dict") and not isinstance(value, type):
+            state[f"{name} state_dict"] = _plain(value.state_dict())
+        elif _is_plain(value):
+            state[name] = _plain(value)
+    return state
+
+
+def _restore_callback(callback: Callback, state: dict[str, Any]) -> None:
+    device = None
+    if "state_dict" in state:
+        callback.load_state_dict(state["state_dict"])
+        return
+    for name, value in state.items():
+        if name.endswith(" state_dict"):
+            owner = getattr(callback, name.removesuffix(" state_dict"), None)
+            if owner is not None:  # a finished fit has no scheduler in hand
+                owner.load_state_dict(value)
+            continue
+        old = getattr(callback, name, None)
+        if isinstance(old, dict):
+            device = next((v.device for v in old.values() if torch.is_tensor(v)), None)
+            value = {k: v.to(device) if torch.is_tensor(v) else v for k, v in value.items()}
+        setattr(callback, name, value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, (bool, int, float, str, np.generic, torch.Tensor))
+
+
+def _plain(value: Any) -> Any:
+    """The same with numbers of numpy as Python's; what is neither becomes None."""
+    if isinstance(value, Counter):
+        return value
+    if isinstance(value, dict):
+        return {_plain(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(one) for one in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if _is_plain(value) else None
+
+
+def _number(value: Any) -> Any:
+    """Numbers that callbacks record may be numpy's or tensors."""
+    return value.item() if hasattr(value, "item") else repr(value)

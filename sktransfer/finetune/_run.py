@@ -1,0 +1,67 @@
+"""What tells one call of `fit` from another of the same estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ._checkpoints import Checkpoints, Follower
+from ._distributed import Team
+
+__all__ = ["Run", "open_checkpoints"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of `fit` or `partial_fit`.
+
+    Attributes
+    ----------
+    epochs : int
+        To learn for, those before it was killed included.
+    go_on : bool
+        Whether it begins with what was learnt before.
+    saved : Checkpoints, Follower or None
+    team : Team or None
+        The processes that share the batches.
+    """
+
+    epochs: int
+    go_on: bool = False
+    saved: Checkpoints | Follower | None = None
+    team: Team | None = None
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """The checkpoint to go on from."""
+        return None if self.saved is None else self.saved.state
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints."""
+        return self.team is None or self.team.rank == 0
+
+
+def open_checkpoints(
+    folder: Any, signature: str, keep: int, team: Team | None
+) -> Checkpoints | Follower:
+    """The checkpoints of a fit; of several processes the first has them, and tells the others.
+
+    Raises
+    ------
+    CheckpointError
+        If they cannot be used; in every process.
+    """
+    if team is None:
+        return Checkpoints(folder, signature, keep)
+    saved, error, state = None, None, None
+    if team.rank == 0:
+        try:
+            saved = Checkpoints(folder, signature, keep)
+            state = saved.state
+        except Exception as caught:
+            error = caught
+    error, state = team.same((error, state))
+    if error is not None:
+        raise error
+    return Follower(state) if saved is None else saved
