@@ -86,7 +86,8 @@ class Team:
         learning = [p for p in module.parameters() if p.requires_grad]
         for one in learning:
             one.grad = torch.zeros_like(one) if one.grad is None else one.grad
-        gradients, moving = [p.grad for p in learning], list(_statistics(module))
+        gradients = [p.grad for p in learning if p.grad is not None]
+        moving = list(_statistics(module))
         # Statistics are averaged; losses and gradients already hold the weight of the share.
         own = [*gradients, *(one * (len(out) / n) for one in moving), loss.reshape(1)]
         *sums, total, out = self._sum([*own, self._placed(out, n)])
