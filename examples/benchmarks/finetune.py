@@ -24,15 +24,24 @@ STRATEGIES = {
     "last stage (default)": {},
     "last 2 stages": {"trainable": 2},
     "last 2 stages, random head, one rate": {
-        "trainable": 2, "head_init": "random", "backbone_lr_factor": 1.0,
+        "trainable": 2,
+        "head_init": "random",
+        "backbone_lr_factor": 1.0,
     },
     "all": {"trainable": "all"},
     "all, random head, one rate": {
-        "trainable": "all", "head_init": "random", "backbone_lr_factor": 1.0,
+        "trainable": "all",
+        "head_init": "random",
+        "backbone_lr_factor": 1.0,
     },
     "from scratch": {
-        "trainable": "all", "weights": None, "preprocessing": "default", "batchnorm": "train",
-        "head_init": "random", "backbone_lr_factor": 1.0, "lr": 3e-3,
+        "trainable": "all",
+        "weights": None,
+        "preprocessing": "default",
+        "batchnorm": "train",
+        "head_init": "random",
+        "backbone_lr_factor": 1.0,
+        "lr": 3e-3,
     },
 }
 
@@ -44,7 +53,10 @@ def parts(name, data, seed):
         return X[:1000], X[1000:], y[:1000], y[1000:]
     found = load_image_folder(Path(data) / name)
     return train_test_split(
-        np.array(found.data), np.array(found.target), test_size=0.3, stratify=found.target,
+        np.array(found.data),
+        np.array(found.target),
+        test_size=0.3,
+        stratify=found.target,
         random_state=seed,
     )
 
@@ -57,15 +69,21 @@ def main():
             for seed in range(args.seeds):
                 X, X_test, y, y_test = parts(name, args.data, seed)
                 parameters = {
-                    "image_size": args.size, "max_epochs": args.epochs, "random_state": seed,
-                    "cache": args.cache, **STRATEGIES[strategy],
+                    "image_size": args.size,
+                    "max_epochs": args.epochs,
+                    "random_state": seed,
+                    "cache": args.cache,
+                    **STRATEGIES[strategy],
                 }
                 start = time.perf_counter()
                 clf = FineTuneClassifier(**parameters).fit(X, y)
                 seconds.append(time.perf_counter() - start)
                 scores.append(clf.score(X_test, y_test))
-            print(f"| {name} | {strategy} | {np.mean(scores):.3f} ± {np.std(scores):.3f} "
-                  f"| {np.mean(seconds):.0f} |", flush=True)
+            print(
+                f"| {name} | {strategy} | {np.mean(scores):.3f} ± {np.std(scores):.3f} "
+                f"| {np.mean(seconds):.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

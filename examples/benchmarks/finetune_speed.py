@@ -102,8 +102,10 @@ def row(what, ways):
     """Ratios of the first way to the others, within each turn."""
     seconds = np.array([[timed(way) for way in ways] for _ in range(args.turns)])
     for ratios in (seconds[:, :1] / seconds[:, 1:]).T:
-        print(f"| {what} | {np.median(ratios):.1f} | {ratios.min():.1f} to {ratios.max():.1f} |",
-              flush=True)
+        print(
+            f"| {what} | {np.median(ratios):.1f} | {ratios.min():.1f} to {ratios.max():.1f} |",
+            flush=True,
+        )
 
 
 def main():
@@ -112,12 +114,17 @@ def main():
     X, y = X[: args.photographs], y[: args.photographs]
     x = tensors(X, args.size)
     y = y.astype(np.int64)
-    for name, learns, trainable in [("head", ("net.fc",), "head"),
-                                    ("last stage", ("net.fc", "net.layer4"), 1)]:
-        row(f"{name}, {args.epochs} epochs", [
-            lambda learns=learns: plain(learns, args.epochs).fit(x, y),
-            lambda trainable=trainable: ours(trainable, args.size, args.epochs).fit(X, y),
-        ])
+    for name, learns, trainable in [
+        ("head", ("net.fc",), "head"),
+        ("last stage", ("net.fc", "net.layer4"), 1),
+    ]:
+        row(
+            f"{name}, {args.epochs} epochs",
+            [
+                lambda learns=learns: plain(learns, args.epochs).fit(x, y),
+                lambda trainable=trainable: ours(trainable, args.size, args.epochs).fit(X, y),
+            ],
+        )
 
         def searched(trainable=trainable):
             est = ours(trainable, args.size, args.epochs).set_params(cache="memory")

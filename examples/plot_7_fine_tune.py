@@ -1,0 +1,34 @@
+"""
+Fine-tune in ten lines
+======================
+
+A new output layer that starts from a linear classifier, and the last stage of the network, learn
+together; everything before is computed once.
+"""
+
+# %%
+from sktransfer import FineTuneClassifier
+from sktransfer.datasets import load_cifar10_sample
+
+X, y = load_cifar10_sample(return_X_y=True)
+train, test = slice(0, 200), slice(1000, 1200)
+clf = FineTuneClassifier(image_size=64, max_epochs=4, random_state=0)
+clf.fit(X[train], y[train], validation_data=(X[test], y[test]))
+print(f"accuracy {clf.score(X[test], y[test]):.2f}")
+
+# %%
+# What learnt, how fast, and how it went.
+for layer in clf.layers_:
+    print(
+        f"{layer.name:10} learns: {layer.learns!s:5} rate {layer.lr:.4f}, {layer.n_trainable} numbers"
+    )
+
+# %%
+import matplotlib.pyplot as plt
+
+plt.plot(clf.history_[:, "train_loss"], label="training")
+plt.plot(clf.history_[:, "valid_loss"], label="validation")
+plt.xlabel("epoch")
+plt.ylabel("loss")
+plt.legend()
+plt.show()
