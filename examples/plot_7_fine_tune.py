@@ -19,9 +19,7 @@ print(f"accuracy {clf.score(X[test], y[test]):.2f}")
 # %%
 # What learnt, how fast, and how it went.
 for layer in clf.layers_:
-    print(
-        f"{layer.name:10} learns: {layer.learns!s:5} rate {layer.lr:.4f}, {layer.n_trainable} numbers"
-    )
+    print(f"{layer.name:10} rate {layer.lr:.4f}, {layer.n_trainable} of {layer.n_parameters} learn")
 
 # %%
 import matplotlib.pyplot as plt

@@ -14,9 +14,9 @@ import time
 import numpy as np
 import torch
 import torchvision
+from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Freezer
-from sklearn.model_selection import GridSearchCV
 
 from sktransfer import FineTuneClassifier
 from sktransfer.datasets import load_cifar10_sample
