@@ -14,7 +14,7 @@ import sktransfer
 ROOT = Path(sktransfer.__file__).parent
 # Each room may import itself and the rooms before it.
 ORDER = ["exceptions", "_sklearn", "images", "datasets", "backbones", "engines", "store", "codes",
-         "finetune", "testing"]  # fmt: skip
+         "finetune", "plotting", "testing"]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 

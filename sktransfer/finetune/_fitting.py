@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from skorch.history import History
 
 from ..backbones import load_backbone
 from ..codes._fitting import check_columns
@@ -27,7 +28,7 @@ from ._probe_head import fit_head
 from ._run import Run, open_checkpoints
 from ._signature import digest_of, signature_of
 from ._targets import as_weights, split
-from ._training import make_net, train
+from ._training import make_net, renew_schedule, train
 from ._views import Examples, Views
 
 if TYPE_CHECKING:
@@ -233,6 +234,10 @@ def _learn(est: FineTuneBase, learn: Part, validate: Part | None, run: Run) -> N
     try:
         if not run.go_on or not hasattr(est, "net_"):
             est.net_ = make_net(est, model, device, len(learn.target), learn.target, run)
+            if run.go_on:
+                est.net_.history_ = History(est.history_)
+        else:
+            renew_schedule(est, est.net_, len(learn.target), run)
         train(est, est.net_, examples, run, n_views=storage.n_views)
     finally:
         for one in views:

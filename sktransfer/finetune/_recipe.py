@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ._distributed import Team
+from ._parameters import plain_name
 
 __all__ = ["Recipe"]
 
@@ -58,13 +59,15 @@ class Recipe:
     team: Team | None = None
     anchors: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def remember(self, module: nn.Module) -> None:
-        """Take the weights that learn as those to be pulled towards."""
+    def remember(self, module: nn.Module, pretrained: dict[str, torch.Tensor]) -> None:
+        """Take the pretrained values of the weights that learn as those to be pulled towards."""
         if self.l2_sp:
             self.anchors = {
-                name: value.detach().clone()
+                name: pretrained[plain_name(name)].detach().clone().to(value.device)
                 for name, value in module.named_parameters()
-                if value.requires_grad and name.startswith("tail.")
+                if value.requires_grad
+                and name.startswith("tail.")
+                and plain_name(name) in pretrained
             }
 
     def pull(self, module: nn.Module) -> torch.Tensor | float:

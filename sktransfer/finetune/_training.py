@@ -25,7 +25,7 @@ from ._views import BatchIterator, Examples
 if TYPE_CHECKING:
     from ._base import FineTuneBase
 
-__all__ = ["OPTIMIZERS", "make_net", "train"]
+__all__ = ["OPTIMIZERS", "make_net", "renew_schedule", "train"]
 
 OPTIMIZERS = ("adamw", "sgd")
 _CLASSES: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -37,7 +37,7 @@ def make_net(
     """A net that is initialised and has learnt nothing yet."""
     verbose = est.verbose if run.leads else 0
     recipe = _recipe(est, model, device, target, run.team)
-    recipe.remember(model.module)
+    recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
     optimizer = (
         _CLASSES.get(est.optimizer, est.optimizer)
         if isinstance(est.optimizer, str)
@@ -46,7 +46,7 @@ def make_net(
     options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
     if est.optimizer == "sgd":
         options["optimizer__nesterov"] = True
-    steps = run.epochs * math.ceil(n / est.batch_size)
+    steps = _n_steps(est, n, run)
     common = {
         "module": model.module,
         "recipe": recipe,
@@ -126,6 +126,18 @@ def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, C
         named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
         found.append(named)
     return [(name, one) for name, one in found if one is not None]
+
+
+def _n_steps(est: FineTuneBase, n: int, run: Run) -> int:
+    return run.epochs * math.ceil(n / est.batch_size)
+
+
+def renew_schedule(est: FineTuneBase, net: Any, n: int, run: Run) -> None:
+    """Have a net that goes on follow the schedule over the epochs of this call."""
+    schedule = dict(net.callbacks_).get("schedule")
+    fresh = make_schedule(est.schedule, _n_steps(est, n, run), est.warmup)
+    if isinstance(est.schedule, str) and schedule is not None:
+        schedule.lr_lambda = fresh.lr_lambda  # type: ignore[union-attr]
 
 
 def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: int) -> None:

@@ -1,0 +1,111 @@
+"""Two processes that share each batch learn what one learns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sktransfer import FineTuneClassifier
+
+pytest.importorskip("accelerate")
+
+# Uneven parts, a last batch of one photograph, weights, mixing, clipping, a pull: everything
+# that is not a plain mean over the batch.
+HARD = {
+    "trainable": 2, "image_size": 32, "max_epochs": 2, "batch_size": 7, "random_state": 0,
+    "lr": 1e-2, "mixup": 0.3, "clip_grad": 0.5, "l2_sp": 0.1, "class_weight": "balanced",
+    "augment": "light", "ema": 0.9, "optimizer": "sgd", "early_stopping": True,
+    "validation_fraction": 0.3, "patience": 50, "device": "cpu",
+}  # fmt: skip
+SCRIPT = """
+import os, sys
+import numpy as np
+from sktransfer import FineTuneClassifier
+from sktransfer.datasets import load_cifar10_sample
+
+folder, parameters, wrong = sys.argv[1:]
+X, y = load_cifar10_sample(return_X_y=True)
+X, y, weight = X[:42], y[:42] % 3, 1.0 + np.arange(42) % 4
+rank = int(os.environ["RANK"])
+if wrong == "wrong" and rank == 1:
+    y = y[::-1]
+clf = FineTuneClassifier(distributed=True, verbose=1, **eval(parameters))
+clf.fit(X, y, sample_weight=weight)
+np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
+         valid=clf.history_[:, "valid_loss"], accuracy=clf.history_[:, "train_acc"],
+         **clf._model.learnt())
+"""
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
+
+
+def launch(launcher, folder, parameters, wrong=""):
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"}
+    port = ["--master_port", "0"] if launcher is TORCHRUN else ["--main_process_port", "0"]
+    return subprocess.run(
+        [sys.executable, *launcher, *port, str(script), str(folder), repr(parameters), wrong],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(sample):
+    return sample.data[:42], sample.target[:42] % 3, 1.0 + np.arange(42) % 4
+
+
+def assert_like_one(folder, clf):
+    first, second = (np.load(folder / f"{rank}.npz") for rank in (0, 1))
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    for name, value in clf._model.learnt().items():
+        np.testing.assert_allclose(first[name], value, atol=1e-5, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(first["loss"], clf.history_[:, "train_loss"], rtol=1e-5)
+    np.testing.assert_allclose(first["valid"], clf.history_[:, "valid_loss"], rtol=1e-5)
+    np.testing.assert_array_equal(first["accuracy"], clf.history_[:, "train_acc"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_learn_what_one_learns(data, tmp_path, launcher):
+    X, y, weight = data
+    done = launch(launcher, tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
+    assert done.returncode == 0, done.stderr[-3000:]
+    clf = FineTuneClassifier(**HARD).fit(X, y, sample_weight=weight)
+    assert_like_one(tmp_path, clf)
+    # One process prints and writes.
+    assert done.stdout.count("valid_loss") == 1
+    (file,) = (tmp_path / "checkpoints").glob("*.pt")
+    assert file.name == "epoch-000002-finished.pt"
+    # Both take the finished fit from there.
+    again = launch(launcher, tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert_like_one(tmp_path, clf)
+
+
+@pytest.mark.slow
+def test_processes_with_other_labels_stop(tmp_path):
+    done = launch(TORCHRUN, tmp_path, HARD, "wrong")
+    assert done.returncode != 0
+    assert "must have the same targets" in done.stderr
+
+
+def test_one_process_is_an_ordinary_fit(data):
+    X, y, weight = data
+    parameters = {**HARD, "trainable": "head"}
+    alone = FineTuneClassifier(**parameters).fit(X, y, sample_weight=weight)
+    clf = FineTuneClassifier(**parameters, distributed=True).fit(X, y, sample_weight=weight)
+    for name, value in alone._model.learnt().items():
+        np.testing.assert_array_equal(clf._model.learnt()[name], value)
+
+
+def test_without_accelerate_the_extra_is_named(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ImportError, match=r"sktransfer\[distributed\]"):
+        FineTuneClassifier(distributed=True).fit(*data[:2])

@@ -1,0 +1,158 @@
+"""unfreeze, gradual unfreezing, warm starts and the range of learning rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.exceptions import LayerError, TrainingError
+
+QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def thirty(sample):
+    return sample.data[:30], sample.target[:30] % 3
+
+
+def learnt(clf):
+    return clf._model.learnt()
+
+
+class Movement(Callback):
+    """Names of the parameters that moved, epoch by epoch."""
+
+    def initialize(self):
+        self.epochs_ = []
+        return self
+
+    def on_epoch_begin(self, net, **_):
+        self.before_ = {n: p.detach().clone() for n, p in net.module_.named_parameters()}
+
+    def on_epoch_end(self, net, **_):
+        named = net.module_.named_parameters()
+        self.epochs_.append({n for n, p in named if not torch.equal(p, self.before_[n])})
+
+
+def test_unfreeze_keeps_what_was_learnt(thirty):
+    X, y = thirty
+    clf = FineTuneClassifier(**QUICK, trainable=1).fit(X, y)
+    before, probabilities = learnt(clf), clf.predict_proba(X)
+    assert clf.unfreeze(3) is clf
+    assert clf.trainable == 1
+    np.testing.assert_allclose(clf.predict_proba(X), probabilities, atol=1e-4)
+    for name, value in before.items():
+        np.testing.assert_array_equal(learnt(clf)[name], value)
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_unfreeze_lets_earlier_stages_learn(thirty, how):
+    clf = FineTuneClassifier(**QUICK, trainable=1, warm_start=how == "warm_start").fit(*thirty)
+    assert [layer.learns for layer in clf.layers_][-3:] == [False, True, True]
+    clf.unfreeze(3)
+    before = learnt(clf)
+    clf.fit(*thirty) if how == "warm_start" else clf.partial_fit(*thirty)
+    assert [layer.learns for layer in clf.layers_][-5:] == [False, True, True, True, True]
+    after = learnt(clf)
+    changed = {name for name in after if not np.array_equal(after[name], before[name])}
+    # Of each of the last three stages something moved.
+    stages = {clf._model.stage_of.get(n.removeprefix("tail."), "head") for n in changed}
+    n_stages = len(clf._model.stages)
+    assert stages == {n_stages - 3, n_stages - 2, n_stages - 1, "head"}
+    assert clf.n_iter_ == 2 and len(clf.history_) == 2
+    assert clf.history_[1]["epoch"] == 2
+
+
+def test_unfreeze_after_a_pickle(thirty, tmp_path):
+    import joblib
+
+    X, y = thirty
+    clf = FineTuneClassifier(**QUICK, trainable="head").fit(X, y)
+    joblib.dump(clf, tmp_path / "clf")
+    loaded = joblib.load(tmp_path / "clf").unfreeze(1)
+    np.testing.assert_allclose(loaded.predict_proba(X), clf.predict_proba(X), atol=1e-4)
+    loaded.partial_fit(X, y)
+    joblib.dump(loaded, tmp_path / "clf")
+    again = joblib.load(tmp_path / "clf")
+    np.testing.assert_array_equal(again.predict_proba(X), loaded.predict_proba(X))
+    assert again.n_iter_ == 2
+
+
+def test_unfreeze_does_not_freeze(thirty):
+    clf = FineTuneClassifier(**QUICK, trainable=2).fit(*thirty)
+    with pytest.raises(LayerError, match=r"unfreeze\(1\) must keep what has learnt"):
+        clf.unfreeze(1)
+    with pytest.raises(LayerError, match="number of stages"):
+        clf.unfreeze(99)
+    assert clf._fitted.design.trainable == 2
+
+
+def test_gradual_unfreezing(thirty):
+    """The head first, then a stage more every two epochs."""
+    moved = Movement()
+    parameters = {**QUICK, "max_epochs": 7, "schedule": "constant"}
+    clf = FineTuneClassifier(**parameters, trainable=2, unfreeze_every=2, callbacks=[moved])
+    clf.fit(*thirty)
+    last = len(clf._model.stages) - 1
+    for epoch, names in enumerate(moved.epochs_):
+        stages = {clf._model.stage_of.get(n.removeprefix("tail."), "head") for n in names}
+        expected = [{"head"}, {"head", last}, {"head", last, last - 1}][min(epoch // 2, 2)]
+        assert stages == expected, f"epoch {epoch}"
+
+
+def test_every_fit_has_its_own_schedule(thirty):
+    """A fit that goes on rises and falls like the first one; partial_fit as well."""
+    lrs = []
+
+    class Rates(Callback):
+        def on_batch_end(self, net, training, **_):
+            if training:
+                lrs.append(net.optimizer_.param_groups[0]["lr"])
+
+    parameters = {**QUICK, "max_epochs": 3, "callbacks": [Rates()], "warm_start": True}
+    clf = FineTuneClassifier(**parameters, trainable="head").fit(*thirty).fit(*thirty)
+    assert lrs[:9] == pytest.approx(lrs[9:])
+    clf.partial_fit(*thirty)
+    assert lrs[18:] == pytest.approx([lrs[18] * f for f in (1, lrs[19] / lrs[18], 0.5 / 2)], rel=1)
+    assert len(lrs) == 21 and lrs[20] < lrs[19]
+
+
+@pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])
+def test_lr_find(thirty, kind):
+    X, y = thirty
+    clf = kind(**QUICK, trainable=1).fit(X, y)
+    before, parameters = learnt(clf), clf.get_params()
+    found = clf.lr_find(X, y, start=1e-5, end=1e4, n_steps=40)
+    assert clf.get_params() == parameters
+    assert all(np.array_equal(learnt(clf)[name], before[name]) for name in before)
+    assert len(found.lrs) == len(found.losses) <= 40
+    np.testing.assert_allclose(found.lrs[1:] / found.lrs[:-1], (1e9) ** (1 / 39))
+    assert found.lrs[0] == pytest.approx(1e-5)
+    # Rates of 1e4 make any loss diverge; the suggestion is below that.
+    assert found.losses[-1] > 1.5 * found.losses.min()
+    assert found.suggestion_ == found.lrs[found.losses.argmin()] / 10 < 1
+    ax = found.plot()
+    assert len(ax.lines) == 2
+
+
+def test_lr_find_of_an_estimator_that_is_not_fitted(thirty):
+    clf = FineTuneClassifier(**QUICK, trainable="head", early_stopping=True, ema=0.5)
+    clf.lr_find(*thirty, n_steps=5)
+    assert not hasattr(clf, "net_") and not hasattr(clf, "classes_")
+
+
+@pytest.mark.parametrize("wrong", [{"start": 0}, {"start": 1, "end": 0.1}, {"n_steps": 1}])
+def test_lr_find_refuses(thirty, wrong):
+    with pytest.raises(ValueError, match="must be"):
+        FineTuneClassifier(**QUICK).lr_find(*thirty, **wrong)
+
+
+def test_lr_find_gives_errors_on(thirty):
+    """A loss that is not a number from the start is no range."""
+    X, y = thirty
+    weight = np.full(30, 1e300)
+    with pytest.raises((TrainingError, ValueError)):
+        FineTuneClassifier(**QUICK, head_init="random").lr_find(X, y, weight)

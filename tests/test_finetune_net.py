@@ -1,0 +1,162 @@
+"""What skorch gives: history, callbacks and parameters of the net; and the ways to train less."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, EpochScoring, Freezer, GradientNormClipping, LRScheduler
+from torch import nn
+
+from sktransfer import FineTuneClassifier, FineTuneRegressor
+
+QUICK = {"image_size": 32, "max_epochs": 2, "batch_size": 10, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def thirty(sample):
+    return sample.data[:30], sample.target[:30] % 3
+
+
+def learnt(clf):
+    return clf._model.learnt()
+
+
+def test_history(thirty):
+    """Losses, accuracies and rates are those of an independent count."""
+    X, y = thirty
+    parameters = {**QUICK, "schedule": "constant", "warmup": 0, "trainable": 1, "lr": 1e-2}
+    clf = FineTuneClassifier(**parameters).fit(X, y, validation_data=(X, y))
+    for row in clf.history_:
+        assert row["images_per_second"] == pytest.approx(30 / row["dur"])
+        losses = [batch["train_loss"] for batch in row["batches"] if "train_loss" in batch]
+        assert row["train_loss"] == pytest.approx(np.mean(losses))
+        assert row["lr head"] == 1e-2 and row["lr stage -1"] == pytest.approx(1e-3)
+    assert clf.history_[-1]["valid_acc"] == clf.score(X, y)
+    right = clf.predict_proba(X)[np.arange(30), y]
+    assert clf.history_[-1]["valid_loss"] == pytest.approx(-np.log(right).mean(), abs=1e-3)
+
+
+def test_training_accuracy_is_that_of_the_batches(thirty):
+    """With a rate next to zero the network stays, and both accuracies agree."""
+    clf = FineTuneClassifier(**{**QUICK, "lr": 1e-12}, trainable="head").fit(*thirty)
+    assert clf.history_[-1]["train_acc"] == clf.score(*thirty)
+
+
+def test_verbose(thirty, capsys):
+    clf = FineTuneClassifier(**QUICK, trainable=2, verbose=1).fit(*thirty)
+    printed = capsys.readouterr().out
+    assert "train_loss" in printed and "images_per_second" in printed
+    assert "stage" not in printed and "lr head" not in printed
+    assert all(len(line) < 100 for line in printed.splitlines())
+    assert "lr stage -2" in clf.history_[-1]
+    FineTuneClassifier(**QUICK, early_stopping=True).fit(*thirty)
+    FineTuneRegressor(**QUICK).fit(*thirty)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_callbacks(thirty):
+    """Callbacks of skorch do as in skorch."""
+    X, y = thirty
+    seen = []
+
+    class Sees(Callback):
+        def on_grad_computed(self, net, named_parameters, **_):
+            gradients = [p.grad for _, p in named_parameters if p.grad is not None]
+            seen.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    clf = FineTuneClassifier(
+        **{**QUICK, "optimizer": "sgd", "max_epochs": 1},
+        callbacks=[
+            ("clip", GradientNormClipping(1e-3)),
+            Freezer("head.1.bias"),
+            Sees(),
+            EpochScoring("accuracy", name="scored", use_caching=False),
+        ],
+    ).fit(X, y, validation_data=(X, y))
+    assert len(seen) == 3 and max(seen) <= 1.01e-3
+    assert "clip" in dict(clf.net_.callbacks_)
+    untouched = FineTuneClassifier(**{**QUICK, "max_epochs": 0}).fit(X, y)
+    np.testing.assert_array_equal(learnt(clf)["head.1.bias"], learnt(untouched)["head.1.bias"])
+    assert not np.array_equal(learnt(clf)["head.1.weight"], learnt(untouched)["head.1.weight"])
+    assert clf.history_[-1]["scored"] == clf.score(X, y)
+
+
+def test_schedule_of_skorch(thirty):
+    schedule = LRScheduler("StepLR", step_size=1, gamma=0.1)
+    clf = FineTuneClassifier(**QUICK, schedule=schedule, trainable="head").fit(*thirty)
+    np.testing.assert_allclose(clf.history_[:, "lr head"], [1e-3, 1e-4])
+
+
+def test_net_params(thirty):
+    params = {"optimizer__betas": (0.5, 0.6), "callbacks__epoch_timer": None, "lr": 5e-4}
+    clf = FineTuneClassifier(**QUICK, net_params=params).fit(*thirty)
+    assert {group["betas"] for group in clf.net_.optimizer_.param_groups} == {(0.5, 0.6)}
+    assert "epoch_timer" not in dict(clf.net_.callbacks_)
+    assert "dur" not in clf.history_[-1]
+    with pytest.raises(ValueError, match="nonsense"):
+        FineTuneClassifier(**QUICK, net_params={"nonsense": 1}).fit(*thirty)
+
+
+def pretrained(clf):
+    return dict(clf._model.table.network.module.named_parameters())
+
+
+def test_bitfit(thirty, tmp_path):
+    X, y = thirty
+    clf = FineTuneClassifier(**QUICK, trainable="all", method="bitfit").fit(X, y)
+    before = pretrained(clf)
+    moved = set()
+    for name, value in clf._model.module.tail.named_parameters():
+        if not torch.equal(value, before[name]):
+            moved.add(name)
+    biases = {name for name in before if name.endswith("bias") and "classifier" not in name}
+    assert moved == biases
+    assert sum(layer.n_trainable for layer in clf.layers_[:-1]) == sum(
+        before[name].numel() for name in biases
+    )
+    assert_pickle(clf, X, tmp_path, most=300_000)
+
+
+def test_lora(thirty, tmp_path):
+    pytest.importorskip("peft")
+    X, y = thirty
+    clf = FineTuneClassifier(**QUICK, trainable=1, method="lora", lr=1e-2).fit(X, y)
+    before = pretrained(clf)
+    targets = [
+        name
+        for name, layer in clf._model.table.network.module.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1
+        and clf._model.stage_of.get(f"{name}.weight") == len(clf._model.stages) - 1
+    ]  # fmt: skip
+    adapted, tail = set(), clf._model.module.tail
+    for name, value in tail.named_parameters():
+        if "lora_" in name:
+            adapted.add(name.split(".lora_")[0])
+            # B starts at zero, so it has moved where it is not.
+            assert "lora_B" not in name or value.any()
+        else:
+            assert torch.equal(value, before[name.replace(".base_layer", "")]), name
+            assert not value.requires_grad
+    assert targets and adapted == set(targets)
+    buffers = dict(clf._model.table.network.module.named_buffers())
+    for name, value in tail.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(value, buffers[name.replace(".base_layer", "")])
+    rank = {p.shape[0] for n, p in tail.named_parameters() if "lora_A" in n}
+    assert rank == {8}
+    assert_pickle(clf, X, tmp_path, most=200_000)
+
+
+def test_lora_without_peft_names_the_extra(thirty, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(ImportError, match=r"sktransfer\[lora\]"):
+        FineTuneClassifier(**QUICK, method="lora").fit(*thirty)
+
+
+def assert_pickle(clf, X, folder, *, most):
+    joblib.dump(clf, folder / "clf")
+    assert (folder / "clf").stat().st_size < most
+    loaded = joblib.load(folder / "clf")
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
