@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 import sys
 
@@ -39,19 +39,19 @@ np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
          valid=clf.history_[:, "valid_loss"], accuracy=clf.history_[:, "train_acc"],
          **clf._model.learnt())
 """
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
-ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
 
 
-def launch(launcher, folder, parameters, wrong=""):
+def launch(folder, parameters, n_processes=2, wrong=""):
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"}
-    port = ["--master_port", "0"] if launcher is TORCHRUN else ["--main_process_port", "0"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(n_processes),
+                "--master_addr", "127.0.0.1", "--master_port", port]  # fmt: skip
     return subprocess.run(
-        [sys.executable, *launcher, *port, str(script), str(folder), repr(parameters), wrong],
-        capture_output=True, text=True, timeout=300, env=environment,
+        [sys.executable, *torchrun, str(script), str(folder), repr(parameters), wrong],
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -72,10 +72,9 @@ def assert_like_one(folder, clf):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
-def test_two_processes_learn_what_one_learns(data, tmp_path, launcher):
+def test_two_processes_learn_what_one_learns(data, tmp_path):
     X, y, weight = data
-    done = launch(launcher, tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
+    done = launch(tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
     assert done.returncode == 0, done.stderr[-3000:]
     clf = FineTuneClassifier(**HARD).fit(X, y, sample_weight=weight)
     assert_like_one(tmp_path, clf)
@@ -84,14 +83,14 @@ def test_two_processes_learn_what_one_learns(data, tmp_path, launcher):
     (file,) = (tmp_path / "checkpoints").glob("*.pt")
     assert file.name == "epoch-000002-finished.pt"
     # Both take the finished fit from there.
-    again = launch(launcher, tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
+    again = launch(tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
     assert again.returncode == 0, again.stderr[-3000:]
     assert_like_one(tmp_path, clf)
 
 
 @pytest.mark.slow
 def test_processes_with_other_labels_stop(tmp_path):
-    done = launch(TORCHRUN, tmp_path, HARD, "wrong")
+    done = launch(tmp_path, HARD, wrong="wrong")
     assert done.returncode != 0
     assert "must have the same targets" in done.stderr
 

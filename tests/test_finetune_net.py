@@ -72,7 +72,7 @@ def test_callbacks(thirty):
             ("clip", GradientNormClipping(1e-3)),
             Freezer("head.1.bias"),
             Sees(),
-            EpochScoring("accuracy", name="scored", use_caching=False),
+            EpochScoring("accuracy", name="scored"),
         ],
     ).fit(X, y, validation_data=(X, y))
     assert len(seen) == 3 and max(seen) <= 1.01e-3

@@ -22,7 +22,7 @@ class Ledger(Callback):
         self._right = {True: 0.0, False: 0.0}
 
     def on_batch_end(self, net: Any, batch: Any, training: bool, y_pred: Any, **_: Any) -> None:
-        target = batch[1][0].to(y_pred.device)
+        target = batch[1].to(y_pred.device)
         self._seen[training] += len(target)
         if target.ndim == 1:
             self._right[training] += float((y_pred.argmax(1) == target).sum())

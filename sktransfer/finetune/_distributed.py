@@ -136,4 +136,6 @@ def make_team(est: Any) -> Team | None:
     state = PartialState(cpu=True) if on_cpu else PartialState()
     if state.num_processes == 1:
         return None
-    return Team(state.process_index, state.num_processes, state.device)
+    # It calls every CPU "cpu:0".
+    device = torch.device("cpu") if state.device.type == "cpu" else state.device
+    return Team(state.process_index, state.num_processes, device)

@@ -39,6 +39,19 @@ class _Steps(_Mixin):
             args = (self.recipe.groups(self.module_),)
         return args, kwargs
 
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Callbacks see batches as those of skorch: inputs and targets, without weights."""
+        if kwargs.get("batch") is not None:
+            x, (target, _) = kwargs["batch"]
+            kwargs["batch"] = x, target
+        super().notify(method_name, **kwargs)  # type: ignore[misc]
+
+    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """One pass; notes whether Ctrl-C ended it, which skorch takes for the end of training."""
+        self.interrupted_ = True
+        super().run_single_epoch(*args, **kwargs)  # type: ignore[misc]
+        self.interrupted_ = False
+
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         """Gradients of one batch; of parts of it where memory does not hold it whole."""
         self._set_training(True)

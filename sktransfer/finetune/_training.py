@@ -159,7 +159,7 @@ def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:
     net.partial_fit(examples, epochs=epochs)
     # skorch ends training on Ctrl-C as if it were done, and a search would take the next
     # candidate; callbacks that end it do so between epochs.
-    if epochs and net.history and "dur" not in net.history[-1]:
+    if epochs and net.interrupted_:
         raise KeyboardInterrupt
 
 
