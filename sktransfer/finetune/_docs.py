@@ -101,13 +101,15 @@ cache_activations : {"auto", "memory", "disk", False}, default="auto"
 activation_dtype : {"float32", "float16"}, default="float32"
     What it is held in.
 checkpoint_dir : path, default=None
-    Folder of checkpoints: a fit that was killed goes on from the last epoch.
+    Folder of checkpoints: a fit that was killed goes on from the last epoch. ``{fit}`` in the
+    path stands for a hash of the fit, for searches.
 keep_checkpoints : int, default=1
     Files that are kept there.
 warm_start : bool, default=False
     Whether `fit` goes on from what was learnt before.
 distributed : bool, default=False
-    Whether processes that accelerate or torchrun started share each batch.
+    Whether processes that accelerate or torchrun started share each batch (the extra
+    ``distributed``).
 callbacks : list of skorch.callbacks.Callback, default=None
     More callbacks of the net.
 net_params : dict, default=None
