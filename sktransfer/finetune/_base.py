@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,11 +17,10 @@ from ..engines import ENGINES, PRECISIONS
 from ..images import RESIZES
 from ._augment import AUGMENTS
 from ._fitting import images_of, model_of, prefix_of
-from ._lr_find import LearningRateRange, find_range
+from ._learning_on import LearningOn
 from ._schedule import SCHEDULES
 from ._state import load_state, save_state
 from ._training import OPTIMIZERS
-from ._unfreeze import unfreeze
 
 __all__ = ["FineTuneBase"]
 
@@ -30,7 +29,7 @@ _SHARE = Interval(Real, 0, 1, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class FineTuneBase(BaseEstimator):
+class FineTuneBase(LearningOn, BaseEstimator):
     """Parameters, and all that does not depend on what the target is."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -227,65 +226,6 @@ class FineTuneBase(BaseEstimator):
         images = images_of(self, X)
         model = model_of(self)
         return model.outputs(prefix_of(self, model), images, codes=True)
-
-    def unfreeze(self, trainable: str | int | Sequence[str]) -> Self:
-        """Let more of the network learn, in the next `partial_fit` or fit with `warm_start`.
-
-        What was learnt stays; the optimizer begins anew. The parameter `trainable` is left as it
-        is, for clones and fits from the start.
-
-        Parameters
-        ----------
-        trainable : "all", int, str or list of str
-            As the parameter: the last so many stages, or layers by name, all that learnt before
-            among them.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        LayerError
-            If it names nothing, or leaves out what has learnt.
-        """
-        check_is_fitted(self, "backbone_")
-        unfreeze(self, trainable)
-        return self
-
-    def lr_find(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        start: float = 1e-6,
-        end: float = 1.0,
-        n_steps: int = 100,
-    ) -> LearningRateRange:
-        """Try rising learning rates on a copy, batch by batch, until the loss diverges.
-
-        The rates of pretrained layers rise in proportion. The estimator stays as it is.
-
-        Parameters
-        ----------
-        X, y, sample_weight : object
-            As in `fit`.
-        start, end : float, default=1e-6, 1.0
-            First and last rate of the head.
-        n_steps : int, default=100
-            Batches.
-
-        Returns
-        -------
-        found : LearningRateRange
-            With `lrs`, `losses`, `suggestion_` and `plot()`.
-
-        References
-        ----------
-        L. Smith (2017). Cyclical learning rates for training neural networks. WACV. Section 3.3.
-        """
-        return find_range(self, X, y, sample_weight, start, end, n_steps)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

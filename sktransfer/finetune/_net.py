@@ -44,12 +44,12 @@ class _Steps(_Mixin):
         if kwargs.get("batch") is not None:
             x, (target, _) = kwargs["batch"]
             kwargs["batch"] = x, target
-        super().notify(method_name, **kwargs)  # type: ignore[misc]
+        super().notify(method_name, **kwargs)
 
     def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
         """One pass; notes whether Ctrl-C ended it, which skorch takes for the end of training."""
         self.interrupted_ = True
-        super().run_single_epoch(*args, **kwargs)  # type: ignore[misc]
+        super().run_single_epoch(*args, **kwargs)
         self.interrupted_ = False
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
