@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..exceptions import LayerError
-from ._fitting import model_of
+from ._fitted import model_of
 from ._model import build_model
 from ._parameters import learning_names
 
@@ -41,6 +41,6 @@ def unfreeze(est: FineTuneBase, trainable: str | int | Sequence[str]) -> None:
     model = build_model(old.backbone, est.image_size_, design)
     model.load(learnt)
     est._fitted = replace(est._fitted, design=design)
-    est._model, est._learnt = model, None
+    est._model, est._learnt = model, learnt
     # The next fit makes a net, whose optimizer knows all that learns.
     est.__dict__.pop("net_", None)

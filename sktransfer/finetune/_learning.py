@@ -1,0 +1,110 @@
+"""From photographs and a network to one that has learnt: views, a net, its epochs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from skorch.history import History
+
+from ._augment import make_augment
+from ._budget import Storage, choose_storage
+from ._fitted import Part, model_of, prefix_of
+from ._model import Model
+from ._parameters import Rates, layer_states
+from ._prefix import Prefix
+from ._probe_head import fit_head
+from ._run import Run
+from ._training import make_net, renew_schedule, train
+from ._views import Examples, Views
+
+if TYPE_CHECKING:
+    from ._base import FineTuneBase
+
+
+__all__ = ["learn"]
+
+
+def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> None:
+    """Learn from some photographs, and validate on others; the net and its history are kept."""
+    model = model_of(est)
+    prefix = prefix_of(est, model)
+    if run.team is not None:
+        prefix = replace(prefix, device=[str(run.team.device)])
+    device = torch.device(prefix.device[0])
+    if not run.go_on and run.state is None:
+        _start_head(est, model, prefix, part)
+    model.module.to(device)
+    storage = _storage(est, prefix, len(part.target), run)
+    views = [_views(est, prefix, part, storage)]
+    examples = [Examples(views[0], part.target, part.weight)]
+    if validate is not None:
+        views.append(Views(validate.images, prefix, None, 1, where="memory", dtype="float32"))
+        examples.append(Examples(views[1], validate.target, validate.weight))
+    try:
+        if not run.go_on or not hasattr(est, "net_"):
+            est.net_ = make_net(est, model, device, len(part.target), part.target, run)
+            if run.go_on:
+                est.net_.history_ = History(est.history_)
+        else:
+            renew_schedule(est, est.net_, len(part.target), run)
+        train(est, est.net_, examples, run, n_views=storage.n_views)
+    finally:
+        for one in views:
+            one.close()
+    _describe(est, model, storage)
+
+
+def _start_head(est: FineTuneBase, model: Model, prefix: Prefix, learn: Part) -> None:
+    if est.head_init == "random":
+        return
+    code = model.table.layers[-1]
+    codes = prefix.at(code).compute(learn.images)
+    classes = est._fitted.design.n_outputs if learn.target.ndim == 1 else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(est._fitted.design.seed)
+        fit_head(model.module.head, codes, learn.target, learn.weight, classes=classes)
+
+
+def _storage(est: FineTuneBase, prefix: Prefix, n: int, run: Run) -> Storage:
+    size = 1 if prefix.start is None else np.dtype(est.activation_dtype).itemsize
+    storage = choose_storage(
+        n * int(np.prod(prefix.shape)) * size,
+        # What memory allowed when the fit began.
+        views=est.augment_views if run.state is None else run.state["n_views"],
+        augmented=est.augment is not None,
+        from_pixels=prefix.start is None,
+        epochs=run.epochs,
+        asked=est.cache_activations,
+    )
+    if est.verbose and run.leads and prefix.start is not None:
+        print(
+            f"Frozen up to {prefix.start.name!r}: {storage.n_views} view(s) of {n} photographs, "
+            f"{storage.n_bytes / 2**20:.0f} MB, kept {storage.where}."
+        )
+    return storage
+
+
+def _views(est: FineTuneBase, prefix: Prefix, learn: Part, storage: Storage) -> Views:
+    return Views(
+        learn.images,
+        prefix,
+        make_augment(est.augment),
+        storage.n_views,
+        where=storage.where,
+        dtype=est.activation_dtype,
+    )
+
+
+def _describe(est: FineTuneBase, model: Model, storage: Storage) -> None:
+    model.module.eval()
+    rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
+    est.layers_ = layer_states(
+        model.module, model.names, model.stages, rates, model.table.network.module
+    )
+    est.n_trainable_parameters_ = sum(layer.n_trainable for layer in est.layers_)
+    est.augment_views_ = storage.n_views
+    est.history_ = est.net_.history
+    est.n_iter_ = len(est.history_)
