@@ -11,8 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 from .codes import CNNCodes
+from .finetune import FineTuneClassifier, FineTuneRegressor
 
 __all__ = ["check_instances"]
+
+_MINI_BATCHES = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "a photograph with weight 2 is in one batch, one that is there twice in two"
+    ),
+}
 
 
 def check_instances() -> list[tuple[Any, dict[str, str]]]:
@@ -27,8 +34,14 @@ def check_instances() -> list[tuple[Any, dict[str, str]]]:
     --------
     >>> from sktransfer.testing import check_instances
     >>> for estimator, expected_failures in check_instances():
-    ...     print(type(estimator).__name__, expected_failures)
-    CNNCodes {}
+    ...     print(type(estimator).__name__, list(expected_failures))
+    CNNCodes []
+    FineTuneClassifier ['check_sample_weight_equivalence_on_dense_data']
+    FineTuneRegressor ['check_sample_weight_equivalence_on_dense_data']
     """
     codes = CNNCodes(image_shape="row", value_range=(-10.0, 110.0), image_size=32)
-    return [(codes, {})]
+    rows: dict[str, Any] = {"image_shape": "row", "value_range": (-3.0, 3.0)}
+    rows |= {"image_size": 64, "resize": "squash", "trainable": "head"}
+    classifier = FineTuneClassifier(max_epochs=2, **rows)
+    regressor = FineTuneRegressor(max_epochs=15, lr=3e-3, **rows)
+    return [(codes, {}), (classifier, dict(_MINI_BATCHES)), (regressor, dict(_MINI_BATCHES))]

@@ -8,19 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ._constraints import CONSTRAINTS
 from ._fitted import images_of, model_of, prefix_of
+from ._learning import net_of
 from ._learning_on import LearningOn
+from ._network import code_width
 from ._state import load_state, save_state
 
 __all__ = ["FineTuneBase"]
 
 
-class FineTuneBase(LearningOn, BaseEstimator):
+class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Parameters, and all that does not depend on what the target is."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
@@ -168,15 +170,26 @@ class FineTuneBase(LearningOn, BaseEstimator):
         model = model_of(self)
         return model.outputs(prefix_of(self, model), images, codes=True)
 
+    @property
+    def _n_features_out(self) -> int:
+        return code_width(model_of(self).table)
+
+    def __getattr__(self, name: str) -> Any:
+        # Not a property: notebooks show the values of all that `dir` names.
+        if name == "net_" and "_fitted" in vars(self):
+            self.net_ = net_of(self)
+            return self.net_
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
-        tags.non_deterministic = self.random_state is None
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "net_") or getattr(self, "_learnt", None) is not None
+        return "_fitted" in vars(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return save_state(self, super().__getstate__())

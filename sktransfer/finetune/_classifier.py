@@ -245,6 +245,11 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         -------
         self : object
         """
+        if isinstance(self.class_weight, str) and "_fitted" not in vars(self):
+            raise ValueError(
+                'class_weight="balanced" needs all labels at once, which partial_fit does not '
+                "have. Name the weights in a dict, or call fit first."
+            )
         fit_estimator(
             self, X, y, sample_weight=sample_weight, classes=classes, go_on=True, epochs=1
         )
@@ -276,7 +281,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         -------
         labels : ndarray of shape (n_samples,)
         """
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes, in the order of `classes_`.

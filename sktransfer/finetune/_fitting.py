@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from skorch.history import History
 
 from ..backbones import load_backbone
 from ..codes._fitting import check_columns
@@ -21,6 +22,7 @@ from ._learning import learn
 from ._model import Design, build_model
 from ._run import Run, open_checkpoints
 from ._signature import digest_of, signature_of
+from ._state import as_it_was_on_errors
 from ._targets import as_weights, split
 
 if TYPE_CHECKING:
@@ -42,8 +44,26 @@ def fit_estimator(
     go_on: bool = False,
     epochs: int | None = None,
 ) -> None:
-    """Learn from photographs; with `go_on`, from where the last call stopped."""
-    go_on = go_on and hasattr(est, "_fitted")
+    """Learn from photographs; with `go_on`, from where the last call stopped.
+
+    After an error the estimator is as it was before: unfitted, or fitted as it had been.
+    """
+    go_on = go_on and "_fitted" in vars(est)
+    with as_it_was_on_errors(est, go_on=go_on):
+        _fit(est, X, y, sample_weight, groups, validation_data, classes, go_on, epochs)
+
+
+def _fit(
+    est: FineTuneBase,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    groups: Any,
+    validation_data: Any,
+    classes: Any,
+    go_on: bool,
+    epochs: int | None,
+) -> None:
     images = images_of(est, X) if go_on else _first_images(est, X)
     target = est._encode(y, len(images), classes=classes, known=go_on)
     every = Part(images, target, as_weights(sample_weight, images))
@@ -52,6 +72,7 @@ def fit_estimator(
         resolve_devices(est.device)
         check_columns(est, X, reset=True)
         _design(est, images, every)
+        est._class_weight = est._class_weights(target)
     if team is not None:
         _agree(est, team, every)
     held_out = _validation(est, validation_data)
@@ -62,10 +83,21 @@ def fit_estimator(
     run = Run(est.max_epochs if epochs is None else epochs, go_on, saved, team)
     try:
         part, validate = _split(est, every, groups, held_out)
-        learn(est, part, validate, run)
+        if epochs is None:
+            # A call of `fit` follows the parameters as they are now; `partial_fit` goes on.
+            est.__dict__.pop("net_", None)
+        learn(est, _by_class(est, part), validate and _by_class(est, validate), run)
     finally:
         if saved is not None:
             saved.close()
+
+
+def _by_class(est: FineTuneBase, part: Part) -> Part:
+    """Weights of classes times those of photographs."""
+    if est._class_weight is None:
+        return part
+    weight = est._class_weight[part.target]
+    return replace(part, weight=weight if part.weight is None else weight * part.weight)
 
 
 def _agree(est: FineTuneBase, team: Team, every: Part) -> None:
@@ -118,7 +150,8 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
     )
     model = build_model(backbone, framing.image_size, design)
     est._fitted = Fitted(design, framing, images.image_shape, est.value_range, images.float_range)
-    est._model, est._learnt = model, None
+    est.__dict__.pop("net_", None)
+    est._model, est._learnt, est.history_ = model, None, History()
     est._network = None if backbone.portable else backbone
     est.backbone_ = BackboneInfo.of(backbone, est.weights)
     est.image_size_ = framing.image_size

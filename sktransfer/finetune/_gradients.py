@@ -29,12 +29,12 @@ class Lot:
     Attributes
     ----------
     x, target, weight : Tensor
-    others : Tensor or None
-        Targets that were mixed in.
+    others : (Tensor, Tensor) or None
+        Targets that were mixed in, and their weights.
     share : float
         How much of the loss is that of `target`.
-    masses : tuple of float
-        What the whole batch weighs, by `target` and by `others`.
+    mass : float
+        What the whole batch weighs.
     pulls : bool
         Whether the pull towards the pretrained weights is counted here.
     """
@@ -42,25 +42,24 @@ class Lot:
     x: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
-    others: torch.Tensor | None
+    others: tuple[torch.Tensor, torch.Tensor] | None
     share: float
-    masses: tuple[float, float]
+    mass: float
     pulls: bool = True
 
     @classmethod
     def of(cls, net: Any, x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> Lot:
         """A whole batch, mixed as the recipe says."""
         x, partners, share = net.recipe.mix(x)
-        others = None if partners is None else target[partners]
-        masses = (net.mass(target, weight), net.mass(target if others is None else others, weight))
-        return cls(x, target, weight, others, share, masses)
+        others = None if partners is None else (target[partners], weight[partners])
+        return cls(x, target, weight, others, share, float(weight.sum()))
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, part: slice, *, pulls: bool) -> Lot:
         """Some of the examples; they weigh what they weigh in the whole batch."""
-        others = None if self.others is None else self.others[part]
+        others = None if self.others is None else (self.others[0][part], self.others[1][part])
         return replace(
             self,
             x=self.x[part],
@@ -73,14 +72,14 @@ class Lot:
     def loss(self, net: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The share of these examples in the loss of the batch, and their outputs."""
         out = net.forward_batch(self.x)
-        loss = self._of(net, out, self.target, self.masses[0]) * self.share
+        loss = self._of(net, out, self.target, self.weight) * self.share
         if self.others is not None:
-            loss = loss + self._of(net, out, self.others, self.masses[1]) * (1 - self.share)
+            loss = loss + self._of(net, out, *self.others) * (1 - self.share)
         return loss, out
 
-    def _of(self, net: Any, out: Any, target: torch.Tensor, whole: float) -> torch.Tensor:
-        share = net.mass(target, self.weight) / max(whole, 1e-12)
-        return net.loss_of(out, target, self.weight) * share
+    def _of(self, net: Any, out: Any, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        share = float(weight.sum()) / max(self.mass, 1e-12)
+        return net.loss_of(out, target, weight) * share
 
 
 def gradients(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from skorch.history import History
 
+from ..engines import usable_devices
 from ._augment import make_augment
 from ._budget import Storage, choose_storage
 from ._fitted import Part, model_of, prefix_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ._base import FineTuneBase
 
 
-__all__ = ["learn"]
+__all__ = ["learn", "net_of"]
 
 
 def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> None:
@@ -44,17 +45,29 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
         views.append(Views(validate.images, prefix, None, 1, where="memory", dtype="float32"))
         examples.append(Examples(views[1], validate.target, validate.weight))
     try:
-        if not run.go_on or not hasattr(est, "net_"):
-            est.net_ = make_net(est, model, device, len(part.target), part.target, run)
-            if run.go_on:
-                est.net_.history_ = History(est.history_)
+        est._n_learnt = len(part.target)
+        if "net_" in vars(est):
+            renew_schedule(est, est.net_, est._n_learnt, run)
         else:
-            renew_schedule(est, est.net_, len(part.target), run)
+            est.net_ = net_of(est, run)
         train(est, est.net_, examples, run, n_views=storage.n_views)
+        est._learnt = None
     finally:
         for one in views:
             one.close()
     _describe(est, model, storage)
+
+
+def net_of(est: FineTuneBase, run: Run | None = None) -> Any:
+    """The net of an estimator with its history so far; its optimizer begins anew."""
+    model = model_of(est)
+    run = Run(est.max_epochs) if run is None else run
+    device = torch.device(usable_devices(est.device)[0] if run.team is None else run.team.device)
+    model.module.to(device)
+    net = make_net(est, model, device, est._n_learnt, run)
+    net.history_ = History(est.history_)
+    model.module.eval()
+    return net
 
 
 def _start_head(est: FineTuneBase, model: Model, prefix: Prefix, learn: Part) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -81,19 +82,21 @@ class Model:
     def outputs(self, prefix: Prefix, images: Opens, *, codes: bool = False) -> np.ndarray:
         """Outputs of the head, or codes before it, of every image; memory stays flat."""
         self.module.eval()
+        head = nn.Identity() if codes else _exact(self.module.head)
         parts = [
-            self._of_chunk(prefix.compute(Some(images, numbers)), codes=codes)
+            self._of_chunk(prefix.compute(Some(images, numbers)), head)
             for numbers in _chunks(len(images))
         ]
         return np.concatenate(parts)
 
-    def _of_chunk(self, rows: np.ndarray, *, codes: bool) -> np.ndarray:
+    def _of_chunk(self, rows: np.ndarray, head: nn.Module) -> np.ndarray:
         device = next(self.module.parameters()).device
-        call = self.module.codes if codes else self.module
 
         def work(part: np.ndarray) -> np.ndarray:
             with running(), torch.inference_mode():
-                return call(torch.from_numpy(part).to(device)).float().cpu().numpy()
+                codes = self.module.codes(torch.from_numpy(part).to(device))
+                dtype = next(head.parameters(), codes).dtype
+                return head(codes.to(dtype)).cpu().numpy()
 
         if device.type != "cpu":
             return work(rows)
@@ -120,6 +123,15 @@ class Model:
         """Put back what was learnt."""
         state = {name: torch.from_numpy(np.array(value)) for name, value in learnt.items()}
         self.module.load_state_dict(state, strict=False)
+
+
+def _exact(head: nn.Module) -> nn.Module:
+    """A head in double precision, where the last digits of a row hang less on its batch."""
+    plain = (nn.Sequential, nn.Dropout, nn.Linear, nn.ReLU)
+    on_cpu = all(p.device.type == "cpu" for p in head.parameters())
+    if on_cpu and all(isinstance(module, plain) for module in head.modules()):
+        return copy.deepcopy(head).double()
+    return head
 
 
 def _chunks(n: int) -> Iterator[np.ndarray]:

@@ -90,12 +90,6 @@ class _Steps(_Mixin):
                     stacklevel=2,
                 )
 
-    def mass(self, target: torch.Tensor, weight: torch.Tensor) -> float:
-        """What examples weigh in the mean of a batch."""
-        classes = self.recipe.class_weight
-        weights = weight if classes is None else weight * classes.to(weight.device)[target]
-        return float(weights.sum())
-
     def forward_batch(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs of a batch, in the precision asked for."""
         x = to_tensor(x, device=self.device)

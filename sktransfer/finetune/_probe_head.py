@@ -61,6 +61,9 @@ def fit_head(
     classes : int or None
         Number of classes; None in regression.
     """
+    if weight is not None:
+        used = weight > 0
+        codes, target, weight = codes[used], target[used], weight[used]
     scaler = StandardScaler().fit(codes, sample_weight=weight)
     layer = linear_layer(head)
     if layer is None:
@@ -100,10 +103,9 @@ def _logistic(
 def _probe(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Probe:
     present, counts = np.unique(target, return_counts=True)
     strength = _STRENGTHS[0]
-    used = np.ones(len(target), bool) if weight is None else weight > 0
     if len(present) == 1:
         return present, np.zeros((1, codes.shape[1])), np.zeros(1)
-    if counts.min() >= _FOLDS and len(codes) <= _ENOUGH and used.all():
+    if counts.min() >= _FOLDS and len(codes) <= _ENOUGH:
         scores = [
             cross_val_score(LogisticRegression(C=c, max_iter=200), codes, target, cv=_FOLDS).mean()
             for c in _STRENGTHS

@@ -33,7 +33,6 @@ class Recipe:
         Largest norm of the gradient of all parameters together.
     autocast : torch.dtype or None
         What the network computes in.
-    class_weight : torch.Tensor or None
     generator : numpy.random.Generator
         Draws the mixing.
     team : Team or None
@@ -54,7 +53,6 @@ class Recipe:
     l2_sp: float = 0.0
     clip_grad: float | None = None
     autocast: torch.dtype | None = None
-    class_weight: torch.Tensor | None = None
     generator: np.random.Generator = field(default_factory=np.random.default_rng)
     team: Team | None = None
     anchors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -103,8 +101,6 @@ class Recipe:
         losses = nn.functional.cross_entropy(
             out.float(), target, reduction="none", label_smoothing=self.label_smoothing
         )
-        if self.class_weight is not None:
-            weight = weight * self.class_weight.to(weight.device)[target]
         return _mean(losses, weight)
 
     def regression(

@@ -126,9 +126,9 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         return values[:, 0] if self._is_flat else values
 
     def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
-        values = as_values(y, n_images)
+        values, is_flat = as_values(y, n_images)
         if not known:
-            self._is_flat = np.ndim(y) == 1
+            self._is_flat = is_flat
             self._center, spread = values.mean(axis=0), values.std(axis=0)
             self._scale = np.where(spread > 0, spread, 1.0)
         return ((values - self._center) / self._scale).astype(np.float32)

@@ -47,17 +47,21 @@ def as_labels(y: Any, n_images: int, classes: Any = None) -> tuple[np.ndarray, n
     return known, np.searchsorted(known, labels).astype(np.int64)
 
 
-def as_values(y: Any, n_images: int) -> np.ndarray:
-    """Targets of regression, shape (n_samples, n_outputs), float64.
+def as_values(y: Any, n_images: int) -> tuple[np.ndarray, bool]:
+    """Targets of regression, shape (n_samples, n_outputs), float64; whether y had one axis.
 
     Raises
     ------
     ValueError
         If they are not finite numbers, one row for each photograph.
     """
+    if y is None:
+        raise ValueError(
+            "fit requires y to be passed, but the target y is None: y must be numbers."
+        )
     values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y").astype(np.float64)
     _check_length(values, n_images)
-    return values.reshape(len(values), -1)
+    return values.reshape(len(values), -1), values.ndim == 1
 
 
 def _one_each(y: Any, n_images: int) -> np.ndarray:

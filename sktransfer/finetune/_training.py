@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
@@ -31,12 +33,10 @@ OPTIMIZERS = ("adamw", "sgd")
 _CLASSES: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def make_net(
-    est: FineTuneBase, model: Model, device: torch.device, n: int, target: np.ndarray, run: Run
-) -> Any:
+def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run: Run) -> Any:
     """A net that is initialised and has learnt nothing yet."""
     verbose = est.verbose if run.leads else 0
-    recipe = _recipe(est, model, device, target, run.team)
+    recipe = _recipe(est, model, device, run.team)
     recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
     optimizer = (
         _CLASSES.get(est.optimizer, est.optimizer)
@@ -65,7 +65,7 @@ def make_net(
         **options,
         **(est.net_params or {}),
     }
-    if target.ndim == 1:
+    if is_classifier(est):
         net: Any = ClassifierNet(
             criterion=torch.nn.CrossEntropyLoss,
             classes=list(range(est._fitted.design.n_outputs)),
@@ -77,24 +77,21 @@ def make_net(
     return net.initialize()
 
 
-def _recipe(
-    est: FineTuneBase, model: Model, device: torch.device, target: np.ndarray, team: Team | None
-) -> Recipe:
+def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | None) -> Recipe:
     rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
-    stage_of, n_stages = model.stage_of, len(model.stages)
-
-    def groups(module: torch.nn.Module) -> list[dict[str, Any]]:
-        return parameter_groups(module, stage_of, n_stages, rates, est.weight_decay)
-
-    weights = est._class_weights(target)
     return Recipe(
-        groups=groups,
+        groups=partial(
+            parameter_groups,
+            stage_of=model.stage_of,
+            n_stages=len(model.stages),
+            rates=rates,
+            weight_decay=est.weight_decay,
+        ),
         label_smoothing=getattr(est, "label_smoothing", 0.0),
         mixup=est.mixup,
         l2_sp=est.l2_sp,
         clip_grad=est.clip_grad,
         autocast=_autocast(est.precision, device),
-        class_weight=None if weights is None else torch.from_numpy(weights).float().to(device),
         generator=np.random.default_rng(est._fitted.design.seed),
         team=team,
     )
