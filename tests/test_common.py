@@ -8,7 +8,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
@@ -32,15 +32,34 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+# The same with a stage that learns; smaller photographs hold too little to be told apart.
+@pytest.mark.slow
+@parametrize_with_checks(
+    [
+        clone(estimator).set_params(trainable=1)
+        for estimator, _ in INSTANCES
+        if is_classifier(estimator)
+    ],
+    expected_failed_checks=lambda estimator: INSTANCES[1][1],
+)
+def test_scikit_learn_checks_with_a_stage_that_learns(estimator, check):
+    check(estimator)
+
+
+def fitted(estimator, X):
+    """Transformers look at `y` or do not."""
+    return estimator.fit(X, np.arange(len(X)) % 2)
+
+
 @pytest.mark.parametrize(("estimator", "failures"), INSTANCES, ids=IDS)
 def test_the_suite_runs_whole(estimator, failures):
-    """At least 45 checks, at most 3 of them expected to fail, each with its reason."""
+    """At least 45 checks, 50 of classifiers, at most 3 expected to fail, each with its reason."""
     names = [
         getattr(check, "func", check).__name__ for _, check in estimator_checks_generator(estimator)
     ]
     # Those on other array libraries are skipped unless these are installed.
     run = [name for name in names if name not in failures and "array_api" not in name]
-    assert len(run) >= 45
+    assert len(run) >= (50 if is_classifier(estimator) else 45)
     assert len(failures) <= 3
     assert all(failures.values())
 
@@ -92,9 +111,9 @@ def layouts(images: np.ndarray) -> dict[str, object]:
 def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
     estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
     images = sample.data[:4]
-    expected = estimator.fit(images).transform(images)
+    expected = fitted(estimator, images).transform(images)
     for name, X in layouts(images).items():
-        found = estimator.fit(X).transform(X)
+        found = fitted(estimator, X).transform(X)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -103,7 +122,7 @@ def test_transform_changes_nothing_in_the_model(estimator, _, sample):
     from sktransfer.codes._state import network_of
 
     estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
-    estimator.fit(sample.data[:2])
+    fitted(estimator, sample.data[:2])
     network = network_of(estimator).module
     before = copy.deepcopy(network.state_dict())
     facts = {key: repr(value) for key, value in vars(estimator).items()}
@@ -122,7 +141,7 @@ def test_one_row_equals_its_row_in_any_batch(estimator, _, sample):
         image_shape=None, value_range="auto", cache=None, image_size=96
     )
     images = sample.data[:11]
-    whole = estimator.fit(images).transform(images)
+    whole = fitted(estimator, images).transform(images)
     for size in (1, 2, 7):
         parts = [estimator.transform(images[i : i + size]) for i in range(0, 11, size)]
         np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-5)
