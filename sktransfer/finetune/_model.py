@@ -19,7 +19,7 @@ from ..backbones._stages import Stage, stages_of
 from ..codes._fitting import cached_table
 from ..engines import worker_pool
 from ._adapters import add_adapters
-from ._network import FineTuneModule, build_module, code_width, make_head
+from ._network import FineTuneModule, Scale, build_module, code_width, make_head
 from ._parameters import first_cut, learning_names, plain_name, stage_parameters
 from ._prefix import Opens, Prefix, Some
 
@@ -127,7 +127,7 @@ class Model:
 
 def _exact(head: nn.Module) -> nn.Module:
     """A head in double precision, where the last digits of a row hang less on its batch."""
-    plain = (nn.Sequential, nn.Dropout, nn.Linear, nn.ReLU)
+    plain = (nn.Sequential, Scale, nn.Dropout, nn.Linear, nn.ReLU)
     on_cpu = all(p.device.type == "cpu" for p in head.parameters())
     if on_cpu and all(isinstance(module, plain) for module in head.modules()):
         return copy.deepcopy(head).double()

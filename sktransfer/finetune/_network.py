@@ -16,7 +16,7 @@ from ..exceptions import LayerError
 from ._gradients import Dropout
 from ._parameters import is_norm
 
-__all__ = ["FineTuneModule", "build_module", "make_head"]
+__all__ = ["FineTuneModule", "Scale", "build_module", "make_head"]
 
 _HIDDEN = 512
 
@@ -166,6 +166,27 @@ def make_head(
         return made
     last = nn.Linear(width if head == "linear" else _HIDDEN, n_outputs)
     if head == "linear":
-        return nn.Sequential(Dropout(dropout), last)
+        return nn.Sequential(Scale(width**-0.5), Dropout(dropout), last)
     hidden = nn.Linear(width, _HIDDEN)
     return nn.Sequential(Dropout(dropout), hidden, nn.ReLU(), Dropout(dropout), last)
+
+
+class Scale(nn.Module):
+    """Multiply by a fixed number.
+
+    Adam moves every weight by about the learning rate in each step, so the outputs of a linear
+    layer move with the number of its inputs: for 1,280 codes and a rate of 1e-3 by half a
+    logit, which would undo a fitted head. Divided by the root of their number, a rate means
+    the same for every width.
+
+    Parameters
+    ----------
+    by : float
+    """
+
+    def __init__(self, by: float):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.by

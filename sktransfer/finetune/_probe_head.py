@@ -13,14 +13,15 @@ import torch
 import xxhash
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_score
-from sklearn.preprocessing import StandardScaler
 from torch import nn
+
+from ._network import Scale
 
 __all__ = ["fit_head", "linear_layer"]
 
 # Inverse strengths of the penalty on standardised codes; the first is taken where there are too
 # few photographs to choose by cross-validation.
-_STRENGTHS = (1e-3, 1e-4, 1e-2)
+_STRENGTHS = (3e-3, 3e-4, 3e-2)
 _FOLDS, _ENOUGH = 3, 5000
 _ALPHAS = np.logspace(-1, 5, 13)
 _STEPS = 200
@@ -33,7 +34,8 @@ _KEPT = 16
 
 def linear_layer(head: nn.Module) -> nn.Linear | None:
     """The linear layer of a head that is nothing else; None for other heads."""
-    layers = [m for m in head.modules() if not isinstance(m, (nn.Sequential, nn.Dropout))]
+    passive = (nn.Sequential, nn.Dropout, Scale)
+    layers = [m for m in head.modules() if not isinstance(m, passive)]
     if len(layers) == 1 and isinstance(layers[0], nn.Linear):
         return layers[0]
     return None
@@ -64,22 +66,30 @@ def fit_head(
     if weight is not None:
         used = weight > 0
         codes, target, weight = codes[used], target[used], weight[used]
-    scaler = StandardScaler().fit(codes, sample_weight=weight)
     layer = linear_layer(head)
     if layer is None:
         _fit_by_steps(head, codes, target, weight, classes)
         return
-    scaled = scaler.transform(codes)
+    # One scale for all codes: as good as one for each, and no weight is large because its code
+    # hardly varied in these photographs.
+    mean = np.average(codes, axis=0, weights=weight)
+    scale = float(np.sqrt(np.average((codes - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
+    scaled = (codes - mean) / scale
     if classes is None:
         probe = RidgeCV(_ALPHAS).fit(scaled, target, sample_weight=weight)
         coef, intercept = np.atleast_2d(probe.coef_), np.atleast_1d(probe.intercept_)
     else:
         coef, intercept = _logistic(scaled, target, weight, classes)
-    coef = coef / scaler.scale_
-    intercept = intercept - coef @ scaler.mean_
+    coef = coef / scale
+    intercept = intercept - coef @ mean
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(coef))
+        layer.weight.copy_(torch.from_numpy(coef / _multiplier(head)))
         layer.bias.copy_(torch.from_numpy(intercept))
+
+
+def _multiplier(head: nn.Module) -> float:
+    """What a head multiplies its inputs by before its linear layer."""
+    return float(np.prod([module.by for module in head.modules() if isinstance(module, Scale)]))
 
 
 def _logistic(
