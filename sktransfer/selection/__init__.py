@@ -1,0 +1,18 @@
+"""Which network, which layer, which strategy: answers from the photographs."""
+
+from __future__ import annotations
+
+from ._h_score import h_score
+from ._logme import logme_score
+from ._probe import cv_score
+from ._source_scores import leep_score, nce_score
+from ._transrate import transrate_score
+
+__all__ = [
+    "cv_score",
+    "h_score",
+    "leep_score",
+    "logme_score",
+    "nce_score",
+    "transrate_score",
+]
