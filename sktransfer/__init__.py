@@ -18,6 +18,7 @@ _HOMES = {
     "Preprocessing": "backbones",
     "list_backbones": "backbones",
     "load_image_folder": "datasets",
+    "rank_backbones": "selection",
     "register_backbone": "backbones",
     "set_memory_limit": "store",
 }
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .codes import CNNCodes
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
+    from .selection import rank_backbones
     from .store import set_memory_limit
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from ._h_score import h_score
 from ._logme import logme_score
 from ._probe import cv_score
+from ._rank import rank_backbones
+from ._ranking import BackboneRanking, RankedBackbone
 from ._source_scores import leep_score, nce_score
 from ._transrate import transrate_score
 
 __all__ = [
+    "BackboneRanking",
+    "RankedBackbone",
     "cv_score",
     "h_score",
     "leep_score",
     "logme_score",
     "nce_score",
+    "rank_backbones",
     "transrate_score",
 ]
