@@ -16,6 +16,7 @@ _HOMES = {
     "FineTuneClassifier": "finetune",
     "FineTuneRegressor": "finetune",
     "Preprocessing": "backbones",
+    "advise": "selection",
     "list_backbones": "backbones",
     "load_image_folder": "datasets",
     "rank_backbones": "selection",
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .codes import CNNCodes
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
-    from .selection import rank_backbones
+    from .selection import advise, rank_backbones
     from .store import set_memory_limit
 
 

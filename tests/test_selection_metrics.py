@@ -132,7 +132,7 @@ def test_leep_by_loops_and_in_closed_form():
 
 
 def test_leep_refuses_what_is_no_probability():
-    with pytest.raises(ValueError, match="sum to 1 in each row, but row 1 sums to 1.5"):
+    with pytest.raises(ValueError, match=r"sum to 1 in each row, but row 1 sums to 1\.5"):
         leep_score([[0.5, 0.5], [1, 0.5], [1, 0]], [0, 0, 1])
 
 

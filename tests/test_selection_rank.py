@@ -110,7 +110,9 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
 
 def test_where_the_classifier_is_not_linear_the_row_says_so(labelled):
     table = table_of(CNNCodes("squeezenet1_1", weights=None, image_size=64))[1]
-    with pytest.raises(LayerError, match="not one linear layer behind the codes, but .*classifier"):
+    with pytest.raises(
+        LayerError, match=r"not one linear layer behind the codes, but .*classifier"
+    ):
         source_probabilities(table, np.zeros((2, 512)))
     networks = {"s": CNNCodes("squeezenet1_1", weights=None, image_size=64)}
     row = rank_backbones(*labelled, networks, metric=["logme", "leep"]).rows[0]

@@ -34,7 +34,9 @@ def h_score(codes: Any, y: Any, *, shrinkage: float | str = "auto") -> float:
     Returns
     -------
     score : float
-        Between 0 and the number of classes less one; larger is better.
+        Between 0 and the number of classes less one; larger is better. With few photographs
+        codes that vary in few directions, such as those of random weights, are shrunk less
+        and may score above good ones.
 
     Raises
     ------

@@ -37,7 +37,7 @@ def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
     labels = column_or_1d(np.asarray(y), warn=True)
     missing = [i for i, one in enumerate(labels.tolist()) if one is None or one != one]
     if missing:
-        raise ValueError(f"y must hold a label for each photograph, but y[{missing[0]}] is missing.")
+        raise ValueError(f"y must hold a label for each photograph; y[{missing[0]}] is missing.")
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(

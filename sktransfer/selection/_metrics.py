@@ -35,9 +35,7 @@ def metric_names(metric: Metric | Sequence[Metric]) -> dict[str, Metric]:
         raise ValueError(f"metric must name one of {', '.join(METRICS)}, got an empty list.")
     for one in asked:
         if not callable(one) and one not in METRICS:
-            raise ValueError(
-                f"metric must be of {', '.join(METRICS)}, or a function of codes and y, got {one!r}."
-            )
+            raise ValueError(f"metric must be of {', '.join(METRICS)}, or a function, got {one!r}.")
     return {
         one if isinstance(one, str) else getattr(one, "__name__", repr(one)): one for one in asked
     }

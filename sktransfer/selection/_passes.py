@@ -123,9 +123,7 @@ def _columns(rows: np.ndarray, widths: list[int]) -> list[np.ndarray]:
     return [rows[:, stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
-def _probabilities(
-    table: LayerTable, raw: dict[str, np.ndarray]
-) -> tuple[np.ndarray | None, str]:
+def _probabilities(table: LayerTable, raw: dict[str, np.ndarray]) -> tuple[np.ndarray | None, str]:
     last = table.layers[-1].name
     if last not in raw:
         return None, "needs the codes before the classifier with an average pooling"
@@ -161,7 +159,7 @@ def _compute(codes: CNNCodes, X: Any) -> tuple[np.ndarray, np.ndarray, float]:
     seconds = time.perf_counter() - start
     kept = np.ones(len(images), dtype=bool)
     if failures:
-        kept[[error.index for error in failures]] = False
+        kept[[int(error.index or 0) for error in failures]] = False
         warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
     key = (codes.backbone_.fingerprint, codes.image_size_, engine.name, engine.precision)
     # A few among many that were known tell nothing about speed.

@@ -13,10 +13,10 @@ from sklearn.preprocessing import StandardScaler
 
 from ._inputs import as_classes, as_codes, is_regression
 
-__all__ = ["cv_score", "make_probe", "make_splits"]
+__all__ = ["PROBE_C", "cv_score", "make_probe", "make_splits"]
 
 # Strength of the penalty on standardised codes of some hundred to some thousand numbers.
-_C = 1e-2
+PROBE_C = 1e-2
 
 
 def cv_score(
@@ -69,7 +69,7 @@ def make_probe(*, regression: bool = False) -> BaseEstimator:
     """An unfitted probe."""
     if regression:
         return make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 6, 13)))
-    return make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=1000))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=1000))
 
 
 def make_splits(y: Any, cv: Any, *, regression: bool = False, groups: Any = None) -> Any:

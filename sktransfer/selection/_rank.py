@@ -105,9 +105,7 @@ def rank_backbones(
     target = np.asarray(y)
     _check_lengths(X, target, next(iter(candidates.values())))
     values = check_target(target, metrics, cv, regression)
-    rows = [
-        _one(name, codes, X, target, metrics, cv, values) for name, codes in candidates.items()
-    ]
+    rows = [_one(name, codes, X, target, metrics, cv, values) for name, codes in candidates.items()]
     if all(row.error for row in rows if np.isnan(row.score)) and all(
         row.width is None for row in rows
     ):
