@@ -47,8 +47,8 @@ def reasons_for(
     """Plain sentences, each with its figures."""
     sizes = list(look.counts.values())
     yield (
-        f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each: "
-        f"that is {scene.split()[0]} (many begins at {MANY[0]:,}, and {MANY[1]} of the middle "
+        f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
+        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,}, and {MANY[1]} of the middle "
         "class)."
     )
     yield _about_layers(scores, best)
@@ -71,8 +71,8 @@ def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
             "photographs are like those the network was trained on."
         )
     return (
-        f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}, a difference beyond "
-        "chance: the photographs are unlike those the network was trained on."
+        f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}, a difference "
+        "beyond chance: the photographs are unlike those the network was trained on."
     )
 
 
