@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoTransferClassifier": "selection",
     "Backbone": "backbones",
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .codes import CNNCodes
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
-    from .selection import advise, rank_backbones
+    from .selection import AutoTransferClassifier, advise, rank_backbones
     from .store import set_memory_limit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._advise import advise
+from ._auto import AutoTransferClassifier
 from ._curve import LearningCurve
 from ._h_score import h_score
 from ._logme import logme_score
@@ -14,6 +15,7 @@ from ._source_scores import leep_score, nce_score
 from ._transrate import transrate_score
 
 __all__ = [
+    "AutoTransferClassifier",
     "BackboneRanking",
     "LearningCurve",
     "RankedBackbone",

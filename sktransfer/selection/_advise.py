@@ -21,7 +21,7 @@ from ._scenes import choose_strategy, reasons_for, scene_of
 from ._strategies import grid_of, minutes_of
 from ._suspects import suspect_labels
 
-__all__ = ["advise"]
+__all__ = ["advise", "take_photographs"]
 
 # More photographs than these are not needed to tell layers and framings apart.
 _ENOUGH = 2000
@@ -189,7 +189,7 @@ def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: _Task) -> dict
 
     found = {codes.resize: current}
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    part = _take(X, task.chosen, len(images))
+    part = take_photographs(X, task.chosen, len(images))
     for resize in ("pad", *_OTHER_FRAMINGS):
         if resize not in found:
             seen = pass_over(with_params(codes, resize=resize), part)
@@ -198,7 +198,7 @@ def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: _Task) -> dict
     return found
 
 
-def _take(X: Any, numbers: np.ndarray, n: int) -> Any:
+def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
     if len(numbers) == n:
         return X
     if hasattr(X, "iloc"):
