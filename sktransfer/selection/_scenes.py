@@ -48,7 +48,7 @@ def reasons_for(
     sizes = list(look.counts.values())
     yield (
         f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
-        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,}, and {MANY[1]} of the middle "
+        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
         "class)."
     )
     yield _about_layers(scores, best)
