@@ -32,9 +32,7 @@ def labelled(sample):
 
 @pytest.fixture(scope="module")
 def climbed(labelled):
-    auto = AutoTransferClassifier(
-        time_budget=None, image_size=32, max_epochs=2, random_state=0
-    )
+    auto = AutoTransferClassifier(time_budget=None, image_size=32, max_epochs=2, random_state=0)
     return auto.fit(*labelled)
 
 

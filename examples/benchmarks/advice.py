@@ -81,7 +81,11 @@ def networks(args, params):
         )
     if "dinov2" in files:  # patches of 14 pixels
         found["DINOv2 ViT-S"] = CNNCodes(
-            DINOV2, weights=files["dinov2"], image_size=size // 14 * 14, **params
+            DINOV2,
+            weights=files["dinov2"],
+            preprocessing="default",
+            image_size=size // 14 * 14,
+            **params,
         )
     found["random weights"] = CNNCodes(
         "efficientnet_lite0", weights=None, image_size=size, **params
@@ -144,9 +148,18 @@ def judge(data, args, rows):
         best = max(tried, key=lambda k: tried[k].mean())
         loss = tried[best].mean() - own.mean()
         advised = advice.layer if advice.strategy == "probe" else advice.strategy
-        row = [name, label, advice.scene, advised, advice.resize, f"{advice.expected_accuracy:.1%}",
-               f"{own.mean():.1%}", f"{best} {tried[best].mean():.1%}", f"{100 * loss:+.1f}",
-               " ".join(f"{k.removeprefix('layer ')} {v.mean():.3f}" for k, v in tried.items())]
+        row = [
+            name,
+            label,
+            advice.scene,
+            advised,
+            advice.resize,
+            f"{advice.expected_accuracy:.1%}",
+            f"{own.mean():.1%}",
+            f"{best} {tried[best].mean():.1%}",
+            f"{100 * loss:+.1f}",
+            " ".join(f"{k.removeprefix('layer ')} {v.mean():.3f}" for k, v in tried.items()),
+        ]
         rows.append((label, loss, row))
         print("| " + " | ".join(row) + f" | ({time.perf_counter() - start:.0f} s)", flush=True)
     labels = list(right)
@@ -179,8 +192,10 @@ def main():
     table(head, [row for *_, row in rows])
     table(["data", "order by LogME", *METRICS, "LogME, fine-tuned"][: len(rankings[0])], rankings)
     real = [loss for label, loss, _ in rows if label != "random weights"]
-    print(f"\nWithin 1 point of the best tried: {np.mean(np.array(real) <= 0.01):.0%} of "
-          f"{len(real)} rows with real weights; worst loss {100 * max(real):.1f} points.")
+    print(
+        f"\nWithin 1 point of the best tried: {np.mean(np.array(real) <= 0.01):.0%} of "
+        f"{len(real)} rows with real weights; worst loss {100 * max(real):.1f} points."
+    )
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         classes, numbers = as_labels(y, len(images))
         splits = make_splits(numbers, self.cv)
-        check_columns(self, X, reset=True)  # type: ignore[arg-type]
+        check_columns(self, X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         budget = float("inf") if self.time_budget is None else self.time_budget
         codes = CNNCodes(**{name: getattr(self, name) for name in _SHARED})
@@ -221,6 +221,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -234,6 +235,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -247,6 +249,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -271,7 +274,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
 
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
-        check_columns(self, X, reset=False)  # type: ignore[arg-type]
+        check_columns(self, X, reset=False)
         return self.best_estimator_
 
     def __sklearn_tags__(self) -> Any:

@@ -20,7 +20,7 @@ _SHARES = (0.2, 0.35, 0.6, 1.0)
 class LearningCurve:
     """Accuracy of the probe by the number of photographs it learns from.
 
-    Attributes
+    Parameters
     ----------
     sizes : ndarray of int
     means, spreads : ndarray

@@ -20,7 +20,7 @@ __all__ = ["BackboneRanking", "RankedBackbone"]
 class RankedBackbone:
     """One network.
 
-    Attributes
+    Parameters
     ----------
     name : str
     scores : dict of str to float
@@ -56,7 +56,7 @@ class RankedBackbone:
 class BackboneRanking:
     """Networks from the best to the worst, and those that cannot be had at the end.
 
-    Attributes
+    Parameters
     ----------
     rows : tuple of RankedBackbone
     metrics : tuple of str

@@ -18,7 +18,7 @@ __all__ = ["Recommendation"]
 class Recommendation:
     """What to do with some photographs, and why.
 
-    Attributes
+    Parameters
     ----------
     scene : str
         "few and similar", "few and dissimilar", "many and similar" or "many and dissimilar":
