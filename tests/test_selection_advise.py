@@ -101,6 +101,17 @@ def score(name, correct):
     return LayerScore(name, correct.mean(), 0.0, correct, np.zeros((len(correct), 2)))
 
 
+def test_of_many_photographs_some_of_each_class_are_asked():
+    from sktransfer.selection._advise import _ENOUGH, _some_of_each
+
+    numbers = np.repeat([0, 1, 2], [7000, 3000, 6])
+    chosen = _some_of_each(np.random.default_rng(0).permutation(numbers), 5)
+    assert len(np.unique(chosen)) == _ENOUGH
+    counts = np.bincount(np.random.default_rng(0).permutation(numbers)[chosen])
+    assert counts[2] >= 5
+    assert counts[0] / counts[1] == pytest.approx(7 / 3, rel=0.02)
+
+
 def test_an_earlier_layer_must_be_surely_better():
     last = score("last", [1] * 50 + [0] * 50)
     chance = score("early", [1] * 52 + [0] * 48)
@@ -170,6 +181,13 @@ def test_labels_that_were_changed_are_suspected(sample):
     assert len(set(wrong) & set(advice.suspects)) >= 3
     assert len(advice.suspects) <= 8
     assert any("look wrong" in warning for warning in advice.warnings)
+    truth = clean[keep]
+    found = [i for i, index in enumerate(advice.suspects) if index in wrong]
+    assert np.mean(advice.suspected_of[found] == truth[advice.suspects[found]]) > 0.6
+    titles = [ax.get_title() for ax in advice.plot_suspects(X, y).axes]
+    assert (
+        titles[0] == f"{advice.suspects[0]}: {y[advice.suspects[0]]}\nor {advice.suspected_of[0]}?"
+    )
 
 
 def test_suspects_by_hand():

@@ -112,13 +112,14 @@ default="efficientnet_lite0"
 def _settle(
     X: Any, y: Any, backbone: Any, weights: Any, common: dict[str, Any]
 ) -> tuple[CNNCodes, BackboneRanking | None]:
+    # Which layer is what is asked.
     if isinstance(backbone, BackboneRanking):
-        return backbone.codes(), backbone
+        return with_params(backbone.codes(), layer=None), backbone
     if isinstance(backbone, CNNCodes):
-        return with_params(backbone), None
+        return with_params(backbone, layer=None), None
     if isinstance(backbone, (list, tuple, dict)):
         ranking = rank_backbones(X, y, backbone, weights=weights, **common)
-        return ranking.codes(), ranking
+        return with_params(ranking.codes(), layer=None), ranking
     return CNNCodes(backbone, weights=weights, **common), None
 
 
@@ -135,17 +136,22 @@ def _task(look: DataLook, kept: np.ndarray, cv: int) -> _Task:
     usable = np.flatnonzero(look.usable & kept)
     _, numbers = np.unique(look.y[usable], return_inverse=True)
     if len(usable) > _ENOUGH:
-        # As many of small classes as of large ones, as far as they go.
-        rank = np.random.default_rng(0).permutation(len(usable)).astype(float)
-        for k in range(numbers.max() + 1):
-            own = np.flatnonzero(numbers == k)
-            rank[own[np.argsort(rank[own])]] = (np.arange(len(own)) + 0.5) / len(own)
-        part = np.sort(np.argsort(rank, kind="stable")[:_ENOUGH])
+        part = _some_of_each(numbers, cv)
         usable, numbers = usable[part], numbers[part]
-        _, numbers = np.unique(numbers, return_inverse=True)
     copied = len(np.unique(look.groups[usable])) < len(usable)
     groups = look.groups[usable] if copied else None
     return _Task(usable, numbers, make_splits(numbers, cv, groups=groups))
+
+
+def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
+    """Enough photographs, classes in their shares, and of each as many as there are folds."""
+    rng = np.random.default_rng(0)
+    place = np.empty(len(numbers))
+    for label in np.unique(numbers):
+        own = rng.permutation(np.flatnonzero(numbers == label))
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        place[own[:cv]] -= 1.0
+    return np.sort(np.argsort(place, kind="stable")[:_ENOUGH])
 
 
 def _advise(
@@ -215,6 +221,13 @@ def _best_framing(framings: dict[str, LayerScore]) -> str:
     return current
 
 
+def _likeliest(look: DataLook, task: _Task, best: LayerScore, suspects: np.ndarray) -> np.ndarray:
+    """The labels that suspects seem to have."""
+    classes = np.unique(look.y[task.chosen])
+    said = best.probabilities[np.searchsorted(task.chosen, suspects)]
+    return classes[said.argmax(axis=1)]
+
+
 def _recommend(
     codes: CNNCodes, ranking: Any, look: DataLook, seen: Seen, task: _Task,
     scores: list[LayerScore], best: LayerScore, framings: dict[str, LayerScore],
@@ -251,6 +264,7 @@ def _recommend(
         framing_scores={name: score.mean for name, score in framings.items()},
         learning_curve=curve,
         suspects=suspects,
+        suspected_of=_likeliest(look, task, best, suspects),
         conflicts=tuple(map(tuple, look.conflicts)),
         copies=tuple(map(tuple, look.copies)),
         ranking=ranking,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..images import as_images
 from ._optional import import_pyplot
 
 if TYPE_CHECKING:
     from ._recommendation import Recommendation
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_suspects"]
 
 
 def draw(advice: Recommendation, figure: Any = None) -> Any:
@@ -45,3 +46,19 @@ def _more(ax: Any, advice: Recommendation) -> None:
         ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
     ax.set(xscale="log", xlabel="photographs to learn from", ylabel="accuracy of a linear probe")
     ax.legend()
+
+
+def draw_suspects(advice: Recommendation, X: Any, y: Any, n: int) -> Any:
+    """Photographs in a row, each with the label given and the one that seems right."""
+    pyplot = import_pyplot("Recommendation.plot_suspects")
+    codes = advice.estimator[0] if hasattr(advice.estimator, "steps") else advice.estimator
+    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    chosen = advice.suspects[:n]
+    figure = pyplot.figure(figsize=(2 * max(1, len(chosen)), 2.6), layout="constrained")
+    labels = np.asarray(y)
+    for place, (index, likely) in enumerate(zip(chosen, advice.suspected_of, strict=False), 1):
+        ax = figure.add_subplot(1, len(chosen), place)
+        ax.imshow(images.open(int(index)).picture())
+        ax.set_title(f"{index}: {labels[index]}\nor {likely}?", fontsize="small")
+        ax.axis("off")
+    return figure

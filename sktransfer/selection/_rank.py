@@ -106,9 +106,7 @@ def rank_backbones(
     _check_lengths(X, target, next(iter(candidates.values())))
     values = check_target(target, metrics, cv, regression)
     rows = [_one(name, codes, X, target, metrics, cv, values) for name, codes in candidates.items()]
-    if all(row.error for row in rows if np.isnan(row.score)) and all(
-        row.width is None for row in rows
-    ):
+    if all(row.width is None for row in rows):
         raise BackboneError(
             "none of the networks can be had:\n" + "\n".join(f"  {r.name}: {r.error}" for r in rows)
         )

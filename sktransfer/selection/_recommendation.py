@@ -48,6 +48,8 @@ class Recommendation:
     learning_curve : LearningCurve
     suspects : ndarray of int
         Photographs whose label looks wrong, the most suspect first.
+    suspected_of : ndarray
+        The label that each of these seems to have.
     conflicts, copies : tuple of tuple of int
         The same photograph with different labels, and with the same.
     ranking : BackboneRanking or None
@@ -70,6 +72,7 @@ class Recommendation:
     framing_scores: dict[str, float]
     learning_curve: LearningCurve
     suspects: np.ndarray
+    suspected_of: np.ndarray
     conflicts: tuple[tuple[int, ...], ...]
     copies: tuple[tuple[int, ...], ...]
     ranking: BackboneRanking | None
@@ -89,6 +92,26 @@ class Recommendation:
         from ._figure import draw
 
         return draw(self, figure)
+
+    def plot_suspects(self, X: Any, y: Any, n: int = 8) -> Any:
+        """Show the photographs whose label looks wrong.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            The photographs that were asked about.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        n : int, default=8
+            At most that many, the most suspect first.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        from ._figure import draw_suspects
+
+        return draw_suspects(self, X, y, n)
 
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
