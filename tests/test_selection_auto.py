@@ -16,7 +16,7 @@ from sktransfer.selection._ladder import Ladder
 
 # Blobs in a row of two pixels are told by the first layers of a network, not by the last.
 ROWS = AutoTransferClassifier(
-    image_shape="row", value_range=(-10.0, 110.0), image_size=32, rungs=["probe", "layers"]
+    image_shape="row", value_range=(-10.0, 110.0), image_size=32, rungs=["probe", "layers"], cv=2
 )
 
 
@@ -32,7 +32,9 @@ def labelled(sample):
 
 @pytest.fixture(scope="module")
 def climbed(labelled):
-    auto = AutoTransferClassifier(time_budget=None, image_size=32, max_epochs=2, random_state=0)
+    auto = AutoTransferClassifier(
+        time_budget=None, image_size=32, max_epochs=1, cv=2, random_state=0
+    )
     return auto.fit(*labelled)
 
 
@@ -53,7 +55,7 @@ def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
 def test_scores_are_those_of_scikit_learn(climbed, labelled):
     from sktransfer.selection._probe import make_splits
 
-    folds = make_splits(labelled[1], 3)
+    folds = make_splits(labelled[1], 2)
     scores = cross_val_score(clone(climbed.best_estimator_), *labelled, cv=folds)
     assert scores.mean() == pytest.approx(climbed.best_score_, abs=0.02)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..codes import CNNCodes
 from ._curve import LearningCurve, learning_curve_of
 from ._data import DataLook, look_at_data
-from ._layers import LayerScore, best_layer, probe_layer, surely_better
+from ._layers import LIKELY, SURE, LayerScore, best_layer, is_better, probe_layer
 from ._passes import Seen, pass_over, with_params
 from ._probe import make_splits
 from ._rank import rank_backbones
@@ -213,12 +213,10 @@ def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
 
 
 def _best_framing(framings: dict[str, LayerScore]) -> str:
-    """The one in use, unless another is surely better."""
+    """The one in use, unless another is likely to be better."""
     current = next(iter(framings))
     best = max(framings, key=lambda name: framings[name].mean)
-    if surely_better(framings[best].correct, framings[current].correct):
-        return best
-    return current
+    return best if is_better(framings[best], framings[current], LIKELY) else current
 
 
 def _likeliest(look: DataLook, task: _Task, best: LayerScore, suspects: np.ndarray) -> np.ndarray:
@@ -234,7 +232,7 @@ def _recommend(
     curve: LearningCurve, suspects: np.ndarray, seconds: float, fine_tune: Any,
 ) -> Recommendation:  # fmt: skip
     last = scores[-1]
-    scene = scene_of(look, similar=best is last)
+    scene = scene_of(look, similar=not is_better(best, last, SURE))
     layer = codes.layer if best is last and codes.layer is None else best.name
     strategy, estimator = choose_strategy(scene, codes, layer, best.mean, fine_tune)
     names = [score.name for score in scores]

@@ -11,10 +11,11 @@ from sklearn.model_selection import cross_val_predict
 
 from ._probe import make_probe
 
-__all__ = ["LayerScore", "best_layer", "probe_layer", "surely_better"]
+__all__ = ["LIKELY", "SURE", "LayerScore", "best_layer", "is_better", "probe_layer"]
 
-# Standard errors by which another choice must be better to be taken.
-_SURE = 2.0
+# Standard errors by which another layer must be better for a verdict on the photographs, and to
+# be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
+SURE, LIKELY = 2.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +48,15 @@ def probe_layer(name: str, codes: np.ndarray, numbers: np.ndarray, splits: Any) 
     return LayerScore(name, float(np.mean(folds)), float(np.std(folds)), correct, said)
 
 
-def surely_better(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether one tells the same photographs better by more than chance would have it."""
-    difference = one.astype(float) - other
+def is_better(one: LayerScore, other: LayerScore, errors: float) -> bool:
+    """Whether one tells the same photographs better, by so many standard errors."""
+    difference = one.correct.astype(float) - other.correct
     error = difference.std() / np.sqrt(len(difference))
-    return bool(difference.mean() > _SURE * error and difference.mean() > 0)
+    return bool(difference.mean() > errors * error and difference.mean() > 0)
 
 
 def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
-    """The last layer, unless another is surely better."""
+    """The last layer, unless another is likely to be better."""
     last = scores[-1]
     best = max(scores, key=lambda score: score.mean)
-    return best if surely_better(best.correct, last.correct) else last
+    return best if is_better(best, last, LIKELY) else last

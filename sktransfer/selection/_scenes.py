@@ -10,14 +10,14 @@ import numpy as np
 from ..codes import CNNCodes
 from ._curve import LearningCurve
 from ._data import DataLook
-from ._layers import LayerScore
+from ._layers import SURE, LayerScore, is_better
 from ._passes import Seen
 from ._strategies import fine_tuner, probe_pipeline
 
 __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
 
-# Photographs, and photographs of the middle class, from which on fine-tuning beat probes; see
-# docs/benchmarks.md.
+# Photographs, and photographs of the middle class, from which on fine-tuning is advised: a rule
+# of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
 # Where the probe errs less often than this there is little left to win.
 _SOLVED = 0.01
@@ -57,7 +57,7 @@ def reasons_for(
     if framings:
         told = ", ".join(f"{name} {score.mean:.1%}" for name, score in framings.items())
         yield f"{look.tall_share:.0%} of the photographs are not square; framed by {told}."
-    yield from _about_strategy(scene, strategy, best)
+    yield from _about_strategy(scene, strategy, best, scores[-1].name)
     yield from _about_more(curve)
 
 
@@ -67,12 +67,18 @@ def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
         others = max((s for s in scores[:-1]), key=lambda s: s.mean, default=None)
         rest = "" if others is None else f"; the best earlier one, {others.name}, {others.mean:.1%}"
         return (
-            f"The last layer tells {last.mean:.1%}{rest}: no earlier one is surely better, so the "
+            f"The last layer tells {last.mean:.1%}{rest}: none is likely to be better, so the "
             "photographs are like those the network was trained on."
         )
+    told = f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}"
+    if is_better(best, last, SURE):
+        return (
+            f"{told}, a difference beyond chance: the photographs are unlike those the network was "
+            "trained on."
+        )
     return (
-        f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}, a difference "
-        "beyond chance: the photographs are unlike those the network was trained on."
+        f"{told}: likely the better layer, but not surely, so that the photographs count as like "
+        "those the network was trained on."
     )
 
 
@@ -86,7 +92,7 @@ def _about_outputs(probabilities: np.ndarray) -> str:
     )
 
 
-def _about_strategy(scene: str, strategy: str, best: LayerScore) -> Iterator[str]:
+def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> Iterator[str]:
     if strategy == "fine-tune all":
         yield (
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
@@ -94,7 +100,7 @@ def _about_strategy(scene: str, strategy: str, best: LayerScore) -> Iterator[str
         )
     elif scene.startswith("many"):
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
-    elif scene.endswith("dissimilar"):
+    elif best.name != last:
         yield "Few photographs do not suffice to fine-tune: a linear model on the earlier layer."
     else:
         yield "Few photographs do not suffice to fine-tune: a linear model on the codes."
