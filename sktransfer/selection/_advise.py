@@ -172,7 +172,11 @@ def _advise(
     best = best_layer(scores)
     layer_codes = seen.layers[best.name][at]
     curve = learning_curve_of(layer_codes, task.numbers, task.splits)
-    suspects = task.chosen[suspect_labels(best.probabilities, task.numbers)]
+    # The last layer's wide codes are surer of the label, as long as they are of any use.
+    judge = best if is_better(best, scores[-1], SURE) else scores[-1]
+    suspects = task.chosen[suspect_labels(judge.probabilities, task.numbers)]
+    said = judge.probabilities[np.searchsorted(task.chosen, suspects)].argmax(axis=1)
+    suspected_of = np.unique(look.y[task.chosen])[said]
     return _recommend(
         codes,
         ranking,
@@ -184,6 +188,7 @@ def _advise(
         framings,
         curve,
         suspects,
+        suspected_of,
         seconds,
         fine_tune,
     )
@@ -219,17 +224,11 @@ def _best_framing(framings: dict[str, LayerScore]) -> str:
     return best if is_better(framings[best], framings[current], LIKELY) else current
 
 
-def _likeliest(look: DataLook, task: _Task, best: LayerScore, suspects: np.ndarray) -> np.ndarray:
-    """The labels that suspects seem to have."""
-    classes = np.unique(look.y[task.chosen])
-    said = best.probabilities[np.searchsorted(task.chosen, suspects)]
-    return classes[said.argmax(axis=1)]
-
-
 def _recommend(
     codes: CNNCodes, ranking: Any, look: DataLook, seen: Seen, task: _Task,
     scores: list[LayerScore], best: LayerScore, framings: dict[str, LayerScore],
-    curve: LearningCurve, suspects: np.ndarray, seconds: float, fine_tune: Any,
+    curve: LearningCurve, suspects: np.ndarray, suspected_of: np.ndarray,
+    seconds: float, fine_tune: Any,
 ) -> Recommendation:  # fmt: skip
     last = scores[-1]
     scene = scene_of(look, similar=not is_better(best, last, SURE))
@@ -262,7 +261,7 @@ def _recommend(
         framing_scores={name: score.mean for name, score in framings.items()},
         learning_curve=curve,
         suspects=suspects,
-        suspected_of=_likeliest(look, task, best, suspects),
+        suspected_of=suspected_of,
         conflicts=tuple(map(tuple, look.conflicts)),
         copies=tuple(map(tuple, look.copies)),
         ranking=ranking,

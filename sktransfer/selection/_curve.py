@@ -23,6 +23,7 @@ class LearningCurve:
     Parameters
     ----------
     sizes : ndarray of int
+        Photographs that were learnt from.
     means, spreads : ndarray
         Mean and standard deviation over the folds.
     law : tuple of float or None

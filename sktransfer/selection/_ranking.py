@@ -23,6 +23,7 @@ class RankedBackbone:
     Parameters
     ----------
     name : str
+        As in the table.
     scores : dict of str to float
         By metric; NaN where there is none.
     estimator : CNNCodes
@@ -59,6 +60,7 @@ class BackboneRanking:
     Parameters
     ----------
     rows : tuple of RankedBackbone
+        The networks, the best first.
     metrics : tuple of str
         The first is the one that ranks.
     """

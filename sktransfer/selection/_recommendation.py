@@ -41,11 +41,13 @@ class Recommendation:
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
     reasons, warnings : tuple of str
+        Sentences: what the advice rests on, and what is odd about the photographs and labels.
     layer_scores : tuple of (name, mean, spread)
         Probes by depth, from the input.
     framing_scores : dict of str to float
         Empty where photographs are square or `resize` was given.
     learning_curve : LearningCurve
+        Of the probe on `layer`.
     suspects : ndarray of int
         Photographs whose label looks wrong, the most suspect first.
     suspected_of : ndarray
