@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoTransferClassifier": "selection",
     "Backbone": "backbones",
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
     "FineTuneRegressor": "finetune",
     "Preprocessing": "backbones",
+    "advise": "selection",
     "list_backbones": "backbones",
     "load_image_folder": "datasets",
+    "rank_backbones": "selection",
     "register_backbone": "backbones",
     "set_memory_limit": "store",
 }
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from .codes import CNNCodes
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
+    from .selection import AutoTransferClassifier, advise, rank_backbones
     from .store import set_memory_limit
 
 

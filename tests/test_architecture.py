@@ -14,7 +14,7 @@ import sktransfer
 ROOT = Path(sktransfer.__file__).parent
 # Each room may import itself and the rooms before it.
 ORDER = ["exceptions", "_sklearn", "images", "datasets", "backbones", "engines", "store", "codes",
-         "finetune", "plotting", "testing"]  # fmt: skip
+         "finetune", "selection", "plotting", "testing"]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 

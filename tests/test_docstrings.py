@@ -21,7 +21,7 @@ IGNORED = set(
 
 def public_names() -> list[str]:
     names = []
-    for home in ["sktransfer", "sktransfer.datasets", "sktransfer.testing"]:
+    for home in ["sktransfer", "sktransfer.datasets", "sktransfer.selection", "sktransfer.testing"]:
         module = importlib.import_module(home)
         for name in module.__all__:
             thing = getattr(module, name)

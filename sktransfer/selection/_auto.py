@@ -1,0 +1,284 @@
+"""The estimator that tries strategies as far as the time goes and keeps the best."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
+from ..codes import CNNCodes
+from ..codes._fitting import check_columns
+from ..finetune._targets import as_labels
+from ..images import RESIZES, as_images
+from ._auto_results import draw_ladder, results_of
+from ._ladder import RUNGS, Ladder
+from ._probe import make_splits
+
+__all__ = ["AutoTransferClassifier"]
+
+_SHARED = ("backbone", "weights", "image_size", "resize", "image_shape", "value_range",
+           "preprocessing", "device", "engine", "n_jobs", "cache")  # fmt: skip
+
+
+class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
+    """Try strategies of transfer learning for a while and keep the best.
+
+    It climbs a ladder from cheap to dear: a linear probe on the last layer, probes on other
+    layers, on two layers side by side, fine-tuning of the last stage, and of the whole
+    network. Each rung is judged on the same folds; the best is fitted to all photographs. A rung
+    whose estimated cost, with that of the last fit, does not fit into the time left is
+    not tried. The first rung always is.
+
+    Parameters
+    ----------
+    backbone : str or torch.nn.Module, default="efficientnet_lite0"
+        Name of a network, or a module, as in :class:`sktransfer.CNNCodes`, and so are `weights`,
+        `image_size`, `resize`, `image_shape`, `value_range`, `preprocessing`, `device`,
+        `engine`, `n_jobs` and `cache`.
+    time_budget : float or None, default=300.0
+        Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
+        estimate that was wrong, or by the first rung.
+    rungs : sequence of str, default=("probe", "layers", "stacked", "fine-tune last", \
+"fine-tune all")
+        What may be tried.
+    cv : int, default=3
+        Folds; fewer where a class is smaller.
+    max_epochs : int, default=10
+        Of fine-tuning.
+    weights : str, path or None, default="default"
+        Pretrained weights.
+    image_size : int or (int, int), default=None
+        Height and width in pixels that the network sees.
+    resize : {"pad", "squash", "crop"}, default="pad"
+        How a photograph that is not square is made so.
+    image_shape : tuple of int or "row", default=None
+        Shape of an image in flattened rows.
+    value_range : "auto" or (float, float), default="auto"
+        The numbers that mean black and white in arrays.
+    preprocessing : Preprocessing, dict or "default", default=None
+        Needed only where weights do not tell.
+    device : str or list of str, default="auto"
+        What computes.
+    engine : {"auto", "torch", "openvino"}, default="auto"
+        What runs frozen networks.
+    n_jobs : int, default=None
+        Batches of a frozen network that are computed at the same time.
+    cache : "memory", path, Store or None, default="memory"
+        Where codes are kept; every rung has them from there.
+    random_state : int, RandomState or None, default=None
+        Of fine-tuning.
+    verbose : int, default=0
+        1 prints a line for each rung.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, in order.
+    best_estimator_ : estimator
+        Fitted to all photographs.
+    best_rung_ : str
+        Its name.
+    best_score_ : float
+        Its mean accuracy over the folds.
+    cv_results_ : dict of str to ndarray
+        "rung", "mean_test_score", "std_test_score", "rank_test_score", "seconds" and "reason",
+        which says why a rung was not tried.
+    n_features_in_ : int
+        Number of columns, where the input is a table.
+    feature_names_in_ : ndarray of str
+        Their names, where they have names.
+
+    See Also
+    --------
+    sktransfer.advise : Says what to do, and why, without fine-tuning anything.
+
+    Examples
+    --------
+    >>> from sktransfer import AutoTransferClassifier
+    >>> from sktransfer.datasets import load_cifar10_sample
+    >>> X, y = load_cifar10_sample(return_X_y=True)
+    >>> auto = AutoTransferClassifier(rungs=["probe", "layers"], image_size=64)
+    >>> bool(auto.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "backbone": [str, HasMethods(["forward", "state_dict"])],
+        "time_budget": [Interval(Real, 0, None, closed="left"), None],
+        "rungs": [list, tuple],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "weights": [str, os.PathLike, None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "resize": [StrOptions(set(RESIZES))],
+        "image_shape": [tuple, list, StrOptions({"row"}), None],
+        "value_range": [StrOptions({"auto"}), tuple, list],
+        "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+        "device": [str, HasMethods(["type", "index"]), list, tuple],
+        "engine": [str],
+        "n_jobs": [Integral, None],
+        "cache": [str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "efficientnet_lite0",
+        *,
+        time_budget: float | None = 300.0,
+        rungs: Sequence[str] = RUNGS,
+        cv: int = 3,
+        max_epochs: int = 10,
+        weights: str | os.PathLike[str] | None = "default",
+        image_size: int | tuple[int, int] | None = None,
+        resize: str = "pad",
+        image_shape: tuple[int, ...] | Literal["row"] | None = None,
+        value_range: Literal["auto"] | tuple[float, float] = "auto",
+        preprocessing: Any = None,
+        device: str | Sequence[str] = "auto",
+        engine: str = "auto",
+        n_jobs: int | None = None,
+        cache: Any = "memory",
+        random_state: Any = None,
+        verbose: int = 0,
+    ):
+        self.backbone = backbone
+        self.time_budget = time_budget
+        self.rungs = rungs
+        self.cv = cv
+        self.max_epochs = max_epochs
+        self.weights = weights
+        self.image_size = image_size
+        self.resize = resize
+        self.image_shape = image_shape
+        self.value_range = value_range
+        self.preprocessing = preprocessing
+        self.device = device
+        self.engine = engine
+        self.n_jobs = n_jobs
+        self.cache = cache
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Self:
+        """Climb the ladder and fit the best rung.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in :class:`sktransfer.CNNCodes`.
+        y : array-like of shape (n_samples,)
+            Labels, of which each class has at least two.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If labels do not fit, a class has one photograph, or there is no such rung.
+        ImageError
+            If an image cannot be read.
+        """
+        begin = time.perf_counter()
+        if unknown := [one for one in self.rungs if one not in RUNGS]:
+            raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
+        images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
+        classes, numbers = as_labels(y, len(images))
+        splits = make_splits(numbers, self.cv)
+        check_columns(self, X, reset=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        budget = float("inf") if self.time_budget is None else self.time_budget
+        codes = CNNCodes(**{name: getattr(self, name) for name in _SHARED})
+        ladder = Ladder(codes, splits, begin + budget, epochs=self.max_epochs, random_state=seed)
+        rungs = []
+        for rung in ladder.climb(X, labels := classes[numbers], self.rungs):
+            rungs.append(rung)
+            if self.verbose:
+                told = rung.reason or f"{rung.mean:.1%} in {rung.seconds:.1f} s"
+                print(f"{rung.name}: {told}")
+        self.classes_ = classes
+        self.cv_results_ = results_of(rungs)
+        # Of equals the first, which is the cheapest.
+        best = max((rung for rung in rungs if len(rung.scores)), key=lambda rung: rung.mean)
+        self.best_rung_, self.best_score_ = best.name, best.mean
+        self.best_estimator_ = clone(best.estimator).fit(X, labels)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each photograph.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        return self._fitted(X).predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+        """
+        return self._fitted(X).predict_proba(X)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores of the classes before they are made probabilities.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+        """
+        return self._fitted(X).decision_function(X)
+
+    def plot_ladder(self, ax: Any = None) -> Any:
+        """Accuracy of each rung over the time that it took.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        check_is_fitted(self, "best_estimator_")
+        return draw_ladder(self.cv_results_, self.best_rung_, ax)
+
+    def _fitted(self, X: Any) -> Any:
+        check_is_fitted(self, "best_estimator_")
+        check_columns(self, X, reset=False)
+        return self.best_estimator_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags

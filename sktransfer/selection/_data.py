@@ -1,0 +1,169 @@
+"""What can be seen of the photographs and labels before any network looks at them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..codes import CNNCodes
+from ..exceptions import ImageError
+from ..images import Images, as_images
+from ._inputs import as_classes, is_regression
+
+__all__ = ["DataLook", "look_at_data"]
+
+# Photographs whose sides are looked at, and how far from square one must be to count.
+_LOOKED_AT, _TALL = 200, 1.1
+
+
+@dataclass(frozen=True, eq=False)
+class DataLook:
+    """Photographs, labels, and what is odd about them.
+
+    Attributes
+    ----------
+    y : ndarray
+        Labels as given.
+    counts : dict
+        Photographs of each class.
+    usable : ndarray of bool
+        Photographs that can be read, of classes that can be validated.
+    groups : ndarray of int
+        The same number for the same photograph.
+    tall_share : float
+        Share of photographs that are not about square.
+    conflicts : list of list of int
+        The same photograph with different labels.
+    copies : list of list of int
+        The same photograph several times with one label.
+    warnings : list of str
+    """
+
+    y: np.ndarray
+    counts: dict[Any, int]
+    usable: np.ndarray
+    groups: np.ndarray
+    tall_share: float
+    conflicts: list[list[int]] = field(default_factory=list)
+    copies: list[list[int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return int(self.usable.sum())
+
+
+def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
+    """Check labels, find copies and classes too small; every file is read once.
+
+    Raises
+    ------
+    ValueError
+        If labels do not fit, or fewer than two classes can be validated.
+    ImageError
+        If a file cannot be read, unless ``on_error="nan"``.
+    """
+    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != len(images):
+        raise ValueError(
+            f"y must have one label for each of {len(images)} photographs, got {labels.shape}."
+        )
+    if is_regression(labels, "auto"):
+        raise ValueError(
+            "y must hold classes, got values with fractions: for these, "
+            'rank_backbones(..., metric="cv") compares networks.'
+        )
+    classes, numbers = as_classes(labels)
+    groups, readable = _digests(images, codes.on_error == "raise")
+    by_group = _by_group(groups, readable)
+    conflicts = [m for m in by_group if len(set(numbers[m].tolist())) > 1]
+    copies = [m for m in by_group if len(set(numbers[m].tolist())) == 1]
+    different = [len(np.unique(groups[(numbers == k) & readable])) for k in range(len(classes))]
+    small = [k for k, size in enumerate(different) if size < 2]
+    if len(classes) - len(small) < 2:
+        raise ValueError(
+            "at least 2 classes must have 2 different photographs each, got "
+            f"{dict(zip(classes.tolist(), different, strict=True))}."
+        )
+    look = DataLook(
+        y=labels,
+        counts=dict(zip(classes.tolist(), np.bincount(numbers).tolist(), strict=True)),
+        usable=readable & ~np.isin(numbers, small),
+        groups=groups,
+        tall_share=_tall_share(images, readable),
+        conflicts=conflicts,
+        copies=copies,
+    )
+    look.warnings.extend(_warnings(look, [str(classes[k]) for k in small], different, classes))
+    return look
+
+
+def _digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    seen: dict[bytes, int] = {}
+    groups = np.empty(len(images), dtype=np.int64)
+    readable = np.ones(len(images), dtype=bool)
+    for index in range(len(images)):
+        try:
+            key = images.open(index).digest
+        except ImageError:
+            if strict:
+                raise
+            key, readable[index] = index.to_bytes(8, "big"), False
+        groups[index] = seen.setdefault(key, len(seen))
+    return groups, readable
+
+
+def _by_group(groups: np.ndarray, readable: np.ndarray) -> list[list[int]]:
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(readable):
+        members[int(groups[index])].append(int(index))
+    return [found for found in members.values() if len(found) > 1]
+
+
+def _tall_share(images: Images, readable: np.ndarray) -> float:
+    numbers = np.flatnonzero(readable)
+    chosen = numbers[:: max(1, len(numbers) // _LOOKED_AT)]
+    tall = []
+    for index in chosen:
+        try:
+            width, height = images.open(int(index)).picture().size
+        except ImageError:  # the pass will say so
+            continue
+        tall.append(max(width, height) > _TALL * min(width, height))
+    return float(np.mean(tall)) if tall else 0.0
+
+
+def _warnings(look: DataLook, small: list[str], different: list[int], classes: Any) -> list[str]:
+    found = []
+    if look.conflicts:
+        found.append(
+            f"{len(look.conflicts)} photograph(s) are there with different labels, such as "
+            f"{look.conflicts[0]}: one label must be wrong, and a test on one of them is a leak."
+        )
+    if look.copies:
+        n = sum(len(copy) - 1 for copy in look.copies)
+        found.append(
+            f"{n} photograph(s) are copies of others, such as {look.copies[0]}: a split that "
+            "parts copies tests on what was learnt. Folds here keep them together."
+        )
+    if small:
+        found.append(
+            f"class(es) {', '.join(small)} have fewer than 2 different photographs and cannot "
+            "be validated; they are left out of every figure here."
+        )
+    scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
+    if scarce:
+        found.append(
+            f"class(es) {', '.join(scarce)} have fewer than 5 photographs: there are as many folds "
+            "as the smallest has, and figures for it are rough."
+        )
+    if max(different) > 10 * max(1, min(d for d in different if d > 1)):
+        found.append(
+            "classes differ more than tenfold in size: look at balanced accuracy too, and try "
+            'class_weight="balanced".'
+        )
+    return found

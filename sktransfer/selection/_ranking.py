@@ -1,0 +1,160 @@
+"""What `rank_backbones` found."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..codes import CNNCodes
+from ..exceptions import BackboneError
+from ._optional import import_pandas, import_pyplot
+from ._passes import with_params
+
+__all__ = ["BackboneRanking", "RankedBackbone"]
+
+
+@dataclass(frozen=True, eq=False)
+class RankedBackbone:
+    """One network.
+
+    Parameters
+    ----------
+    name : str
+        As in the table.
+    scores : dict of str to float
+        By metric; NaN where there is none.
+    estimator : CNNCodes
+        Not fitted.
+    width, n_parameters : int or None
+        Numbers in a code, and in the network with its classifier.
+    images_per_second : float
+        As measured in the pass; NaN where the store had all codes.
+    megabytes : float
+        Of its weights, in millions of bytes.
+    error : str
+        What went wrong; empty where nothing did.
+    """
+
+    name: str
+    scores: dict[str, float]
+    estimator: CNNCodes
+    width: int | None = None
+    n_parameters: int | None = None
+    images_per_second: float = float("nan")
+    megabytes: float = float("nan")
+    error: str = ""
+
+    @property
+    def score(self) -> float:
+        """By the metric that ranks."""
+        return next(iter(self.scores.values()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BackboneRanking:
+    """Networks from the best to the worst, and those that cannot be had at the end.
+
+    Parameters
+    ----------
+    rows : tuple of RankedBackbone
+        The networks, the best first.
+    metrics : tuple of str
+        The first is the one that ranks.
+    """
+
+    rows: tuple[RankedBackbone, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def best_(self) -> str:
+        """Name of the network with the best score."""
+        if np.isnan(self.rows[0].score):
+            raise BackboneError(f"no network has a score: {self.rows[0].error}")
+        return self.rows[0].name
+
+    @property
+    def table(self) -> Any:
+        """A data frame, one row for each network."""
+        pandas = import_pandas("BackboneRanking.table")
+        return pandas.DataFrame([self._record(row) for row in self.rows])
+
+    def codes(self, name: str | None = None) -> CNNCodes:
+        """The transformer of a network, not fitted.
+
+        Parameters
+        ----------
+        name : str, default=None
+            As in the table; None is the best.
+
+        Returns
+        -------
+        codes : CNNCodes
+        """
+        wanted = self.best_ if name is None else name
+        for row in self.rows:
+            if row.name == wanted:
+                return with_params(row.estimator)
+        raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Scores over the cost of a photograph: what lies up and to the left is to be had.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        pyplot = import_pyplot("BackboneRanking.plot")
+        ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+        rows = [row for row in self.rows if not np.isnan(row.score)][::-1]
+        bars = ax.barh([row.name for row in rows], [row.score for row in rows])
+        speeds = [row.images_per_second for row in rows]
+        labels = ["" if np.isnan(speed) else f" {speed:,.0f}/s" for speed in speeds]
+        ax.bar_label(bars, labels)
+        ax.set(xlabel=f"{self.metrics[0]} (larger is better)")
+        ax.margins(x=0.15)
+        return ax
+
+    def _record(self, row: RankedBackbone) -> dict[str, Any]:
+        return {
+            "name": row.name,
+            "score": row.score,
+            **{name: row.scores[name] for name in self.metrics[1:]},
+            "width": row.width,
+            "parameters": row.n_parameters,
+            "images_per_second": row.images_per_second,
+            "megabytes": row.megabytes,
+            "error": row.error,
+        }
+
+    def _cells(self) -> list[list[str]]:
+        cells = [list(self._record(self.rows[0]))]
+        cells[0][1] = f"score ({self.metrics[0]})"
+        return cells + [[_shown(v) for v in self._record(row).values()] for row in self.rows]
+
+    def __repr__(self) -> str:
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        head, *body = self._cells()
+        rows = [f"<tr><th>{'</th><th>'.join(map(html.escape, head))}</th></tr>"]
+        rows += [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in body]
+        return f"<table>{''.join(rows)}</table>"
+
+
+def _shown(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 20 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

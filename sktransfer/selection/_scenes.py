@@ -1,0 +1,119 @@
+"""The four scenes of the tutorials, told by evidence, and what each calls for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..codes import CNNCodes
+from ._curve import LearningCurve
+from ._data import DataLook
+from ._layers import SURE, LayerScore, is_better
+from ._passes import Seen
+from ._strategies import fine_tuner, probe_pipeline
+
+__all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
+
+# Photographs, and photographs of the middle class, from which on fine-tuning is advised: a rule
+# of thumb, which AutoTransferClassifier puts to the test.
+MANY = (500, 50)
+# Where the probe errs less often than this there is little left to win.
+_SOLVED = 0.01
+
+
+def scene_of(look: DataLook, *, similar: bool) -> str:
+    """One of "few" or "many", "and", "similar" or "dissimilar"."""
+    sizes = [size for size in look.counts.values() if size > 1]
+    many = look.n >= MANY[0] and np.median(sizes) >= MANY[1]
+    return f"{'many' if many else 'few'} and {'similar' if similar else 'dissimilar'}"
+
+
+def choose_strategy(
+    scene: str, codes: CNNCodes, layer: Any, accuracy: float, fine_tune: bool | str
+) -> tuple[str, Any]:
+    """A name and an estimator that is not fitted."""
+    wanted = scene.startswith("many") and accuracy < 1 - _SOLVED
+    if fine_tune is True or (fine_tune == "auto" and wanted):
+        return "fine-tune all", fine_tuner(codes, "all")
+    return "probe", probe_pipeline(codes, layer=layer)
+
+
+def reasons_for(
+    scene: str, strategy: str, look: DataLook, seen: Seen, scores: list[LayerScore],
+    best: LayerScore, framings: dict[str, LayerScore], curve: LearningCurve,
+) -> Iterator[str]:  # fmt: skip
+    """Plain sentences, each with its figures."""
+    sizes = list(look.counts.values())
+    yield (
+        f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
+        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
+        "class)."
+    )
+    yield _about_layers(scores, best)
+    if seen.probabilities is not None:
+        yield _about_outputs(seen.probabilities)
+    if framings:
+        told = ", ".join(f"{name} {score.mean:.1%}" for name, score in framings.items())
+        yield f"{look.tall_share:.0%} of the photographs are not square; framed by {told}."
+    yield from _about_strategy(scene, strategy, best, scores[-1].name)
+    yield from _about_more(curve)
+
+
+def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
+    last = scores[-1]
+    if best is last:
+        others = max((s for s in scores[:-1]), key=lambda s: s.mean, default=None)
+        rest = "" if others is None else f"; the best earlier one, {others.name}, {others.mean:.1%}"
+        return (
+            f"The last layer tells {last.mean:.1%}{rest}: none is likely to be better, so the "
+            "photographs are like those the network was trained on."
+        )
+    told = f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}"
+    if is_better(best, last, SURE):
+        return (
+            f"{told}, a difference beyond chance: the photographs are unlike those the network was "
+            "trained on."
+        )
+    return (
+        f"{told}: likely the better layer, but not surely, so that the photographs count as like "
+        "those the network was trained on."
+    )
+
+
+def _about_outputs(probabilities: np.ndarray) -> str:
+    confidence = probabilities.max(axis=1).mean()
+    logs = np.log(np.maximum(probabilities, 1e-12))
+    entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
+    return (
+        f"The network's own classifier is {confidence:.0%} sure of its first guess on average; "
+        f"its entropy is {entropy:.0%} of the largest possible."
+    )
+
+
+def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> Iterator[str]:
+    if strategy == "fine-tune all":
+        yield (
+            "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
+            "photographs; it begins from a linear probe and the pretrained layers learn gently."
+        )
+    elif scene.startswith("many"):
+        yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
+    elif best.name != last:
+        yield "Few photographs do not suffice to fine-tune: a linear model on the earlier layer."
+    else:
+        yield "Few photographs do not suffice to fine-tune: a linear model on the codes."
+
+
+def _about_more(curve: LearningCurve) -> Iterator[str]:
+    now, size = curve.means[-1], curve.sizes[-1]
+    twice = curve.expected(2 * size)
+    if np.isnan(twice):
+        yield "The learning curve is too rough or flat to say what more photographs would bring."
+        return
+    verdict = "more photographs would help" if twice - now > 0.01 else "more would help little"
+    yield (
+        f"Learning from {size:,} photographs the probe tells {now:.1%}; the curve leads to about "
+        f"{twice:.1%} with twice as many: {verdict}."
+    )

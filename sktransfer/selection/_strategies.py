@@ -1,0 +1,58 @@
+"""The strategies, as estimators ready to fit, what they cost and what is worth searching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..codes import CNNCodes
+from ..finetune import FineTuneClassifier
+from ._passes import with_params
+from ._probe import PROBE_C
+
+__all__ = ["EPOCHS", "fine_tuner", "grid_of", "minutes_of", "probe_pipeline"]
+
+EPOCHS = 10
+# Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
+# instead of OpenVINO doubles it.
+_STEP, _TORCH = 3.0, 2.0
+_SHARED = ("backbone", "weights", "image_size", "resize", "crop_pct", "image_shape", "value_range",
+           "preprocessing", "device", "precision", "engine", "n_jobs", "cache")  # fmt: skip
+
+
+def probe_pipeline(codes: CNNCodes, **params: Any) -> Pipeline:
+    """Codes, scaling and a linear classifier."""
+    return Pipeline(
+        [
+            ("codes", with_params(codes, **params)),
+            ("scale", StandardScaler()),
+            ("classify", LogisticRegression(C=PROBE_C, max_iter=1000)),
+        ]
+    )
+
+
+def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassifier:
+    """A fine-tuned network that sees photographs as the transformer does."""
+    shared = {name: getattr(codes, name) for name in _SHARED}
+    options = {"max_epochs": EPOCHS, "random_state": 0, **params}
+    return FineTuneClassifier(**{**shared, **options}, trainable=trainable)
+
+
+def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:
+    """What is worth searching around an estimator."""
+    if isinstance(estimator, FineTuneClassifier):
+        return {"lr": [3e-4, 1e-3, 3e-3], "trainable": [1, 2, "all"]}
+    return {"codes__layer": layers, "classify__C": [1e-3, 1e-2, 1e-1]}
+
+
+def minutes_of(estimator: Any, n: int, images_per_second: float, probe_seconds: float) -> float:
+    """About how long a fit takes here; NaN where the speed of the network is not known."""
+    once = n / images_per_second
+    if not isinstance(estimator, FineTuneClassifier):
+        return (once + probe_seconds) / 60
+    share = 1.0 if estimator.trainable == "all" else 0.3
+    epochs = estimator.max_epochs * share * _STEP * _TORCH
+    return (once * (1 + epochs) + probe_seconds) / 60

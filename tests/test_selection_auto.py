@@ -1,0 +1,111 @@
+"""The ladder: what it tries, what it keeps, and that it stops in time."""
+
+from __future__ import annotations
+
+import pickle
+import time
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sktransfer import AutoTransferClassifier
+from sktransfer.selection._ladder import Ladder
+
+# Blobs in a row of two pixels are told by the first layers of a network, not by the last.
+ROWS = AutoTransferClassifier(
+    image_shape="row", value_range=(-10.0, 110.0), image_size=32, rungs=["probe", "layers"], cv=2
+)
+
+
+@parametrize_with_checks([ROWS])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def labelled(sample):
+    return sample.data[:90], np.isin(sample.target[:90], [2, 3, 4, 5, 6, 7]).astype(int)
+
+
+@pytest.fixture(scope="module")
+def climbed(labelled):
+    auto = AutoTransferClassifier(
+        time_budget=None, image_size=32, max_epochs=1, cv=2, random_state=0
+    )
+    return auto.fit(*labelled)
+
+
+def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
+    results = climbed.cv_results_
+    names = list(results["rung"])
+    assert names[0] == "probe" and names[-2:] == ["fine-tune last", "fine-tune all"]
+    assert sum(name.startswith("layer ") for name in names) >= 4
+    assert sum(name.startswith("stacked ") for name in names) == 1
+    assert np.isfinite(results["mean_test_score"]).all()
+    best = int(np.argmax(results["mean_test_score"]))
+    assert (climbed.best_rung_, results["rank_test_score"][best]) == (names[best], 1)
+    probes = [m for n, m in zip(names, results["mean_test_score"], strict=True) if "tune" not in n]
+    assert climbed.best_score_ >= max(probes)
+    assert climbed.score(*labelled) > 0.8
+
+
+def test_scores_are_those_of_scikit_learn(climbed, labelled):
+    from sktransfer.selection._probe import make_splits
+
+    folds = make_splits(labelled[1], 2)
+    scores = cross_val_score(clone(climbed.best_estimator_), *labelled, cv=folds)
+    assert scores.mean() == pytest.approx(climbed.best_score_, abs=0.02)
+
+
+def test_codes_are_computed_once(labelled, passes):
+    X, y = labelled
+    AutoTransferClassifier(rungs=["probe", "layers", "stacked"], image_size=32).fit(X, y).predict(X)
+    assert passes["images"] == len(X)
+
+
+def test_without_time_the_probe_is_there_all_the_same(labelled):
+    auto = AutoTransferClassifier(time_budget=0, image_size=32).fit(*labelled)
+    assert auto.best_rung_ == "probe"
+    tried = np.isfinite(auto.cv_results_["mean_test_score"])
+    assert tried.tolist() == [True] + [False] * (len(tried) - 1)
+    assert all(reason.startswith("no time") for reason in auto.cv_results_["reason"][1:])
+
+
+def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
+    """A trial that tells of an hour is believed."""
+    monkeypatch.setattr(Ladder, "_trial", lambda *_: 3600.0)
+    start = time.perf_counter()
+    auto = AutoTransferClassifier(
+        time_budget=600, image_size=32, rungs=["probe", "fine-tune last", "fine-tune all"]
+    ).fit(*labelled)
+    assert time.perf_counter() - start < 300
+    assert "3600.0 s" in auto.cv_results_["reason"][1]
+    assert auto.best_rung_ == "probe"
+
+
+def test_labels_of_any_kind_and_pickles(labelled):
+    X, y = labelled
+    names = np.array(["vehicle", "animal"])[y]
+    auto = AutoTransferClassifier(rungs=["probe"], image_size=32).fit(X, names)
+    assert auto.classes_.tolist() == ["animal", "vehicle"]
+    again = pickle.loads(pickle.dumps(auto))
+    assert again.predict(X).tolist() == auto.predict(X).tolist()
+    np.testing.assert_allclose(again.predict_proba(X).sum(1), 1)
+    assert auto.plot_ladder() is not None
+
+
+@pytest.mark.parametrize(
+    ("params", "y", "message"),
+    [
+        ({"rungs": ["leap"]}, np.arange(90) % 2, "rungs must be of probe"),
+        ({}, np.zeros(90, dtype=int), "at least 2 classes"),
+        ({}, np.r_[np.zeros(89, dtype=int), 1], "at least 2 different photographs"),
+        ({}, np.arange(80) % 2, "90"),
+    ],
+)
+def test_bad_input(labelled, params, y, message):
+    with pytest.raises(ValueError, match=message):
+        AutoTransferClassifier(image_size=32, **params).fit(labelled[0], y)

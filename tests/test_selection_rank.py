@@ -1,0 +1,179 @@
+"""Which network: one pass each, rows for what fails, random weights last."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sktransfer import CNNCodes, rank_backbones
+from sktransfer.backbones import load_backbone
+from sktransfer.codes._fitting import table_of
+from sktransfer.exceptions import BackboneError, ImageError, ImageSkippedWarning, LayerError
+from sktransfer.selection import cv_score, leep_score, logme_score
+from sktransfer.selection._passes import pass_over
+from sktransfer.selection._source_head import source_probabilities
+
+LITE = "efficientnet_lite0"
+EVERY = ["logme", "h_score", "leep", "nce", "transrate", "cv"]
+
+
+@pytest.fixture(scope="module")
+def labelled(sample):
+    return sample.data[:60], sample.target[:60] % 3
+
+
+def test_one_pass_for_each_network_whatever_the_metrics(labelled, passes):
+    X, y = labelled
+    networks = {"real": LITE, "random": CNNCodes(LITE, weights=None, image_size=32)}
+    ranking = rank_backbones(X, y, networks, metric=EVERY, image_size=32)
+    assert passes["images"] == 2 * len(X)
+    assert [row.name for row in ranking.rows] == ["real", "random"]
+    assert all(np.isfinite(list(row.scores.values())).all() for row in ranking.rows)
+    again = rank_backbones(X, y, networks, metric="cv", image_size=32)
+    codes = CNNCodes(LITE, image_size=32).fit_transform(X)
+    CNNCodes(LITE, image_size=32, layer="blocks.4").fit_transform(X)
+    assert passes["images"] == 2 * len(X)
+    row = ranking.rows[0]
+    assert row.scores["logme"] == pytest.approx(logme_score(codes, y))
+    assert row.scores["cv"] == pytest.approx(cv_score(codes, y)) == again.rows[0].score
+    assert row.images_per_second == again.rows[0].images_per_second > 0
+    assert row.width == 1280
+    module = load_backbone(LITE).module
+    assert row.n_parameters == sum(p.numel() for p in module.parameters())
+    assert row.megabytes == pytest.approx(18.8, abs=0.3)  # its file has 18.7
+
+
+@pytest.mark.parametrize("metric", ["logme", "cv", "nce", "leep"])
+def test_random_weights_rank_last(sample, metric):
+    X, y = sample.data[:150], sample.target[:150]
+    networks = {"random": CNNCodes(LITE, weights=None, image_size=64), LITE: LITE}
+    assert rank_backbones(X, y, networks, metric=metric, image_size=64).best_ == LITE
+
+
+def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, tmp_path):
+    networks = ["efficientnet_light0", CNNCodes(LITE, weights=tmp_path / "no.pth"), LITE]
+    ranking = rank_backbones(*labelled, networks, image_size=32)
+    assert ranking.best_ == LITE
+    assert "UnknownBackboneError" in ranking.rows[1].error
+    assert "no.pth" in ranking.rows[2].error
+    assert np.isnan(ranking.rows[1].score)
+    assert "no.pth" in repr(ranking) and "no.pth" in ranking._repr_html_()
+    with pytest.raises(BackboneError, match="none of the networks can be had:\n  nothing"):
+        rank_backbones(*labelled, ["nothing"])
+
+
+def test_the_table_is_sorted_and_gives_estimators(labelled):
+    pytest.importorskip("pandas")
+    networks = {"a": CNNCodes(LITE, weights=None, image_size=32), "b": LITE}
+    ranking = rank_backbones(*labelled, networks, metric=["cv", "logme"], image_size=32)
+    table = ranking.table
+    assert list(table["name"]) == ["b", "a"]
+    assert list(table.columns) == ["name", "score", "logme", "width", "parameters",
+                                   "images_per_second", "megabytes", "error"]  # fmt: skip
+    assert table["score"].is_monotonic_decreasing
+    codes = ranking.codes()
+    assert (codes.backbone, codes.weights, codes.layer) == (LITE, "default", None)
+    assert ranking.codes("a").weights is None
+    with pytest.raises(ValueError, match="name must be one of"):
+        ranking.codes("c")
+    ax = ranking.plot()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
+    X = sample.data[:5]
+    for name in (LITE, "resnet18", "mobilenet_v2"):
+        codes = CNNCodes(name, weights="default" if name == LITE else None, image_size=64,
+                         engine="torch")  # fmt: skip
+        seen = pass_over(codes, X)
+        captured = []
+        module = load_backbone(name, weights=codes.weights).module
+        table = table_of(codes)[1]
+        first = table.network.nodes[0]
+        assert first.op == "placeholder"
+        # The same pixels through the whole network, as torch runs it.
+        from sktransfer.images import as_images, frame
+
+        fitted = codes.fit(X)
+        pixels = np.stack([frame(as_images(X).open(i).pixels(), fitted._fitted.framing)
+                           for i in range(5)])  # fmt: skip
+        facts = fitted.backbone_.preprocessing
+        x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(facts.mean)) / torch.tensor(
+            facts.std
+        )
+        with torch.no_grad():
+            captured = torch.softmax(module(x.permute(0, 3, 1, 2)), 1).numpy()
+        np.testing.assert_allclose(seen.probabilities, captured, rtol=2e-3, atol=1e-6)
+
+
+def test_where_the_classifier_is_not_linear_the_row_says_so(labelled):
+    table = table_of(CNNCodes("squeezenet1_1", weights=None, image_size=64))[1]
+    with pytest.raises(
+        LayerError, match=r"not one linear layer behind the codes, but .*classifier"
+    ):
+        source_probabilities(table, np.zeros((2, 512)))
+    networks = {"s": CNNCodes("squeezenet1_1", weights=None, image_size=64)}
+    row = rank_backbones(*labelled, networks, metric=["logme", "leep"]).rows[0]
+    assert np.isfinite(row.score) and np.isnan(row.scores["leep"])
+    assert "not one linear layer" in row.error
+
+
+def test_leep_is_that_of_the_probabilities(labelled):
+    X, y = labelled
+    row = rank_backbones(X, y, [LITE], metric="leep", image_size=32).rows[0]
+    seen = pass_over(CNNCodes(LITE, image_size=32), X)
+    assert row.score == pytest.approx(leep_score(seen.probabilities, y))
+
+
+def test_regression_and_functions(labelled):
+    X, y = labelled
+    values = y + np.random.default_rng(0).normal(size=len(y)) / 10
+
+    def width(codes, y):
+        return codes.shape[1]
+
+    row = rank_backbones(X, values, [LITE], metric=["cv", "logme", width], image_size=32).rows[0]
+    assert row.scores["width"] == 1280
+    assert row.scores["cv"] < 1
+    with pytest.raises(ValueError, match="defined for classes only"):
+        rank_backbones(X, values, [LITE], metric="leep", image_size=32)
+
+
+def test_photographs_that_cannot_be_read(labelled, tmp_path, passes):
+    X, y = labelled
+    paths = []
+    for number, image in enumerate(X):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        paths.append(tmp_path / f"{number}.png")
+    paths[7].write_bytes(b"no picture")
+    with pytest.raises(ImageError, match="image 7"):
+        rank_backbones(paths, y, [LITE], image_size=32)
+    with pytest.warns(ImageSkippedWarning, match="1 of 60 images could not be read"):
+        ranking = rank_backbones(paths, y, [LITE], image_size=32, on_error="nan")
+    rest = np.delete(np.arange(60), 7)
+    expected = rank_backbones(X[rest], y[rest], [LITE], image_size=32)
+    assert ranking.rows[0].score == pytest.approx(expected.rows[0].score, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.zeros(60)}, "at least 2 classes"),
+        ({"y": np.arange(60)}, "at least 2 photographs"),
+        ({"y": np.arange(59) % 2}, "one entry for each of 60"),
+        ({"y": np.r_[9, np.arange(59) % 2], "metric": "cv"}, "these have one"),
+        ({"metric": "accuracy"}, "metric must be of logme"),
+        ({"metric": []}, "empty list"),
+        ({"backbones": []}, "at least one network"),
+        ({"backbones": [LITE, LITE]}, "twice"),
+        ({"regression": "yes"}, "regression must be"),
+    ],
+)
+def test_bad_input_is_told_before_the_first_pass(labelled, passes, change, message):
+    X, y = labelled
+    given = {"X": X, "y": y, "backbones": [LITE], "image_size": 32, **change}
+    with pytest.raises(ValueError, match=message):
+        rank_backbones(**given)
+    assert passes["images"] == 0
