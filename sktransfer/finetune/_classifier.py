@@ -122,9 +122,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         net_params: dict[str, Any] | None = None,
         bundle_weights: bool = False,
         random_state: Any = None,
+        verbose: int = 0,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
-        verbose: int = 0,
     ):
         super().__init__(
             backbone,
