@@ -122,9 +122,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         net_params: dict[str, Any] | None = None,
         bundle_weights: bool = False,
         random_state: Any = None,
+        verbose: int = 0,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
-        verbose: int = 0,
     ):
         super().__init__(
             backbone,
@@ -236,10 +236,13 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
         y : array-like of shape (n_samples,)
+            As in `fit`.
         classes : array-like, default=None
             All labels there are; needed in the first call if `y` has not all of them.
         sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
 
         Returns
         -------
@@ -261,6 +264,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -276,6 +280,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -290,6 +295,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
@@ -304,6 +310,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------

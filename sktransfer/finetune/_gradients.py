@@ -101,7 +101,8 @@ def gradients(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, torch.Tensor
         loss, outs = _by_parts(net, lot, size)
     if lot.pulls and net.recipe.anchors:
         pull = net.recipe.pull(net.module_)
-        pull.backward()
+        if pull.requires_grad:  # gradual unfreezing begins with the head alone
+            pull.backward()
         loss = loss + pull.detach()
     return loss, torch.cat(outs)
 

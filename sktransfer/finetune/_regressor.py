@@ -63,6 +63,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         X : array, list or table of images
             As in :class:`sktransfer.CNNCodes`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers to learn.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each photograph counts.
         groups : array-like of shape (n_samples,), default=None
@@ -101,8 +102,11 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers to learn.
         sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
 
         Returns
         -------
@@ -117,6 +121,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         Parameters
         ----------
         X : array, list or table of images
+            As in `fit`.
 
         Returns
         -------
