@@ -20,6 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import EngineWarning, ImageError, TrainingError
 
+FACTS = {
+    "image_size": 32, "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+    "interpolation": "bilinear",
+}  # fmt: skip
 QUICK = {"image_size": 32, "max_epochs": 2, "random_state": 0}
 
 
@@ -41,7 +45,7 @@ def resnet():
 
 
 def module_classifier(module, **changes):
-    return classifier(backbone=module, preprocessing="default", cache=None, **changes)
+    return classifier(backbone=module, preprocessing=FACTS, cache=None, **changes)
 
 
 def dumped(est, path):
@@ -63,11 +67,13 @@ def test_the_whole_network_is_there_once(photos, tmp_path, changes):
     clf = classifier(trainable="all", max_epochs=1, **changes).fit(*photos)
     network = sum(value.nbytes for value in clf._model.learnt().values())
     assert network > 12e6
-    assert network < dumped(clf, tmp_path / "clf.joblib") < 1.2 * network
+    if changes:  # and the old output layer, which is part of the network
+        network += 4 * 1000 * 1281
+    assert network < dumped(clf, tmp_path / "clf.joblib") < 1.05 * network
     loaded = joblib.load(tmp_path / "clf.joblib")
     np.testing.assert_array_equal(loaded.predict_proba(photos[0]), clf.predict_proba(photos[0]))
     # What was loaded is saved as what was fitted, before and after it was used.
-    assert dumped(loaded, tmp_path / "again.joblib") < 1.2 * network
+    assert dumped(loaded, tmp_path / "again.joblib") < 1.05 * network
     again = joblib.load(tmp_path / "again.joblib")
     np.testing.assert_array_equal(again.predict_proba(photos[0]), clf.predict_proba(photos[0]))
 
@@ -243,7 +249,7 @@ def test_a_first_fit_that_fails_leaves_nothing(photos, tmp_path):
 def test_a_second_fit_that_fails_leaves_the_first(photos, tmp_path, way):
     """Also weights that a step with a huge rate had moved before the loss was no number."""
     X, y = photos
-    clf = classifier(trainable=1, cache=None).fit(X, y)
+    clf = classifier(trainable=1, batch_size=8, cache=None).fit(X, y)
     expected, history = clf.predict_proba(X), list(clf.history_)
     (tmp_path / "bad.png").write_bytes(b"no photograph")
     with pytest.raises(ImageError, match=r"image 0 .*bad\.png"):

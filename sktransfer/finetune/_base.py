@@ -16,7 +16,6 @@ from ._constraints import CONSTRAINTS
 from ._fitted import images_of, model_of, prefix_of
 from ._learning import net_of
 from ._learning_on import LearningOn
-from ._network import code_width
 from ._state import load_state, save_state
 
 __all__ = ["FineTuneBase"]
@@ -169,10 +168,6 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         images = images_of(self, X)
         model = model_of(self)
         return model.outputs(prefix_of(self, model), images, codes=True)
-
-    @property
-    def _n_features_out(self) -> int:
-        return code_width(model_of(self).table)
 
     def __getattr__(self, name: str) -> Any:
         # Not a property: notebooks show the values of all that `dir` names.

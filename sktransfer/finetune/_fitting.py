@@ -20,6 +20,7 @@ from ._distributed import Team, make_team
 from ._fitted import Fitted, Part, images_of, model_of
 from ._learning import learn
 from ._model import Design, build_model
+from ._network import code_width
 from ._run import Run, open_checkpoints
 from ._signature import digest_of, signature_of
 from ._state import as_it_was_on_errors
@@ -155,6 +156,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
     est._network = None if backbone.portable else backbone
     est.backbone_ = BackboneInfo.of(backbone, est.weights)
     est.image_size_ = framing.image_size
+    est._n_features_out = code_width(model.table)
 
 
 def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
