@@ -21,8 +21,8 @@ from sktransfer.datasets import load_cifar10_sample
 STRATEGIES = {
     "linear probe": {"trainable": "head", "max_epochs": 0},
     "head on, probe first": {"trainable": "head"},
-    "last stage (default)": {},
-    "last 2 stages": {"trainable": 2},
+    "last stage": {"trainable": 1},
+    "last 2 stages (default)": {},
     "last 2 stages, random head, one rate": {
         "trainable": 2,
         "head_init": "random",

@@ -14,7 +14,7 @@ backbone : str or torch.nn.Module, default="efficientnet_lite0"
     `value_range`, `device`, `engine`, `n_jobs` and `cache`.
 weights : str, path or None, default="default"
     Pretrained weights; None learns from random ones.
-trainable : {"head", "all"}, int, str or list of str, default=1
+trainable : {"head", "all"}, int, str or list of str, default=2
     What learns besides the new head, which always does: nothing ("head"), the last so many
     stages, everything, or the layers of these names, also with ``*`` and ``?``.
 method : {"full", "bitfit", "lora"}, default="full"
@@ -28,8 +28,8 @@ head_init : {"linear_probe", "random"}, default="linear_probe"
     random head does not distort good weights.
 dropout : float, default=0.0
     Share of the head's inputs that are left out in training, in [0, 1).
-lr : float, default=1e-3
-    Learning rate of the head.
+lr : float, default=5e-3
+    Learning rate of the head, whose inputs are divided by the root of their number.
 backbone_lr_factor : float, default=0.1
     By which the rate of pretrained layers is smaller; 0 freezes them.
 layer_decay : float, default=1.0
