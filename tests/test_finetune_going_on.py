@@ -116,8 +116,8 @@ def test_every_fit_has_its_own_schedule(thirty):
     clf = FineTuneClassifier(**parameters, trainable="head").fit(*thirty).fit(*thirty)
     assert lrs[:9] == pytest.approx(lrs[9:])
     clf.partial_fit(*thirty)
-    assert lrs[18:] == pytest.approx([lrs[18] * f for f in (1, lrs[19] / lrs[18], 0.5 / 2)], rel=1)
-    assert len(lrs) == 21 and lrs[20] < lrs[19]
+    # One step of warm-up, then half a cosine over two; read after the schedule's own step.
+    assert lrs[18:] == pytest.approx([1e-3, 5e-4, 0], abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])
