@@ -23,17 +23,9 @@ STRATEGIES = {
     "head on, probe first": {"trainable": "head"},
     "last stage": {"trainable": 1},
     "last 2 stages (default)": {},
-    "last 2 stages, random head, one rate": {
-        "trainable": 2,
-        "head_init": "random",
-        "backbone_lr_factor": 1.0,
-    },
+    "last 2 stages, random head": {"trainable": 2, "head_init": "random"},
     "all": {"trainable": "all"},
-    "all, random head, one rate": {
-        "trainable": "all",
-        "head_init": "random",
-        "backbone_lr_factor": 1.0,
-    },
+    "all, random head": {"trainable": "all", "head_init": "random"},
     "from scratch": {
         "trainable": "all",
         "weights": None,
@@ -41,7 +33,7 @@ STRATEGIES = {
         "batchnorm": "train",
         "head_init": "random",
         "backbone_lr_factor": 1.0,
-        "lr": 3e-3,
+        "lr": 3e-2,
     },
 }
 
