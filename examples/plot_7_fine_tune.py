@@ -2,8 +2,8 @@
 Fine-tune in ten lines
 ======================
 
-A new output layer that starts from a linear classifier, and the last stage of the network, learn
-together; everything before is computed once.
+A new output layer that starts from a linear classifier, and the last two stages of the network,
+learn together; everything before them is computed once.
 """
 
 # %%
