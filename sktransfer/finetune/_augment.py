@@ -140,13 +140,13 @@ class Augmented:
     """
 
     def __init__(self, images: Opens, augment: Augment, view: int):
-        self._images, self._augment, self._view = images, augment, view
+        self.images, self._augment, self._view = images, augment, view
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def open(self, index: int) -> OpenedImage:
-        opened = self._images.open(index)
+        opened = self.images.open(index)
         if self._view == 0:
             return opened
         digest = xxhash.xxh3_128(opened.digest)

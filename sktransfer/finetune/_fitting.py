@@ -176,6 +176,11 @@ def _split(
         return every, None
     numbers = every.target if every.target.ndim == 1 else None
     learn, validate = split(
-        numbers, len(every.target), groups, est.validation_fraction, est._fitted.design.seed
+        numbers,
+        len(every.target),
+        groups,
+        est.validation_fraction,
+        est._fitted.design.seed,
+        getattr(est, "classes_", None),
     )
     return every.take(np.sort(learn)), every.take(np.sort(validate))

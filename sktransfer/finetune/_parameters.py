@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..backbones._layers import Layer, LayerTable
@@ -81,13 +82,15 @@ def learning_names(
         return every
     if trainable == "head":
         return []
-    if isinstance(trainable, int):
+    if isinstance(trainable, bool):
+        raise LayerError(f"trainable={trainable} must be a number of stages, or names.")
+    if isinstance(trainable, (int, np.integer)):
         if not 0 <= trainable <= len(stages):
             raise LayerError(
                 f"trainable={trainable} must be a number of stages from 0 to {len(stages)}: "
                 f"{', '.join(stage.name for stage in stages)}."
             )
-        return [name for names in owned[len(owned) - trainable :] for name in names]
+        return [name for names in owned[len(owned) - int(trainable) :] for name in names]
     patterns = [trainable] if isinstance(trainable, str) else list(trainable)
     found = {name for pattern in patterns for name in _matching(pattern, every)}
     return [name for name in every if name in found]

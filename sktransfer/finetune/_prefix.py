@@ -40,7 +40,11 @@ class Some:
         return len(self.numbers)
 
     def open(self, index: int) -> OpenedImage:
-        return self.images.open(int(self.numbers[index]))
+        return self.images.open(self.number(index))
+
+    def number(self, index: int) -> int:
+        """Which image of the sequence it is."""
+        return int(self.numbers[index])
 
 
 @dataclass(frozen=True)
@@ -124,14 +128,16 @@ class Prefix:
             compile=False,
             all_layers=False,
         )
-        compute_codes(
+        failures = compute_codes(
             images,  # type: ignore[arg-type]
             plan,
             self.store if keep else None,
             out,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
+            stop_at_error=False,
         )
+        _complain(failures, images)
         return out
 
     def _frame(self, images: Opens, out: np.ndarray) -> None:
@@ -139,11 +145,24 @@ class Prefix:
             out[number] = frame(images.open(number).pixels(), self.framing)
 
         errors = []
-        for future in [worker_pool().submit(one, number) for number in range(len(images))]:
+        futures = [worker_pool().submit(one, number) for number in range(len(images))]
+        for number, future in enumerate(futures):
             error = future.exception()
             if isinstance(error, ImageError):
-                errors.append(error)
+                errors.append(ImageError(error.cause, number, error.source))
             elif error is not None:
                 raise error
-        if errors:
-            raise errors[0]
+        _complain(errors, images)
+
+
+def _complain(failures: Sequence[ImageError], images: Any) -> None:
+    """Raise the first of some errors, with the number of the image in the whole input."""
+    if not failures:
+        return
+    first, more = failures[0], len(failures) - 1
+    index = first.index
+    while index is not None and hasattr(images, "images"):
+        index = images.number(index) if isinstance(images, Some) else index
+        images = images.images
+    also = f", and {more} more cannot be read" if more else ""
+    raise ImageError(f"{first.cause}{also}. Mend or leave out", index, first.source) from first

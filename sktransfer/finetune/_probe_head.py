@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_score
 from torch import nn
 
+from ..engines import worker_pool
 from ._network import Scale
 
 __all__ = ["fit_head", "linear_layer"]
@@ -68,7 +69,8 @@ def fit_head(
         codes, target, weight = codes[used], target[used], weight[used]
     layer = linear_layer(head)
     if layer is None:
-        _fit_by_steps(head, codes, target, weight, classes)
+        # On one core, where sums do not hang on how many there are.
+        worker_pool().submit(_fit_by_steps, head, codes, target, weight, classes).result()
         return
     # One scale for all codes: as good as one for each, and no weight is large because its code
     # hardly varied in these photographs.
@@ -95,11 +97,13 @@ def _multiplier(head: nn.Module) -> float:
 def _logistic(
     codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and intercepts of every class; those without an example stay out of reach."""
+    """Weights and intercepts of every class; those without an example are unlikely."""
     found = _remembered(_digest(codes, target, weight), lambda: _probe(codes, target, weight))
     present, fitted_coef, fitted_intercept = found
     coef = np.zeros((classes, codes.shape[1]))
-    intercept = np.full(classes, -10.0 if len(present) < classes else 0.0)
+    # All that have no example together weigh about as much as one example more.
+    absent = max(1, classes - len(present))
+    intercept = np.full(classes, -np.log(absent * (len(target) + 1.0)))
     if len(present) == 2:
         # One row tells two classes apart; softmax wants half of it for each.
         halves = np.array([[-0.5], [0.5]])

@@ -35,13 +35,14 @@ def as_labels(y: Any, n_images: int, classes: Any = None) -> tuple[np.ndarray, n
     known = np.unique(labels if classes is None else classes)
     if len(known) < 2:
         raise ValueError(
-            f"y must hold at least 2 classes, got 1 class: {known[0]!r}. There is nothing to "
-            "tell apart."
+            f"y must hold at least 2 classes, got 1 class: {known.tolist()[0]!r}. "
+            "There is nothing to tell apart."
         )
     unknown = ~np.isin(labels, known)
     if unknown.any():
         raise ValueError(
-            f"y must hold the classes {known.tolist()}, got {labels[unknown][0]!r} for image "
+            f"y must hold the classes {known.tolist()}, got "
+            f"{labels[unknown].tolist()[0]!r} for image "
             f"{int(np.flatnonzero(unknown)[0])}."
         )
     return known, np.searchsorted(known, labels).astype(np.int64)
@@ -109,11 +110,21 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
         present = np.unique(numbers)
         weights[present] = compute_class_weight("balanced", classes=present, y=numbers)
         return weights
-    return compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+    weights = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights[numbers].any()):
+        raise ValueError(
+            f"class_weight must be numbers from 0, not 0 for all, got {class_weight!r}."
+        )
+    return weights
 
 
 def split(
-    numbers: np.ndarray | None, n_images: int, groups: Any, fraction: float, seed: int
+    numbers: np.ndarray | None,
+    n_images: int,
+    groups: Any,
+    fraction: float,
+    seed: int,
+    classes: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photographs to learn from and to validate on: stratified, with groups kept together.
 
@@ -135,9 +146,10 @@ def split(
     counts = np.bincount(numbers)
     if counts[counts > 0].min() < 2:
         lonely = int(np.flatnonzero(counts == 1)[0])
+        name = lonely if classes is None else classes.tolist()[lonely]
         raise ValueError(
-            "early_stopping=True splits every class in two, but the class number "
-            f"{lonely} has one photograph (image {int(np.flatnonzero(numbers == lonely)[0])}). "
+            f"early_stopping=True splits every class in two, but the class {name!r} has one "
+            f"photograph (image {int(np.flatnonzero(numbers == lonely)[0])}). "
             "Give it more, or name validation_data=."
         )
     size = max(len(np.unique(numbers)), int(np.ceil(fraction * n_images)))

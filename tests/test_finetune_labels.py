@@ -1,0 +1,223 @@
+"""Labels of every kind, and what is said of labels and parameters that cannot be learnt from."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.exceptions import ImageError, LayerError
+
+QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
+
+
+def classifier(**changes):
+    return FineTuneClassifier(**{**QUICK, **changes})
+
+
+@pytest.fixture(scope="module")
+def X(sample):
+    return sample.data[:24]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["cat", "dog", "ship"],
+        [5, 7, 11],
+        [-1, 0, 1],
+        [1.0, 2.0, 4.0],
+        [False, True],
+        ["no", "yes"],
+    ],
+    ids=repr,
+)
+def test_labels_of_every_kind_come_back(X, classes):
+    y = np.array(classes)[np.arange(24) % len(classes)]
+    clf = classifier(lr=1e-2, max_epochs=5).fit(X, y)
+    np.testing.assert_array_equal(clf.classes_, classes)
+    assert clf.classes_.dtype == y.dtype and clf.predict(X).dtype == y.dtype
+    assert clf.score(X, y) > 0.9
+    scores, shares = clf.decision_function(X), clf.predict_proba(X)
+    assert scores.shape == ((24,) if len(classes) == 2 else (24, len(classes)))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)), shares, rtol=1e-9)
+    best = (scores > 0).astype(int) if len(classes) == 2 else scores.argmax(axis=1)
+    np.testing.assert_array_equal(clf.classes_[best], clf.predict(X))
+    np.testing.assert_array_equal(clf.classes_[shares.argmax(axis=1)], clf.predict(X))
+
+
+def test_two_classes_differ_by_the_log_odds(X):
+    clf = classifier().fit(X, np.arange(24) % 2)
+    shares = clf.predict_proba(X)
+    np.testing.assert_allclose(
+        clf.decision_function(X), np.log(shares[:, 1] / shares[:, 0]), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("init", ["random", "linear_probe"])
+def test_the_pretrained_output_layer_is_never_kept(X, init):
+    """A thousand classes, as many as the network was trained on."""
+    from sktransfer.codes._state import network_of
+
+    clf = classifier(head_init=init, max_epochs=0)
+    clf.partial_fit(X, 40 * np.arange(24), classes=np.arange(1000))
+    assert clf.decision_function(X).shape == (24, 1000)
+    old = network_of(clf).module.get_submodule("classifier").weight
+    new = clf.net_.module_.head[1].weight
+    assert new.shape == old.shape
+    assert not torch.isclose(new, old.to(new.device), atol=1e-6).all(dim=1).any()
+    assert set(clf.predict(X)) <= set(range(1000))
+
+
+def test_classes_seen_by_a_later_call_alone(X):
+    y = np.array(["a", "b", "c"])[np.arange(24) % 3]
+    clf = classifier(lr=1e-2, batch_size=4)
+    few = y != "c"
+    clf.partial_fit(X[few], y[few], classes=["a", "b", "c"])
+    assert clf.predict_proba(X).shape == (24, 3)
+    for _ in range(10):
+        clf.partial_fit(X, y)
+    assert clf.score(X, y) > 0.8
+    with pytest.raises(ValueError, match=r"must hold the classes .* got 'd' for image 1"):
+        clf.partial_fit(X[:3], ["a", "d", "c"])
+
+
+BAD_LABELS = {
+    "one class": (np.ones(24), {}, "at least 2 classes, got 1 class: 1.0"),
+    "too few": (np.arange(23) % 2, {}, "24 images and 23 labels"),
+    "none": (None, {}, "y must be labels"),
+    "NaN": (np.array([np.nan, *range(23)]), {}, "is NaN for 1, first for image 0"),
+    "None": (np.array(["a", None] * 12, object), {}, "is NaN for 12, first for image 1"),
+    "numbers": (np.arange(24) / 7, {}, "Unknown label type"),
+    "a lonely class": (
+        np.array(["a"] * 12 + ["b"] * 11 + ["lonely"]),
+        {"early_stopping": True},
+        r"class 'lonely' has one photograph \(image 23\)",
+    ),
+    "weights of no class": (
+        np.arange(24) % 2,
+        {"class_weight": {"a": 1, "b": 2}},
+        "class_weight",
+    ),
+    "weights all zero": (np.arange(24) % 2, {"class_weight": {0: 0.0, 1: 0.0}}, "class_weight"),
+    "weights below zero": (np.arange(24) % 2, {"class_weight": {0: -1.0, 1: 1.0}}, "class_weight"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_labels_that_cannot_be_learnt_from(X, name, passes):
+    y, changes, message = BAD_LABELS[name]
+    clf = classifier(**changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        clf.fit(X, y)
+    assert "\n" not in str(caught.value)
+    assert passes["images"] == 0
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+def test_targets_of_regression_that_cannot_be_learnt_from(X):
+    reg = FineTuneRegressor(**QUICK)
+    for y, message in (
+        (np.array([np.nan] + [1.0] * 23), "NaN"),
+        (np.array([np.inf] + [1.0] * 23), "infinity"),
+        (np.arange(23.0), "24 images and 23"),
+        (None, "y must be numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reg.fit(X, y)
+    assert set(vars(reg)) == set(reg.get_params())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 0.0},
+        {"lr": -1e-3},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"batch_size": 0},
+        {"max_epochs": -1},
+        {"backbone_lr_factor": -0.1},
+        {"layer_decay": 0.0},
+        {"layer_decay": 1.1},
+        {"dropout": 1.0},
+        {"label_smoothing": 1.0},
+        {"weight_decay": -1.0},
+        {"warmup": 1.0},
+        {"ema": 1.0},
+        {"clip_grad": 0.0},
+        {"mixup": -0.1},
+        {"validation_fraction": 0.0},
+        {"validation_fraction": 1.0},
+        {"patience": 0},
+        {"augment_views": 0},
+        {"optimizer": "adamax"},
+        {"schedule": "exponential"},
+        {"head": "deep"},
+        {"batchnorm": "eval"},
+        {"trainable": -1},
+        {"trainable": 99},
+        {"trainable": True},
+        {"image_size": 0},
+    ],
+    ids=lambda changes: "{}={!r}".format(*next(iter(changes.items()))),
+)
+def test_parameters_out_of_range(X, changes, passes):
+    clf = classifier(**changes)
+    name, value = next(iter(changes.items()))
+    with pytest.raises(ValueError, match=name) as caught:
+        clf.fit(X, np.arange(24) % 2)
+    assert str(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert passes["images"] == 0
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+@pytest.mark.parametrize(
+    ("trainable", "nearest"),
+    [("block.6", r"blocks\.6"), (["conv_haed"], "conv_head"), ("blocks.9.*", r"blocks\.")],
+)
+def test_names_of_no_layer_name_the_nearest(X, trainable, nearest):
+    clf = classifier(trainable=trainable)
+    with pytest.raises(LayerError, match=rf"matches no layer .*{nearest}") as caught:
+        clf.fit(X, np.arange(24) % 2)
+    assert "\n" not in str(caught.value)
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+@pytest.mark.parametrize("trainable", ["head", 1, "all"])
+@pytest.mark.parametrize("cache_activations", ["auto", False])
+def test_an_unreadable_photograph_is_named(X, tmp_path, trainable, cache_activations):
+    paths = []
+    for number, image in enumerate(X[:6]):
+        paths.append(os.fspath(tmp_path / f"{number}.png"))
+        Image.fromarray(image).save(paths[-1])
+    (tmp_path / "4.png").write_bytes(b"no photograph")
+    clf = classifier(trainable=trainable, cache_activations=cache_activations)
+    with pytest.raises(ImageError, match=r"image 4 \(.*4\.png\)") as caught:
+        clf.fit(paths, np.arange(6) % 2)
+    assert caught.value.index == 4
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+def test_an_unreadable_photograph_behind_a_split_is_named(X, tmp_path):
+    """Its number is that of the whole input, not that of the part it was put in."""
+    paths = []
+    for number, image in enumerate(X[:12]):
+        paths.append(os.fspath(tmp_path / f"{number}.png"))
+        Image.fromarray(image).save(paths[-1])
+    y = np.arange(12) % 2
+    for bad in (3, 8, 11):
+        (tmp_path / f"{bad}.png").write_bytes(b"no photograph")
+        for trainable in ("head", "all"):
+            with pytest.raises(ImageError, match=rf"image {bad} \(.*{bad}\.png\)") as caught:
+                classifier(trainable=trainable, early_stopping=True, validation_fraction=0.4).fit(
+                    paths, y
+                )
+            assert caught.value.index == bad
+        Image.fromarray(X[bad]).save(paths[bad])
