@@ -196,7 +196,7 @@ def test_validation_data_are_no_photographs_to_learn_from(photos, sample):
     watched = classifier(trainable=1).fit(X, y, validation_data=(sample.data[40:60], y[:20]))
     np.testing.assert_array_equal(watched.decision_function(X), plain.decision_function(X))
     assert len(watched.history_[:, "valid_loss"]) == 2
-    with pytest.raises(ValueError, match="must hold the classes .* got 'cow'"):
+    with pytest.raises(ValueError, match=r"must hold the classes .* got 'cow'"):
         classifier().fit(X, y, validation_data=(X[:1], ["cow"]))
     with pytest.raises(ValueError, match="2 images and 1"):
         classifier().fit(X, y, validation_data=(X[:2], y[:1]))
