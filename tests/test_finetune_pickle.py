@@ -224,11 +224,11 @@ def test_warm_start_follows_the_parameters_and_partial_fit_goes_on(photos):
     clf = classifier(trainable="head", schedule="constant", warmup=0.0).fit(*photos)
     net = clf.net_
     assert clf.partial_fit(*photos).net_ is net
-    weights = clf.net_.module_.head[1].weight.detach().clone()
+    weights = clf.net_.module_.head[-1].weight.detach().clone()
     clf.set_params(warm_start=True, lr=1e-4, max_epochs=3).fit(*photos)
     assert [row["epoch"] for row in clf.history_] == [1, 2, 3, 4, 5, 6]
     assert clf.history_[-1]["lr head"] == 1e-4
-    moved = (clf.net_.module_.head[1].weight - weights).abs().max()
+    moved = (clf.net_.module_.head[-1].weight - weights).abs().max()
     assert 0 < moved < 1e-3
 
 
