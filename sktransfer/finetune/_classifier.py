@@ -190,7 +190,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         groups: Any = None,
         validation_data: tuple[Any, Any] | None = None,
     ) -> Self:
-        """Learn from labelled photographs.
+        """Learn from labelled photographs; after an error all is as it was before.
 
         Parameters
         ----------

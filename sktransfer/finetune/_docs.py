@@ -106,7 +106,8 @@ checkpoint_dir : path, default=None
 keep_checkpoints : int, default=1
     Files that are kept there.
 warm_start : bool, default=False
-    Whether `fit` goes on from what was learnt before.
+    Whether `fit` goes on from what was learnt before, with rates and all else of training as the
+    parameters say now; the network stays as it was built.
 distributed : bool, default=False
     Whether processes that accelerate or torchrun started share each batch (the extra
     ``distributed``).

@@ -8,6 +8,8 @@ the result has the same bits whatever the number of cores.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import nn
 
 from ..engines import worker_pool
 
-__all__ = ["Dropout", "Lot", "gradients"]
+__all__ = ["Dropout", "Lot", "gradients", "own_draws"]
 
 _SHARD = 8
 _of_thread = threading.local()
@@ -125,9 +127,8 @@ def _by_shards(net: Any, lot: Lot) -> tuple[torch.Tensor, list[torch.Tensor]]:
     seeds = torch.randint(2**62, (-(-len(lot) // size),)).tolist()
 
     def work(number: int) -> Any:
-        _of_thread.generator = torch.Generator().manual_seed(seeds[number])
         part = slice(number * size, (number + 1) * size)
-        with torch.enable_grad():
+        with torch.enable_grad(), own_draws(seeds[number]):
             loss, out = lot.take(part, pulls=False).loss(net)
             found = torch.autograd.grad(loss, learning, allow_unused=True)
         return loss.detach(), out.detach(), found
@@ -142,6 +143,16 @@ def _by_shards(net: Any, lot: Lot) -> tuple[torch.Tensor, list[torch.Tensor]]:
             elif gradient is not None:
                 parameter.grad += gradient
     return total, [out for _, out, _ in shards]
+
+
+@contextmanager
+def own_draws(seed: int) -> Iterator[None]:
+    """Have dropout of this thread draw from a generator of its own."""
+    _of_thread.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _of_thread.generator = None
 
 
 def _submit(work: Any, number: int) -> Any:

@@ -163,6 +163,9 @@ def make_head(
         made: Any = head(width, n_outputs)
         if not isinstance(made, nn.Module):
             raise ValueError(f"head= must give a torch.nn.Module, gave {made!r}.")
+        for module in made.modules():
+            if type(module) is nn.Dropout:  # whose draws threads would mix up
+                module.__class__ = Dropout
         return made
     last = nn.Linear(width if head == "linear" else _HIDDEN, n_outputs)
     if head == "linear":

@@ -16,6 +16,7 @@ from sklearn.model_selection import cross_val_score
 from torch import nn
 
 from ..engines import worker_pool
+from ._gradients import own_draws
 from ._network import Scale
 
 __all__ = ["fit_head", "linear_layer"]
@@ -69,8 +70,9 @@ def fit_head(
         codes, target, weight = codes[used], target[used], weight[used]
     layer = linear_layer(head)
     if layer is None:
-        # On one core, where sums do not hang on how many there are.
-        worker_pool().submit(_fit_by_steps, head, codes, target, weight, classes).result()
+        # In the pool a thread has one core: sums do not hang on how many there are.
+        seed = torch.initial_seed()
+        worker_pool().submit(_fit_by_steps, head, codes, target, weight, classes, seed).result()
         return
     # One scale for all codes: as good as one for each, and no weight is large because its code
     # hardly varied in these photographs.
@@ -152,14 +154,16 @@ def _fit_by_steps(
     target: np.ndarray,
     weight: np.ndarray | None,
     classes: int | None,
+    seed: int,
 ) -> None:
     x, y = torch.from_numpy(codes), torch.from_numpy(target)
     w = torch.ones(len(x)) if weight is None else torch.from_numpy(weight).float()
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
     head.train()
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
         optimizer.zero_grad()
-        out = head(x)
+        with own_draws(seed + step):
+            out = head(x)
         if classes is None:
             losses = ((out - y) ** 2).mean(1)
         else:

@@ -56,7 +56,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         groups: Any = None,
         validation_data: tuple[Any, Any] | None = None,
     ) -> Self:
-        """Learn from photographs with numbers.
+        """Learn from photographs with numbers; after an error all is as it was before.
 
         Parameters
         ----------
