@@ -1,5 +1,7 @@
 """Sphinx configuration."""
 
+import re
+
 import sktransfer
 
 project = "sktransfer"
@@ -36,3 +38,13 @@ sphinx_gallery_conf = {
     "min_reported_time": 1000,
 }
 suppress_warnings = ["config.cache"]
+
+
+def without_foreign_labels(app, what, name, obj, options, lines):
+    """Docstrings inherited from scikit-learn refer to labels of its own documentation."""
+    lines[:] = [re.sub(r":ref:`([^<`]*) <[^>]*>`", r"\1", line) for line in lines]
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", without_foreign_labels)
