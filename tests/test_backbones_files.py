@@ -131,6 +131,7 @@ def test_timm_weights_with_another_classifier(tmp_path):
     assert loaded(tmp_path / "bare.safetensors", "timm:test_vit").module.num_classes == 0
 
 
+@pytest.mark.slow
 def test_timm_weights_in_their_authors_names(tmp_path):
     """DINOv2's own file has a mask token and other names for register tokens."""
     name = "vit_small_patch14_reg4_dinov2"
@@ -170,6 +171,7 @@ def old_names_of_densenet(module):
     return old
 
 
+@pytest.mark.slow
 def test_named_timm_weights_that_only_timm_can_read(tmp_path, monkeypatch):
     """timm's DenseNets translate torchvision's old names in their constructor."""
     own = timm.create_model("densenet121").eval()
@@ -186,6 +188,7 @@ def test_named_timm_weights_that_only_timm_can_read(tmp_path, monkeypatch):
         TimmArchitecture("densenet121.tv_in1k").pretrained("default")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_inceptions_with_auxiliary_classifiers(name, tmp_path):
     """Published files hold them; the network computes what torchvision's own does."""
@@ -198,6 +201,7 @@ def test_inceptions_with_auxiliary_classifiers(name, tmp_path):
         assert torch.equal(found(images), own(images))
 
 
+@pytest.mark.slow
 def test_densenets_old_names(tmp_path):
     """Published files of DenseNets have them."""
     own = models.densenet121().eval()
