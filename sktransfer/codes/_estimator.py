@@ -85,7 +85,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         What the network computes in; codes are float32 always. ``"auto"`` is the fastest
         whose codes stay within 1% of float32 (relative L2 norm): float16 on CUDA, float32
-        elsewhere. On a CPU bfloat16 is up to twice as fast or more, and 4 to 9% off, which
+        elsewhere. On a CPU bfloat16 is up to twice as fast or more, and about 6% off, which
         costs a linear classifier nothing that could be measured.
     engine : {"auto", "torch", "openvino"}, default="auto"
         What runs the network. ``"auto"`` is OpenVINO on a CPU where it is installed (the

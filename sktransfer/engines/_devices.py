@@ -78,7 +78,7 @@ def _present(device: torch.device) -> bool:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """``"auto"``: the fastest whose codes stay within 1% of float32 (relative L2 norm).
 
-    That is float16 on CUDA and float32 elsewhere; bfloat16 is 4 to 9% off on CPUs.
+    That is float16 on CUDA and float32 elsewhere; bfloat16 is about 6% off on CPUs.
     """
     if precision != "auto":
         return precision
