@@ -206,8 +206,9 @@ class CountingCodes(CNNCodes):
         if not getattr(plain, "counts", False):
 
             def run(engine, pixels):
-                with open(os.environ["SKTRANSFER_TEST_COUNT"], "a") as file:
-                    file.write(f"{os.getpid()} {len(pixels)}\n")
+                if place := os.environ.get("SKTRANSFER_TEST_COUNT"):  # else its test is over
+                    with open(place, "a") as file:
+                        file.write(f"{os.getpid()} {len(pixels)}\n")
                 return plain(engine, pixels)
 
             run.counts = True
