@@ -88,8 +88,8 @@ preprocessing : Preprocessing, dict or "default", default=None
 device : str or list of str, default="auto"
     Learning takes the first of several; the frozen part takes all.
 precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-    What is computed in; "auto" is half precision on CUDA and float32 elsewhere. Weights are
-    float32 always.
+    What is computed in; "auto" is half precision on CUDA (bfloat16 where the GPU has it) and
+    float32 elsewhere. Weights are float32 always; in float16 the loss is scaled.
 engine : {"auto", "torch", "openvino"}, default="auto"
     What runs the frozen part.
 n_jobs : int, default=None

@@ -104,7 +104,7 @@ def gradients(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, torch.Tensor
     if lot.pulls and net.recipe.anchors:
         pull = net.recipe.pull(net.module_)
         if pull.requires_grad:  # gradual unfreezing begins with the head alone
-            pull.backward()
+            net.scaler_.scale(pull).backward()
         loss = loss + pull.detach()
     return loss, torch.cat(outs)
 
@@ -114,7 +114,7 @@ def _by_parts(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, list[torch.T
     outs: list[torch.Tensor] = []
     for start in range(0, len(lot), size):
         loss, out = lot.take(slice(start, start + size), pulls=False).loss(net)
-        loss.backward()
+        net.scaler_.scale(loss).backward()
         total = total + loss.detach()
         outs.append(out.detach())
     return total, outs
@@ -130,7 +130,8 @@ def _by_shards(net: Any, lot: Lot) -> tuple[torch.Tensor, list[torch.Tensor]]:
         part = slice(number * size, (number + 1) * size)
         with torch.enable_grad(), own_draws(seeds[number]):
             loss, out = lot.take(part, pulls=False).loss(net)
-            found = torch.autograd.grad(loss, learning, allow_unused=True)
+            scaled = net.scaler_.scale(loss)
+            found = torch.autograd.grad(scaled, learning, allow_unused=True)
         return loss.detach(), out.detach(), found
 
     shards = [future.result() for future in [_submit(work, i) for i in range(len(seeds))]]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.utils import to_tensor
 
 from ..backbones._gate import running
 from ..exceptions import EngineWarning, TrainingError
 from ._gradients import Lot, gradients
 from ._recipe import Recipe
+from ._scaling import ScaledSteps
 
 __all__ = ["ClassifierNet", "RegressorNet"]
 
 
-_Mixin: Any = NeuralNet if TYPE_CHECKING else object
-
-
-class _Steps(_Mixin):
+class _Steps(ScaledSteps):
     """How batches of activations, targets and weights are learnt from.
 
     Parameters
@@ -65,6 +63,7 @@ class _Steps(_Mixin):
         if team is not None:
             loss, out = team.combine(self.module_, loss, out, n)
         self._check(loss)
+        self.scaler_.unscale_(self.optimizer_)
         if self.recipe.clip_grad is not None:
             self._clip(self.recipe.clip_grad)
         return {"loss": loss, "y_pred": out}

@@ -64,6 +64,7 @@ def state_of(net: Any, names: list[str]) -> dict[str, Any]:
     return {
         "weights": {name: weights[name] for name in names},
         "optimizer": net.optimizer_.state_dict(),
+        "scaler": net.scaler_.state_dict(),
         "callbacks": {name: _callback_state(one) for name, one in net.callbacks_},
         "history": json.dumps(list(net.history), default=_number),
         "order": None if generator is None else generator.get_state(),
@@ -77,6 +78,8 @@ def restore(net: Any, state: dict[str, Any]) -> None:
     """Put a state back into a net that was made for the same fit."""
     net.module_.load_state_dict(state["weights"], strict=False)
     net.optimizer_.load_state_dict(state["optimizer"])
+    if state["scaler"] and net.scaler_.is_enabled():
+        net.scaler_.load_state_dict(state["scaler"])
     for name, callback in net.callbacks_:
         _restore_callback(callback, state["callbacks"].get(name, {}))
     net.history_ = History(json.loads(state["history"]))

@@ -1,0 +1,92 @@
+"""Loss scaling in float16: the gradients are those of float32, and overflows are left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sktransfer import FineTuneClassifier
+
+HALF = {
+    "image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0, "device": "cpu",
+    "engine": "torch", "trainable": 1, "schedule": "constant", "warmup": 0, "weight_decay": 0.0,
+}  # fmt: skip
+
+
+class Gradients(Callback):
+    """Keeps the gradients of the first step as the optimizer meets them."""
+
+    def __init__(self):
+        self.first = []
+
+    def on_grad_computed(self, net, **kwargs):
+        if not self.first:
+            learning = [p for group in net.optimizer_.param_groups for p in group["params"]]
+            self.first = [p.grad.clone() for p in learning]
+
+
+def first_gradients(sample, precision, label_smoothing=0.0, **changes):
+    kept = Gradients()
+    FineTuneClassifier(
+        **HALF, precision=precision, label_smoothing=label_smoothing, callbacks=[("g", kept)],
+        **changes,
+    ).fit(sample.data[:30], sample.target[:30] % 3)  # fmt: skip
+    return torch.cat([one.flatten() for one in kept.first])
+
+
+@pytest.mark.parametrize(
+    ("changes", "bound"), [({}, 0.12), ({"l2_sp": 1.0}, 0.12), ({"batchnorm": "train"}, 0.25)]
+)
+def test_gradients_are_those_of_float32(sample, changes, bound):
+    exact = first_gradients(sample, "float32", **changes)
+    half = first_gradients(sample, "float16", **changes)
+    # ReLU6 turns at other places in 10 bits: bfloat16, with 7, is 19% off, float16 8%.
+    assert torch.linalg.norm(half - exact) < bound * torch.linalg.norm(exact)
+    assert torch.linalg.norm(half) == pytest.approx(torch.linalg.norm(exact).item(), rel=bound / 10)
+
+
+def test_small_gradients_do_not_vanish(sample, monkeypatch):
+    """Without the scale float16 loses what float32 sees: this is what the scale is for."""
+    exact = first_gradients(sample, "float32")
+    scaled = first_gradients(sample, "float16")
+    monkeypatch.setattr(torch.amp.GradScaler, "is_enabled", lambda self: False)
+    monkeypatch.setattr(torch.amp.GradScaler, "scale", lambda self, loss: loss)
+    monkeypatch.setattr(torch.amp.GradScaler, "unscale_", lambda self, optimizer: None)
+    plain = first_gradients(sample, "float16")
+    lost = [int(((one == 0) & (exact != 0)).sum()) for one in (plain, scaled)]
+    assert lost[0] > 3 * lost[1]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Detected call of `lr_scheduler.step"
+)  # torch, of a left-out step
+def test_a_step_that_overflows_is_left_out(sample):
+    """The weights stay, the scale is halved, and the next step learns."""
+
+    class Overflow(Callback):
+        def on_train_begin(self, net, **kwargs):
+            net.scaler_.load_state_dict({**net.scaler_.state_dict(), "scale": 2.0**60})
+            self.seen = []
+
+        def on_batch_end(self, net, training=True, **kwargs):
+            parameters = net.module_.parameters()
+            now = torch.cat([p.detach().flatten() for p in parameters if p.requires_grad])
+            self.seen.append((net.scaler_.get_scale(), now.clone()))
+
+    steps = Overflow()
+    X, y = sample.data[:30], sample.target[:30] % 3
+    longer = {**HALF, "max_epochs": 30}
+    clf = FineTuneClassifier(**longer, precision="float16", callbacks=[("o", steps)]).fit(X, y)
+    scales = [scale for scale, _ in steps.seen]
+    assert scales[0] == 2.0**59 and torch.equal(steps.seen[0][1], steps.seen[1][1])
+    assert scales[-1] < 2.0**40 and not torch.equal(steps.seen[-1][1], steps.seen[0][1])
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def test_float32_and_bfloat16_are_not_scaled(sample):
+    for precision in ("float32", "bfloat16"):
+        clf = FineTuneClassifier(**HALF, precision=precision)
+        clf.fit(sample.data[:30], sample.target[:30] % 3)
+        assert not clf.net_.scaler_.is_enabled()
