@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from sktransfer import CNNCodes, rank_backbones
 from sktransfer.backbones import load_backbone
 from sktransfer.codes._fitting import table_of
 from sktransfer.exceptions import BackboneError, ImageError, ImageSkippedWarning, LayerError
-from sktransfer.selection import cv_score, leep_score, logme_score
+from sktransfer.selection import cv_score, h_score, leep_score, logme_score
 from sktransfer.selection._passes import pass_over
 from sktransfer.selection._source_head import source_probabilities
 
 LITE = "efficientnet_lite0"
+DIGITS = {"image_shape": (8, 8), "value_range": (0, 16), "image_size": 96}
 EVERY = ["logme", "h_score", "leep", "nce", "transrate", "cv"]
 
 
@@ -35,9 +37,12 @@ def test_one_pass_for_each_network_whatever_the_metrics(labelled, passes):
     codes = CNNCodes(LITE, image_size=32).fit_transform(X)
     CNNCodes(LITE, image_size=32, layer="blocks.4").fit_transform(X)
     assert passes["images"] == 2 * len(X)
+    last = rank_backbones(X, y, networks, metric=EVERY, image_size=32, depth=False)
+    assert passes["images"] == 2 * len(X)
     row = ranking.rows[0]
-    assert row.scores["logme"] == pytest.approx(logme_score(codes, y))
-    assert row.scores["cv"] == pytest.approx(cv_score(codes, y)) == again.rows[0].score
+    assert last.rows[0].scores["logme"] == pytest.approx(logme_score(codes, y))
+    assert last.rows[0].scores["cv"] == pytest.approx(cv_score(codes, y))
+    assert row.scores["cv"] == again.rows[0].score
     assert row.images_per_second == again.rows[0].images_per_second > 0
     assert row.width == 1280
     module = load_backbone(LITE).module
@@ -50,6 +55,27 @@ def test_random_weights_rank_last(sample, metric):
     X, y = sample.data[:150], sample.target[:150]
     networks = {"random": CNNCodes(LITE, weights=None, image_size=64), LITE: LITE}
     assert rank_backbones(X, y, networks, metric=metric, image_size=64).best_ == LITE
+
+
+def test_a_network_counts_as_much_as_its_best_layer(labelled):
+    X, y = labelled
+    ranking = rank_backbones(X, y, LITE, metric=["cv", "logme", "h_score"], image_size=32)
+    seen = pass_over(CNNCodes(LITE, image_size=32), X)
+    row = ranking.rows[0]
+    by_layer = {name: cv_score(codes, y) for name, codes in seen.layers.items()}
+    assert row.scores["cv"] == max(by_layer.values()) == by_layer[row.layer]
+    assert row.scores["logme"] == max(logme_score(codes, y) for codes in seen.layers.values())
+    assert row.scores["h_score"] == h_score(seen.layers["global_pool"], y)
+    own = rank_backbones(X, y, CNNCodes(LITE, layer="blocks.2", image_size=32)).rows[0]
+    assert own.layer == "blocks.2"
+    assert own.score == pytest.approx(logme_score(seen.layers["blocks.2"], y))
+
+
+def test_random_weights_rank_last_also_where_the_last_layer_is_poor():
+    """On the digits the last layer of random weights beats that of the pretrained ones."""
+    X, y = load_digits(return_X_y=True)
+    networks = {"random": CNNCodes(LITE, weights=None, **DIGITS), LITE: CNNCodes(LITE, **DIGITS)}
+    assert rank_backbones(X[:300], y[:300], networks).best_ == LITE
 
 
 def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, tmp_path):
@@ -70,7 +96,7 @@ def test_the_table_is_sorted_and_gives_estimators(labelled):
     ranking = rank_backbones(*labelled, networks, metric=["cv", "logme"], image_size=32)
     table = ranking.table
     assert list(table["name"]) == ["b", "a"]
-    assert list(table.columns) == ["name", "score", "logme", "width", "parameters",
+    assert list(table.columns) == ["name", "score", "logme", "layer", "width", "parameters",
                                    "images_per_second", "megabytes", "error"]  # fmt: skip
     assert table["score"].is_monotonic_decreasing
     codes = ranking.codes()

@@ -17,7 +17,7 @@ from ._probe import make_splits
 from ._rank import rank_backbones
 from ._ranking import BackboneRanking
 from ._recommendation import Recommendation
-from ._scenes import choose_strategy, reasons_for, scene_of
+from ._scenes import choose_strategy, reasons_for, scene_of, sureness
 from ._strategies import grid_of, minutes_of
 from ._suspects import suspect_labels
 
@@ -238,6 +238,7 @@ def _recommend(
     layers: list[Any] = [*names[-4:-1], None]
     if best.name in names[:-4]:
         layers.insert(0, best.name)
+    confidence, entropy = sureness(seen.probabilities)
     warnings = list(look.warnings)
     if len(suspects):
         warnings.append(
@@ -264,5 +265,8 @@ def _recommend(
         suspected_of=suspected_of,
         conflicts=tuple(map(tuple, look.conflicts)),
         copies=tuple(map(tuple, look.copies)),
+        source_confidence=confidence,
+        source_entropy=entropy,
+        source_distance=float("nan") if seen.distance is None else seen.distance,
         ranking=ranking,
     )

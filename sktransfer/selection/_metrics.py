@@ -19,6 +19,8 @@ __all__ = ["METRICS", "Metric", "check_target", "metric_names", "score_of"]
 
 METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")
 _FOR_VALUES = ("logme", "cv")
+# The others grow with the width of the codes, so that they cannot compare layers.
+_OF_ANY_WIDTH = ("logme", "cv")
 Metric = str | Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -57,8 +59,15 @@ def check_target(y: Any, metrics: dict[str, Metric], cv: Any, regression: bool |
     return True
 
 
-def score_of(metric: Metric, seen: Seen, y: np.ndarray, cv: Any, regression: bool) -> float:
-    """The score of a network's codes.
+def score_of(
+    metric: Metric, seen: Seen, y: np.ndarray, cv: Any, regression: bool, *, depth: bool
+) -> tuple[float, str]:
+    """The score of a network, and the layer whose codes have it.
+
+    Parameters
+    ----------
+    depth : bool
+        Whether the best of several layers counts, where widths do not make scores incomparable.
 
     Raises
     ------
@@ -69,12 +78,20 @@ def score_of(metric: Metric, seen: Seen, y: np.ndarray, cv: Any, regression: boo
         if seen.probabilities is None:
             raise ValueError(f"{metric}: {seen.no_probabilities}")
         if metric == "leep":
-            return leep_score(seen.probabilities, y)
-        return nce_score(seen.probabilities.argmax(axis=1), y)
+            return leep_score(seen.probabilities, y), seen.asked
+        return nce_score(seen.probabilities.argmax(axis=1), y), seen.asked
+    if not depth or metric not in _OF_ANY_WIDTH:
+        return _of_codes(metric, seen.codes, y, cv, regression), seen.asked
+    scores = {k: _of_codes(metric, one, y, cv, regression) for k, one in seen.layers.items()}
+    best = max(reversed(scores), key=lambda name: scores[name])
+    return scores[best], best
+
+
+def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, values: bool) -> float:
     if metric == "logme":
-        return logme_score(seen.codes, y, regression=regression)
+        return logme_score(codes, y, regression=values)
     if metric == "cv":
-        return cv_score(seen.codes, y, cv=cv, regression=regression)
+        return cv_score(codes, y, cv=cv, regression=values)
     if callable(metric):
-        return float(metric(seen.codes, y))
-    return h_score(seen.codes, y) if metric == "h_score" else transrate_score(seen.codes, y)
+        return float(metric(codes, y))
+    return h_score(codes, y) if metric == "h_score" else transrate_score(codes, y)

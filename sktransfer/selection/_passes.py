@@ -19,6 +19,7 @@ from ..codes._state import network_of
 from ..codes._transforming import fill, images_of, normalize_rows, prepare, skipped
 from ..engines import Engine
 from ..exceptions import ImageSkippedWarning, LayerError
+from ._likeness import distance_from_source
 from ._source_head import source_probabilities
 
 __all__ = ["Seen", "pass_over", "with_params"]
@@ -38,6 +39,8 @@ class Seen:
         Not fitted; gives `codes`.
     codes : ndarray of shape (n_kept, width)
         Of the layer that was asked for.
+    asked : str
+        Its name, or those of several.
     layers : dict of str to ndarray
         Codes by depth, from the input; the last is that before the classifier.
     kept : ndarray of bool
@@ -46,6 +49,8 @@ class Seen:
         What the network's own classifier says.
     no_probabilities : str
         Why there are none.
+    distance : float or None
+        Of the mean codes from those of the source, see :func:`distance_from_source`.
     n_parameters : int
     n_bytes : int
         Of the weights.
@@ -55,10 +60,12 @@ class Seen:
 
     estimator: CNNCodes
     codes: np.ndarray
+    asked: str
     layers: dict[str, np.ndarray]
     kept: np.ndarray
     probabilities: np.ndarray | None
     no_probabilities: str
+    distance: float | None
     n_parameters: int
     n_bytes: int
     images_per_second: float
@@ -88,7 +95,9 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     rows, kept, speed = _compute(fitted, X)
     columns = _columns(rows[kept], [width for _, width in fitted._fitted.columns])
     raw = dict(zip(names, columns, strict=True))
-    probabilities, reason = _probabilities(table, raw)
+    # What follows, in the network, is fed with averages.
+    before = raw.get(table.layers[-1].name) if codes.pooling == "avg" else None
+    probabilities, reason = _probabilities(table, before)
     layers = {name: normalize_rows(part.copy(), codes.normalize) for name, part in raw.items()}
     wanted = np.hstack([raw[layer.name] for layer in asked])
     module = network_of(fitted).module
@@ -96,10 +105,12 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     return Seen(
         estimator=with_params(codes),
         codes=normalize_rows(wanted, codes.normalize),
+        asked=" + ".join(layer.name for layer in asked),
         layers=layers,
         kept=kept,
         probabilities=probabilities,
         no_probabilities=reason,
+        distance=None if before is None else distance_from_source(table, before),
         n_parameters=sum(one.numel() for one in module.parameters()),
         n_bytes=sum(one.numel() * one.element_size() for one in weights),
         images_per_second=speed,
@@ -123,12 +134,11 @@ def _columns(rows: np.ndarray, widths: list[int]) -> list[np.ndarray]:
     return [rows[:, stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
-def _probabilities(table: LayerTable, raw: dict[str, np.ndarray]) -> tuple[np.ndarray | None, str]:
-    last = table.layers[-1].name
-    if last not in raw:
+def _probabilities(table: LayerTable, codes: np.ndarray | None) -> tuple[np.ndarray | None, str]:
+    if codes is None:
         return None, "needs the codes before the classifier with an average pooling"
     try:
-        return source_probabilities(table, raw[last].astype(np.float64)), ""
+        return source_probabilities(table, codes.astype(np.float64)), ""
     except LayerError as error:
         return None, str(error)
 

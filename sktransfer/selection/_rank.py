@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,14 +38,16 @@ def rank_backbones(
     cache: Any = "memory",
     cv: Any = 5,
     regression: bool | str = "auto",
+    depth: bool = True,
     **codes_params: Any,
 ) -> BackboneRanking:
     """Rank networks by how well their codes suit labelled photographs.
 
     Each network makes one pass over the photographs, whatever the metrics; the codes of its
     stages are kept in the cache, so that :func:`advise` and :class:`sktransfer.CNNCodes` have
-    them for nothing. The ranking is a shortlist, not a verdict: how well it agrees with
-    accuracies on photographs that were held back is in the benchmarks.
+    them for nothing. A network counts as much as the best of its layers: for photographs unlike
+    those it was trained on that is not the last one. The ranking is a shortlist, not a verdict:
+    how well it agrees with accuracies on photographs that were held back is in the benchmarks.
 
     Parameters
     ----------
@@ -70,6 +73,10 @@ def rank_backbones(
         Of the metric "cv".
     regression : {"auto", True, False}, default="auto"
         "auto" takes floats with fractions for values and all else for labels.
+    depth : bool, default=True
+        Whether "logme" and "cv" are those of the best of up to seven layers, evenly over the depth.
+        The other metrics grow with the width of the codes and cannot compare layers; for them,
+        with False, and of a CNNCodes with a layer of its own, it is the layer asked for.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` for networks given by name, such as
         ``device`` or ``on_error="nan"``, which leaves out photographs that cannot be read.
@@ -105,7 +112,8 @@ def rank_backbones(
     target = np.asarray(y)
     _check_lengths(X, target, next(iter(candidates.values())))
     values = check_target(target, metrics, cv, regression)
-    rows = [_one(name, codes, X, target, metrics, cv, values) for name, codes in candidates.items()]
+    ask = partial(score_of, cv=cv, regression=values)
+    rows = [_one(name, codes, X, target, metrics, ask, depth) for name, codes in candidates.items()]
     if all(row.width is None for row in rows):
         raise BackboneError(
             "none of the networks can be had:\n" + "\n".join(f"  {r.name}: {r.error}" for r in rows)
@@ -154,8 +162,8 @@ def _check_lengths(X: Any, y: np.ndarray, codes: CNNCodes) -> None:
 
 
 def _one(
-    name: str, codes: CNNCodes, X: Any, y: np.ndarray, metrics: dict[str, Metric], cv: Any,
-    regression: bool,
+    name: str, codes: CNNCodes, X: Any, y: np.ndarray, metrics: dict[str, Metric], ask: Any,
+    depth: bool,
 ) -> RankedBackbone:  # fmt: skip
     """One row; what is wrong with this network is told in it and stops no other."""
     nothing = dict.fromkeys(metrics, float("nan"))
@@ -165,17 +173,20 @@ def _one(
         raise  # what is wrong with the photographs is wrong for all
     except Exception as error:
         return RankedBackbone(name, nothing, codes, error=_reason(error))
-    scores, errors = {}, []
+    scores, layers, errors = {}, {}, []
     for key, metric in metrics.items():
         try:
-            scores[key] = score_of(metric, seen, y[seen.kept], cv, regression)
+            scores[key], layers[key] = ask(
+                metric, seen, y[seen.kept], depth=depth and codes.layer is None
+            )
         except ValueError as error:
-            scores[key] = float("nan")
+            scores[key], layers[key] = float("nan"), ""
             errors.append(str(error))
     return RankedBackbone(
         name,
         scores,
         codes,
+        layer=next(iter(layers.values())),
         width=seen.codes.shape[1],
         n_parameters=seen.n_parameters,
         images_per_second=seen.images_per_second,

@@ -28,8 +28,10 @@ class RankedBackbone:
         By metric; NaN where there is none.
     estimator : CNNCodes
         Not fitted.
+    layer : str
+        The layer whose codes have the score that ranks.
     width, n_parameters : int or None
-        Numbers in a code, and in the network with its classifier.
+        Numbers in a code of the layer asked for, and in the network with its classifier.
     images_per_second : float
         As measured in the pass; NaN where the store had all codes.
     megabytes : float
@@ -41,6 +43,7 @@ class RankedBackbone:
     name: str
     scores: dict[str, float]
     estimator: CNNCodes
+    layer: str = ""
     width: int | None = None
     n_parameters: int | None = None
     images_per_second: float = float("nan")
@@ -127,6 +130,7 @@ class BackboneRanking:
             "name": row.name,
             "score": row.score,
             **{name: row.scores[name] for name in self.metrics[1:]},
+            "layer": row.layer,
             "width": row.width,
             "parameters": row.n_parameters,
             "images_per_second": row.images_per_second,

@@ -54,6 +54,13 @@ class Recommendation:
         The label that each of these seems to have.
     conflicts, copies : tuple of tuple of int
         The same photograph with different labels, and with the same.
+    source_confidence, source_entropy : float
+        Of the network's own classifier: its mean probability of the first guess, and its mean
+        entropy, as a share of the largest possible; NaN where it has none that is linear.
+    source_distance : float
+        Root mean square over channels of the distance of mean codes from their mean over the
+        photographs the network was trained on, in standard deviations; NaN where the codes do not
+        come from a batch norm, which remembers these.
     ranking : BackboneRanking or None
         Where there were several networks.
     """
@@ -77,6 +84,9 @@ class Recommendation:
     suspected_of: np.ndarray
     conflicts: tuple[tuple[int, ...], ...]
     copies: tuple[tuple[int, ...], ...]
+    source_confidence: float
+    source_entropy: float
+    source_distance: float
     ranking: BackboneRanking | None
 
     def plot(self, figure: Any = None) -> Any:

@@ -14,7 +14,7 @@ from ._layers import SURE, LayerScore, is_better
 from ._passes import Seen
 from ._strategies import fine_tuner, probe_pipeline
 
-__all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
+__all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of", "sureness"]
 
 # Photographs, and photographs of the middle class, from which on fine-tuning is advised: a rule
 # of thumb, which AutoTransferClassifier puts to the test.
@@ -54,6 +54,11 @@ def reasons_for(
     yield _about_layers(scores, best)
     if seen.probabilities is not None:
         yield _about_outputs(seen.probabilities)
+    if seen.distance is not None:
+        yield (
+            f"Mean codes are {seen.distance:.2f} standard deviations from those of the photographs "
+            "the network was trained on."
+        )
     if framings:
         told = ", ".join(f"{name} {score.mean:.1%}" for name, score in framings.items())
         yield f"{look.tall_share:.0%} of the photographs are not square; framed by {told}."
@@ -82,10 +87,17 @@ def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
     )
 
 
-def _about_outputs(probabilities: np.ndarray) -> str:
-    confidence = probabilities.max(axis=1).mean()
+def sureness(probabilities: np.ndarray | None) -> tuple[float, float]:
+    """Mean confidence of a classifier, and its entropy as a share of the largest possible."""
+    if probabilities is None:
+        return float("nan"), float("nan")
     logs = np.log(np.maximum(probabilities, 1e-12))
     entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
+    return float(probabilities.max(axis=1).mean()), float(entropy)
+
+
+def _about_outputs(probabilities: np.ndarray) -> str:
+    confidence, entropy = sureness(probabilities)
     return (
         f"The network's own classifier is {confidence:.0%} sure of its first guess on average; "
         f"its entropy is {entropy:.0%} of the largest possible."
