@@ -1,6 +1,7 @@
 """Ten epochs of frozen training, ours against plain skorch doing the same; resnet18 on the CPU.
 
     python examples/benchmarks/finetune_speed.py [--photographs 64] [--size 224] [--turns 3]
+        [--search-turns 1]
 
 Both start from the same random weights (speed does not depend on them), learn with SGD and
 momentum in batches of 8 from the same photographs, and end with the same accuracy on them. The
@@ -98,9 +99,9 @@ def timed(run):
     return time.perf_counter() - start
 
 
-def row(what, ways):
+def row(what, ways, turns):
     """Ratios of the first way to the others, within each turn."""
-    seconds = np.array([[timed(way) for way in ways] for _ in range(args.turns)])
+    seconds = np.array([[timed(way) for way in ways] for _ in range(turns)])
     for ratios in (seconds[:, :1] / seconds[:, 1:]).T:
         print(
             f"| {what} | {np.median(ratios):.1f} | {ratios.min():.1f} to {ratios.max():.1f} |",
@@ -124,6 +125,7 @@ def main():
                 lambda learns=learns: plain(learns, args.epochs).fit(x, y),
                 lambda trainable=trainable: ours(trainable, args.size, args.epochs).fit(X, y),
             ],
+            args.turns,
         )
 
         def searched(trainable=trainable):
@@ -137,7 +139,7 @@ def main():
             net = plain(learns, args.epochs)
             GridSearchCV(net, {"lr": [3e-3, 1e-2, 3e-2]}, cv=3, refit=False).fit(x, y)
 
-        row(f"{name}, search of 3 rates × 3 folds", [plain_search, searched])
+        row(f"{name}, search of 3 rates × 3 folds", [plain_search, searched], args.search_turns)
 
 
 if __name__ == "__main__":
@@ -146,5 +148,6 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--search-turns", type=int, default=1)
     args = parser.parse_args()
     main()
