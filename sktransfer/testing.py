@@ -12,6 +12,7 @@ from typing import Any
 
 from .codes import CNNCodes
 from .finetune import FineTuneClassifier, FineTuneRegressor
+from .selection import AutoTransferClassifier
 
 __all__ = ["check_instances"]
 
@@ -38,10 +39,20 @@ def check_instances() -> list[tuple[Any, dict[str, str]]]:
     CNNCodes []
     FineTuneClassifier ['check_sample_weight_equivalence_on_dense_data']
     FineTuneRegressor ['check_sample_weight_equivalence_on_dense_data']
+    AutoTransferClassifier []
     """
     codes = CNNCodes(image_shape="row", value_range=(-10.0, 110.0), image_size=32)
     rows: dict[str, Any] = {"image_shape": "row", "value_range": (-3.0, 3.0)}
     rows |= {"image_size": 64, "resize": "squash", "trainable": "head"}
     classifier = FineTuneClassifier(max_epochs=2, **rows)
     regressor = FineTuneRegressor(max_epochs=15, lr=3e-3, **rows)
-    return [(codes, {}), (classifier, dict(_MINI_BATCHES)), (regressor, dict(_MINI_BATCHES))]
+    # Blobs in a row of two pixels are told by the first layers of a network, not by the last.
+    auto = AutoTransferClassifier(
+        image_shape="row",
+        value_range=(-10.0, 110.0),
+        image_size=32,
+        rungs=["probe", "layers"],
+        cv=2,
+    )
+    mini = _MINI_BATCHES
+    return [(codes, {}), (classifier, dict(mini)), (regressor, dict(mini)), (auto, {})]

@@ -16,6 +16,11 @@ from sktransfer.testing import check_instances
 
 INSTANCES = check_instances()
 IDS = [type(estimator).__name__ for estimator, _ in INSTANCES]
+TRANSFORMERS = [instance for instance in INSTANCES if hasattr(instance[0], "transform")]
+OF_TRANSFORMERS = {
+    "argvalues": TRANSFORMERS,
+    "ids": [type(estimator).__name__ for estimator, _ in TRANSFORMERS],
+}
 
 
 def expected_failures(estimator):
@@ -38,7 +43,7 @@ def test_scikit_learn_checks(estimator, check):
     [
         clone(estimator).set_params(trainable=1)
         for estimator, _ in INSTANCES
-        if is_classifier(estimator)
+        if is_classifier(estimator) and "trainable" in estimator.get_params()
     ],
     expected_failed_checks=lambda estimator: INSTANCES[1][1],
 )
@@ -64,11 +69,31 @@ def test_the_suite_runs_whole(estimator, failures):
     assert all(failures.values())
 
 
+def run_check(name, estimator):
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip(f"this scikit-learn has no {name}")
+    check(type(estimator).__name__, clone(estimator))
+
+
 @pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
 @pytest.mark.parametrize(
     "name",
     [
         "check_param_validation",
+        "check_dataframe_column_names_consistency",
+        "check_n_features_in_after_fitting",
+        "check_estimators_partial_fit_n_features",
+    ],
+)
+def test_checks_outside_the_default_suite(estimator, _, name):
+    run_check(name, estimator)
+
+
+@pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
+@pytest.mark.parametrize(
+    "name",
+    [
         "check_set_output_transform",
         "check_set_output_transform_pandas",
         "check_set_output_transform_polars",
@@ -77,16 +102,10 @@ def test_the_suite_runs_whole(estimator, failures):
         "check_get_feature_names_out_error",
         "check_transformer_get_feature_names_out",
         "check_transformer_get_feature_names_out_pandas",
-        "check_dataframe_column_names_consistency",
-        "check_n_features_in_after_fitting",
-        "check_estimators_partial_fit_n_features",
     ],
 )
-def test_checks_outside_the_default_suite(estimator, _, name):
-    check = getattr(estimator_checks, name, None)
-    if check is None:
-        pytest.skip(f"this scikit-learn has no {name}")
-    check(type(estimator).__name__, clone(estimator))
+def test_checks_of_transformers_outside_the_default_suite(estimator, _, name):
+    run_check(name, estimator)
 
 
 def layouts(images: np.ndarray) -> dict[str, object]:
@@ -107,7 +126,7 @@ def layouts(images: np.ndarray) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+@pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
 def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
     estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
     images = sample.data[:4]
@@ -117,7 +136,7 @@ def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+@pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
 def test_transform_changes_nothing_in_the_model(estimator, _, sample):
     from sktransfer.codes._state import network_of
 
@@ -135,7 +154,7 @@ def test_transform_changes_nothing_in_the_model(estimator, _, sample):
         assert value.equal(before[key]), key
 
 
-@pytest.mark.parametrize(("estimator", "_"), INSTANCES, ids=IDS)
+@pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
 def test_one_row_equals_its_row_in_any_batch(estimator, _, sample):
     estimator = clone(estimator).set_params(
         image_shape=None, value_range="auto", cache=None, image_size=96

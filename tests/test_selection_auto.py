@@ -9,20 +9,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sktransfer import AutoTransferClassifier
 from sktransfer.selection._ladder import Ladder
-
-# Blobs in a row of two pixels are told by the first layers of a network, not by the last.
-ROWS = AutoTransferClassifier(
-    image_shape="row", value_range=(-10.0, 110.0), image_size=32, rungs=["probe", "layers"], cv=2
-)
-
-
-@parametrize_with_checks([ROWS])
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassi
 def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:
     """What is worth searching around an estimator."""
     if isinstance(estimator, FineTuneClassifier):
-        return {"lr": [3e-4, 1e-3, 3e-3], "trainable": [1, 2, "all"]}
+        return {"lr": [2e-3, 5e-3, 1e-2], "trainable": [1, 2, "all"]}
     return {"codes__layer": layers, "classify__C": [1e-3, 1e-2, 1e-1]}
 
 
