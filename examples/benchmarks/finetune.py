@@ -4,12 +4,14 @@
 
 DATA is a folder with chess/ and dogs_cats/ (photographs in one folder per class); the CIFAR-10
 sample ships. Training and test parts: the sample's own, else 70 to 30, stratified, drawn anew for
-each seed. Printed are accuracies on the test part, and the share of epochs after which the
-accuracy was that of the linear probe.
+each seed. Printed are accuracies on the test part after the last epoch, the lowest after any epoch
+(does it dip below the linear probe on the way?), and seconds of the fit with the measuring after
+each epoch.
 """
 
 import argparse
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,9 @@ def parts(name, data, seed):
     if name == "cifar10":
         X, y = load_cifar10_sample(return_X_y=True)
         return X[:1000], X[1000:], y[:1000], y[1000:]
-    found = load_image_folder(Path(data) / name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some files in chess are no images
+        found = load_image_folder(Path(data) / name)
     return train_test_split(
         np.array(found.data),
         np.array(found.target),
@@ -57,7 +61,7 @@ def main():
     """Print a row for each set and strategy."""
     for name in args.sets:
         for strategy in args.strategies or STRATEGIES:
-            scores, seconds = [], []
+            scores, lowest, seconds = [], [], []
             for seed in range(args.seeds):
                 X, X_test, y, y_test = parts(name, args.data, seed)
                 parameters = {
@@ -68,12 +72,15 @@ def main():
                     **STRATEGIES[strategy],
                 }
                 start = time.perf_counter()
-                clf = FineTuneClassifier(**parameters).fit(X, y)
+                clf = FineTuneClassifier(**parameters)
+                clf.fit(X, y, validation_data=(X_test, y_test))  # looked at, nothing more
                 seconds.append(time.perf_counter() - start)
                 scores.append(clf.score(X_test, y_test))
+                each = [row["valid_acc"] for row in clf.history_]
+                lowest.append(min(each, default=scores[-1]))
             print(
                 f"| {name} | {strategy} | {np.mean(scores):.3f} ± {np.std(scores):.3f} "
-                f"| {np.mean(seconds):.0f} |",
+                f"| {np.mean(lowest):.3f} | {np.mean(seconds):.0f} |",
                 flush=True,
             )
 
