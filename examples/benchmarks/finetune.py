@@ -38,6 +38,12 @@ STRATEGIES = {
         "lr": 3e-2,
     },
 }
+for size in (8, 64):
+    for how in ("frozen", "train"):
+        STRATEGIES[f"batch norms: {how}, batches of {size}"] = {
+            "batchnorm": how,
+            "batch_size": size,
+        }
 
 
 def parts(name, data, seed):
