@@ -102,7 +102,7 @@ def score(name, correct):
 
 
 def test_of_many_photographs_some_of_each_class_are_asked():
-    from sktransfer.selection._advise import _ENOUGH, _some_of_each
+    from sktransfer.selection._study import _ENOUGH, _some_of_each
 
     numbers = np.repeat([0, 1, 2], [7000, 3000, 6])
     chosen = _some_of_each(np.random.default_rng(0).permutation(numbers), 5)

@@ -12,10 +12,10 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from ..codes import CNNCodes
-from ._advise import take_photographs
 from ._layers import probe_layer
 from ._passes import Seen, pass_over
 from ._strategies import fine_tuner, probe_pipeline
+from ._study import take_photographs
 
 __all__ = ["RUNGS", "Ladder", "Rung"]
 

@@ -11,8 +11,8 @@ from ..codes import CNNCodes
 from ._curve import LearningCurve
 from ._data import DataLook
 from ._layers import SURE, LayerScore, is_better
-from ._passes import Seen
 from ._strategies import fine_tuner, probe_pipeline
+from ._study import Study
 
 __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of", "sureness"]
 
@@ -40,18 +40,16 @@ def choose_strategy(
     return "probe", probe_pipeline(codes, layer=layer)
 
 
-def reasons_for(
-    scene: str, strategy: str, look: DataLook, seen: Seen, scores: list[LayerScore],
-    best: LayerScore, framings: dict[str, LayerScore], curve: LearningCurve,
-) -> Iterator[str]:  # fmt: skip
+def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
     """Plain sentences, each with its figures."""
+    look, seen, best = study.look, study.seen, study.best
     sizes = list(look.counts.values())
     yield (
         f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
         f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
         "class)."
     )
-    yield _about_layers(scores, best)
+    yield _about_layers(study.scores, best)
     if seen.probabilities is not None:
         yield _about_outputs(seen.probabilities)
     if seen.distance is not None:
@@ -59,11 +57,11 @@ def reasons_for(
             f"Mean codes are {seen.distance:.2f} standard deviations from those of the photographs "
             "the network was trained on."
         )
-    if framings:
-        told = ", ".join(f"{name} {score.mean:.1%}" for name, score in framings.items())
+    if study.framings:
+        told = ", ".join(f"{name} {score.mean:.1%}" for name, score in study.framings.items())
         yield f"{look.tall_share:.0%} of the photographs are not square; framed by {told}."
-    yield from _about_strategy(scene, strategy, best, scores[-1].name)
-    yield from _about_more(curve)
+    yield from _about_strategy(scene, strategy, best, study.last.name)
+    yield from _about_more(study.curve)
 
 
 def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:

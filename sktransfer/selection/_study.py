@@ -1,0 +1,161 @@
+"""What a network says of photographs: probes by depth and by framing, and what they lead to."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..codes import CNNCodes
+from ..images import as_images
+from ._curve import LearningCurve, learning_curve_of
+from ._data import DataLook
+from ._layers import LIKELY, SURE, LayerScore, best_layer, is_better, probe_layer
+from ._passes import Seen, pass_over, with_params
+from ._probe import make_splits
+from ._suspects import suspect_labels
+
+__all__ = ["Study", "study_photographs", "take_photographs"]
+
+# More photographs than these are not needed to tell layers and framings apart.
+_ENOUGH = 2000
+_OTHER_FRAMINGS = ("squash", "crop")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The findings on which advice rests.
+
+    Attributes
+    ----------
+    codes : CNNCodes
+        With the framing that is best.
+    look : DataLook
+    seen : Seen
+        The pass of `codes`.
+    chosen : ndarray of int
+        Photographs that were asked.
+    scores : list of LayerScore
+        By depth, from the input.
+    best : LayerScore
+        The one to take.
+    framings : dict of str to LayerScore
+        On the last layer; empty where there was nothing to try.
+    curve : LearningCurve
+        Of the best layer.
+    suspects, suspected_of : ndarray
+        Photographs whose label looks wrong, and the labels they seem to have.
+    seconds : float
+        That one fit of a probe took.
+    """
+
+    codes: CNNCodes
+    look: DataLook
+    seen: Seen
+    chosen: np.ndarray
+    scores: list[LayerScore]
+    best: LayerScore
+    framings: dict[str, LayerScore]
+    curve: LearningCurve
+    suspects: np.ndarray
+    suspected_of: np.ndarray
+    seconds: float
+
+    @property
+    def last(self) -> LayerScore:
+        return self.scores[-1]
+
+    @property
+    def similar(self) -> bool:
+        """Whether no earlier layer is surely better than the last."""
+        return not is_better(self.best, self.last, SURE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The part of the photographs that questions are asked of."""
+
+    chosen: np.ndarray
+    numbers: np.ndarray
+    splits: Any
+
+
+def _task(look: DataLook, kept: np.ndarray, cv: int) -> _Task:
+    usable = np.flatnonzero(look.usable & kept)
+    _, numbers = np.unique(look.y[usable], return_inverse=True)
+    if len(usable) > _ENOUGH:
+        part = _some_of_each(numbers, cv)
+        usable, numbers = usable[part], numbers[part]
+    copied = len(np.unique(look.groups[usable])) < len(usable)
+    groups = look.groups[usable] if copied else None
+    return _Task(usable, numbers, make_splits(numbers, cv, groups=groups))
+
+
+def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
+    """Enough photographs, classes in their shares, and of each as many as there are folds."""
+    rng = np.random.default_rng(0)
+    place = np.empty(len(numbers))
+    for label in np.unique(numbers):
+        own = rng.permutation(np.flatnonzero(numbers == label))
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        place[own[:cv]] -= 1.0
+    return np.sort(np.argsort(place, kind="stable")[:_ENOUGH])
+
+
+def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: int, *, frame: bool) -> Study:
+    """Ask the photographs; `frame` says whether other framings are tried where they may matter."""
+    seen = pass_over(codes, X)
+    task = _task(look, seen.kept, cv)
+    at = (np.cumsum(seen.kept) - 1)[task.chosen]  # where in the codes a photograph stands
+    start = time.perf_counter()
+    scores = _by_depth(seen, at, task)
+    seconds = (time.perf_counter() - start) / (len(scores) * len(task.splits))
+    framings = _framings(X, codes, scores[-1], task) if frame and look.tall_share > 0.1 else {}
+    if framings and (better := _best_framing(framings)) != codes.resize:
+        codes = with_params(codes, resize=better)
+        seen = pass_over(codes, X)
+        scores = _by_depth(seen, at, task)
+    best = best_layer(scores)
+    curve = learning_curve_of(seen.layers[best.name][at], task.numbers, task.splits)
+    # The last layer's wide codes are surer of the label, as long as they are of any use.
+    judge = best if is_better(best, scores[-1], SURE) else scores[-1]
+    wrong = suspect_labels(judge.probabilities, task.numbers)
+    said = np.unique(look.y[task.chosen])[judge.probabilities[wrong].argmax(axis=1)]
+    suspects = task.chosen[wrong]
+    return Study(
+        codes, look, seen, task.chosen, scores, best, framings, curve, suspects, said, seconds
+    )
+
+
+def _by_depth(seen: Seen, at: np.ndarray, task: _Task) -> list[LayerScore]:
+    return [probe_layer(k, v[at], task.numbers, task.splits) for k, v in seen.layers.items()]
+
+
+def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: _Task) -> dict[str, LayerScore]:
+    """Probes on the last layer for each way of framing, on the same folds."""
+    found = {codes.resize: current}
+    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    part = take_photographs(X, task.chosen, len(images))
+    for resize in ("pad", *_OTHER_FRAMINGS):
+        if resize not in found:
+            seen = pass_over(with_params(codes, resize=resize), part)
+            last = list(seen.layers.values())[-1]
+            found[resize] = probe_layer(resize, last, task.numbers, task.splits)
+    return found
+
+
+def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
+    if len(numbers) == n:
+        return X
+    if hasattr(X, "iloc"):
+        return X.iloc[numbers]
+    return X[numbers] if hasattr(X, "shape") else [X[int(i)] for i in numbers]
+
+
+def _best_framing(framings: dict[str, LayerScore]) -> str:
+    """The one in use, unless another is likely to be better."""
+    current = next(iter(framings))
+    best = max(framings, key=lambda name: framings[name].mean)
+    return best if is_better(framings[best], framings[current], LIKELY) else current
