@@ -84,15 +84,22 @@ def test_it_says_why_in_words_and_pictures(labelled):
     assert ticks == [name for name, *_ in advice.layer_scores]
 
 
-def test_many_photographs_mean_fine_tuning(labelled, monkeypatch):
+def test_more_photographs_mean_more_fine_tuning(labelled, monkeypatch):
     from sktransfer.selection import _scenes
 
-    monkeypatch.setattr(_scenes, "MANY", (80, 20))
     X, y = labelled
-    advice = advise(X, y, image_size=32, cv=2)
-    assert advice.scene.startswith("many")
-    solved = advice.expected_accuracy >= 0.99
-    assert advice.strategy == ("probe" if solved else "fine-tune all")
+    few = advise(X, y, image_size=32, cv=2)
+    assert (few.scene.split()[0], few.strategy) == ("few", "probe")
+    assert few.expected_accuracy < 0.99
+    assert advise(X, y, image_size=32, fine_tune=True, cv=2).strategy == "fine-tune last"
+    monkeypatch.setattr(_scenes, "SOME", (80, 20))
+    some = advise(X, y, image_size=32, cv=2)
+    assert (some.scene.split()[0], some.strategy) == ("few", "fine-tune last")
+    assert isinstance(some.estimator, FineTuneClassifier) and some.estimator.trainable == 2
+    monkeypatch.setattr(_scenes, "MANY", (80, 20))
+    many = advise(X, y, image_size=32, cv=2)
+    assert (many.scene.split()[0], many.strategy) == ("many", "fine-tune all")
+    assert many.estimator.trainable == "all"
     assert advise(X, y, image_size=32, fine_tune=False, cv=2).strategy == "probe"
 
 
@@ -131,7 +138,12 @@ def test_digits_are_unlike_photographs():
 
     digits = load_digits()
     advice = advise(
-        digits.data[:200], digits.target[:200], value_range=(0, 16), image_size=64, cv=2
+        digits.data[:200],
+        digits.target[:200],
+        value_range=(0, 16),
+        image_size=64,
+        cv=2,
+        fine_tune=False,
     )
     assert advice.scene == "few and dissimilar"
     assert advice.layer != "global_pool"

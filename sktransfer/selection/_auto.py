@@ -31,7 +31,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     """Try strategies of transfer learning for a while and keep the best.
 
     It climbs a ladder from cheap to dear: a linear probe on the last layer, probes on other
-    layers, on two layers side by side, fine-tuning of the last stage, and of the whole
+    layers, on two layers side by side, fine-tuning of the last two stages, and of the whole
     network. Each rung is judged on the same folds; the best is fitted to all photographs. A rung
     whose estimated cost, with that of the last fit, does not fit into the time left is
     not tried. The first rung always is.

@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_score
 from ..codes import CNNCodes
 from ._layers import probe_layer
 from ._passes import Seen, pass_over
-from ._strategies import fine_tuner, probe_pipeline
+from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline
 from ._study import take_photographs
 
 __all__ = ["RUNGS", "Ladder", "Rung"]
@@ -88,7 +88,7 @@ class Ladder:
                 yield rung
         if "stacked" in rungs:
             yield from self._stacked(probes, seen, numbers, first.seconds)
-        for name, trainable in (("fine-tune last", 1), ("fine-tune all", "all")):
+        for name, trainable in (("fine-tune last", LAST_STAGES), ("fine-tune all", "all")):
             if name in rungs:
                 yield self._fine_tune(name, trainable, X, y)
 

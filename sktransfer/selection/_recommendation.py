@@ -23,7 +23,7 @@ class Recommendation:
     scene : str
         "few and similar", "few and dissimilar", "many and similar" or "many and dissimilar":
         photographs, and their likeness to those of the network.
-    strategy : {"probe", "fine-tune all"}
+    strategy : {"probe", "fine-tune last", "fine-tune all"}
     backbone : str or torch.nn.Module
         The network.
     layer : str

@@ -7,37 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from ..codes import CNNCodes
 from ._curve import LearningCurve
 from ._data import DataLook
 from ._layers import SURE, LayerScore, is_better
-from ._strategies import fine_tuner, probe_pipeline
+from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline
 from ._study import Study
 
 __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of", "sureness"]
 
-# Photographs, and photographs of the middle class, from which on fine-tuning is advised: a rule
-# of thumb, which AutoTransferClassifier puts to the test.
+# Photographs, and photographs of the middle class, from which on the whole network, or its last
+# stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
+SOME = (150, 10)
 # Where the probe errs less often than this there is little left to win.
 _SOLVED = 0.01
 
 
 def scene_of(look: DataLook, *, similar: bool) -> str:
     """One of "few" or "many", "and", "similar" or "dissimilar"."""
+    many = "many" if _at_least(look, MANY) else "few"
+    return f"{many} and {'similar' if similar else 'dissimilar'}"
+
+
+def _at_least(look: DataLook, bound: tuple[int, int]) -> bool:
     sizes = [size for size in look.counts.values() if size > 1]
-    many = look.n >= MANY[0] and np.median(sizes) >= MANY[1]
-    return f"{'many' if many else 'few'} and {'similar' if similar else 'dissimilar'}"
+    return bool(look.n >= bound[0] and np.median(sizes) >= bound[1])
 
 
-def choose_strategy(
-    scene: str, codes: CNNCodes, layer: Any, accuracy: float, fine_tune: bool | str
-) -> tuple[str, Any]:
+def choose_strategy(scene: str, study: Study, layer: Any, fine_tune: bool | str) -> tuple[str, Any]:
     """A name and an estimator that is not fitted."""
-    wanted = scene.startswith("many") and accuracy < 1 - _SOLVED
-    if fine_tune is True or (fine_tune == "auto" and wanted):
-        return "fine-tune all", fine_tuner(codes, "all")
-    return "probe", probe_pipeline(codes, layer=layer)
+    solved = study.best.mean >= 1 - _SOLVED
+    enough = _at_least(study.look, SOME) or scene.startswith("many")
+    if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
+        return "probe", probe_pipeline(study.codes, layer=layer)
+    if scene.startswith("many"):
+        return "fine-tune all", fine_tuner(study.codes, "all")
+    return "fine-tune last", fine_tuner(study.codes, LAST_STAGES)
 
 
 def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
@@ -108,12 +113,17 @@ def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> I
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
             "photographs; it begins from a linear probe and the pretrained layers learn gently."
         )
-    elif scene.startswith("many"):
+    elif strategy == "fine-tune last":
+        yield (
+            f"Too few to fine-tune all layers; the last {LAST_STAGES} stages learn gently, from a "
+            "linear probe, which has been better than the probe alone on such numbers. For a model "
+            "in seconds, fine_tune=False gives the probe."
+        )
+    elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
-    elif best.name != last:
-        yield "Few photographs do not suffice to fine-tune: a linear model on the earlier layer."
     else:
-        yield "Few photographs do not suffice to fine-tune: a linear model on the codes."
+        where = "the codes" if best.name == last else "the earlier layer"
+        yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
 
 
 def _about_more(curve: LearningCurve) -> Iterator[str]:

@@ -13,9 +13,11 @@ from ..finetune import FineTuneClassifier
 from ._passes import with_params
 from ._probe import PROBE_C
 
-__all__ = ["EPOCHS", "fine_tuner", "grid_of", "minutes_of", "probe_pipeline"]
+__all__ = ["EPOCHS", "LAST_STAGES", "fine_tuner", "grid_of", "minutes_of", "probe_pipeline"]
 
 EPOCHS = 10
+# What "last" means: two have been better than one on every set that was measured.
+LAST_STAGES = 2
 # Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
 # instead of OpenVINO doubles it.
 _STEP, _TORCH = 3.0, 2.0
