@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
@@ -44,13 +46,17 @@ np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
 def launch(folder, parameters, n_processes=2, wrong=""):
     script = folder / "script.py"
     script.write_text(SCRIPT)
+    return torchrun(script, str(folder), repr(parameters), wrong, n_processes=n_processes)
+
+
+def torchrun(script, *words, n_processes=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(n_processes),
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(n_processes),
                 "--master_addr", "127.0.0.1", "--master_port", port]  # fmt: skip
     return subprocess.run(
-        [sys.executable, *torchrun, str(script), str(folder), repr(parameters), wrong],
+        [sys.executable, *launcher, str(script), *words],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -108,3 +114,17 @@ def test_without_accelerate_the_extra_is_named(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match=r"sktransfer\[distributed\]"):
         FineTuneClassifier(distributed=True).fit(*data[:2])
+
+
+@pytest.mark.slow
+def test_the_example_runs_in_two_processes(tmp_path, sample):
+    example = Path(__file__).parents[1] / "examples" / "several_gpus.py"
+    small = ["--device", "cpu", "--photographs", "40", "--image-size", "32"]
+    done = torchrun(example, *small, "--save", str(tmp_path / "together.joblib"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy") == 1, "the first process alone"
+    alone = [sys.executable, str(example), *small, "--save", str(tmp_path / "alone.joblib")]
+    subprocess.run(alone, check=True, capture_output=True, timeout=300)
+    together, one = (joblib.load(tmp_path / f"{name}.joblib") for name in ("together", "alone"))
+    X = sample.data[40:60]
+    np.testing.assert_allclose(together.predict_proba(X), one.predict_proba(X), atol=1e-4)

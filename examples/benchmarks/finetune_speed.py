@@ -128,6 +128,9 @@ def main():
             args.turns,
         )
 
+        if not args.search_turns:
+            continue
+
         def searched(trainable=trainable):
             est = ours(trainable, args.size, args.epochs).set_params(cache="memory")
             from sktransfer.store import open_store
