@@ -1,12 +1,8 @@
-"""Gradients of a batch: shard by shard on CPUs, whole or in parts on accelerators.
-
-On a CPU a batch is cut into shards of eight that are computed side by side, each on one core,
-and summed in order. Several shards on one thread each beat one batch on several threads, and
-the result has the same bits whatever the number of cores.
-"""
+"""Gradients of a batch: whole on CPUs, on all cores; whole or in parts on accelerators."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +16,19 @@ from ..engines import worker_pool
 
 __all__ = ["Dropout", "Lot", "gradients", "own_draws"]
 
-_SHARD = 8
 _of_thread = threading.local()
+
+
+class _Turns:
+    """Fits in several threads take turns at a step: each uses every core."""
+
+    def __init__(self) -> None:
+        self.one = threading.Lock()
+
+
+_turns = _Turns()
+if hasattr(os, "register_at_fork"):  # whoever held the lock does not live in the child
+    os.register_at_fork(after_in_child=_turns.__init__)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,8 @@ def gradients(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, torch.Tensor
     """
     if not len(lot):
         return _nothing(net, lot)
-    on_cpu = torch.device(net.device).type == "cpu"
-    if on_cpu and not net.module_.live_norms:
-        loss, outs = _by_shards(net, lot)
+    if torch.device(net.device).type == "cpu":
+        loss, outs = _whole(net, lot)
     else:
         loss, outs = _by_parts(net, lot, size)
     if lot.pulls and net.recipe.anchors:
@@ -120,44 +126,28 @@ def _by_parts(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, list[torch.T
     return total, outs
 
 
-def _by_shards(net: Any, lot: Lot) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    learning = [p for p in net.module_.parameters() if p.requires_grad]
-    # Rows are so little work that cutting them costs more than it wins.
-    size = _SHARD if lot.x.ndim > 2 else len(lot)
-    seeds = torch.randint(2**62, (-(-len(lot) // size),)).tolist()
+def _whole(net: Any, lot: Lot) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    seed = int(torch.randint(2**62, ()))
 
-    def work(number: int) -> Any:
-        part = slice(number * size, (number + 1) * size)
-        with torch.enable_grad(), own_draws(seeds[number]):
-            loss, out = lot.take(part, pulls=False).loss(net)
-            scaled = net.scaler_.scale(loss)
-            found = torch.autograd.grad(scaled, learning, allow_unused=True)
-        return loss.detach(), out.detach(), found
+    def work() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        with torch.enable_grad(), own_draws(seed):
+            return _by_parts(net, lot, len(lot))
 
-    shards = [future.result() for future in [_submit(work, i) for i in range(len(seeds))]]
-    total = torch.zeros(())
-    for loss, _, found in shards:
-        total = total + loss
-        for parameter, gradient in zip(learning, found, strict=True):
-            if gradient is not None and parameter.grad is None:
-                parameter.grad = gradient
-            elif gradient is not None:
-                parameter.grad += gradient
-    return total, [out for _, out, _ in shards]
+    if lot.x.ndim <= 2:
+        # Rows are so little work that one core is as fast, and gives the same bits everywhere.
+        return worker_pool().submit(work).result()
+    with _turns.one:
+        return work()
 
 
 @contextmanager
 def own_draws(seed: int) -> Iterator[None]:
-    """Have dropout of this thread draw from a generator of its own."""
+    """Have dropout of this thread draw from a generator of its own, so that fits do not mix."""
     _of_thread.generator = torch.Generator().manual_seed(seed)
     try:
         yield
     finally:
         _of_thread.generator = None
-
-
-def _submit(work: Any, number: int) -> Any:
-    return worker_pool().submit(work, number)
 
 
 def _nothing(net: Any, lot: Lot) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,7 +160,7 @@ def _nothing(net: Any, lot: Lot) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws from the generator of its shard, so that threads do not mix it up."""
+    """Dropout that draws from the generator of its step, so that threads do not mix it up."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         generator = getattr(_of_thread, "generator", None)
