@@ -144,7 +144,7 @@ def test_another_fit_is_an_error(forty, tmp_path, what):
     before = learnt(clf)
     weight = None
     if what == "lr":
-        clf.set_params(lr=2e-3)
+        clf.set_params(lr=3e-3)
     elif what == "photograph":
         X[7, 3, 3, 0] ^= 1
     elif what == "label":

@@ -86,7 +86,7 @@ def test_callbacks(thirty):
 def test_schedule_of_skorch(thirty):
     schedule = LRScheduler("StepLR", step_size=1, gamma=0.1)
     clf = FineTuneClassifier(**QUICK, schedule=schedule, trainable="head").fit(*thirty)
-    np.testing.assert_allclose(clf.history_[:, "lr head"], [5e-3, 5e-4])
+    np.testing.assert_allclose(clf.history_[:, "lr head"], [2e-3, 2e-4])
 
 
 def test_net_params(thirty):

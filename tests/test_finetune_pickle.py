@@ -91,7 +91,12 @@ def test_a_file_of_weights_is_held_by_the_pickle(photos, resnet, tmp_path):
     file = tmp_path / "mine.pth"
     torch.save(resnet.state_dict(), file)
     clf = classifier(
-        backbone="resnet18", weights=file, preprocessing="default", trainable="all", max_epochs=1
+        backbone="resnet18",
+        weights=file,
+        preprocessing="default",
+        trainable="all",
+        max_epochs=1,
+        lr=1e-4,
     ).fit(*photos)
     size = dumped(clf, tmp_path / "clf.joblib")
     assert size < 1.1 * file.stat().st_size

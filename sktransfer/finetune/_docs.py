@@ -28,7 +28,7 @@ head_init : {"linear_probe", "random"}, default="linear_probe"
     random head does not distort good weights.
 dropout : float, default=0.0
     Share of the head's inputs that are left out in training, in [0, 1).
-lr : float, default=5e-3
+lr : float, default=2e-3
     Learning rate of the head, whose inputs are divided by the root of their number.
 backbone_lr_factor : float, default=0.1
     By which the rate of pretrained layers is smaller; 0 freezes them.
@@ -42,7 +42,7 @@ l2_sp : float, default=0.0
     Pull towards the pretrained weights instead of towards zero.
 schedule : {"cosine", "constant", "step"} or skorch LRScheduler, default="cosine"
     Rates over the batches of a fit; "step" falls to a tenth after two thirds.
-warmup : float, default=0.1
+warmup : float, default=0.3
     Share of the steps in which rates rise from zero, in [0, 1).
 unfreeze_every : int, default=None
     The head learns first, and one stage more begins every so many epochs.

@@ -46,7 +46,7 @@ def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassi
 def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:
     """What is worth searching around an estimator."""
     if isinstance(estimator, FineTuneClassifier):
-        return {"lr": [2e-3, 5e-3, 1e-2], "trainable": [1, 2, "all"]}
+        return {"lr": [1e-3, 2e-3, 5e-3], "trainable": [1, 2, "all"]}
     return {"codes__layer": layers, "classify__C": [1e-3, 1e-2, 1e-1]}
 
 
