@@ -62,7 +62,7 @@ default="efficientnet_lite0"
     cv : int, default=5
         Folds. The same photograph is in one fold only, however often it is there.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 150 photographs and 10 of the middle class on,
+        Whether fine-tuning is advised: "auto" from 100 photographs and 10 of the middle class on,
         where the probe errs in more than 1%.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes`, for networks given by name.
@@ -86,10 +86,10 @@ default="efficientnet_lite0"
     >>> from sktransfer import advise
     >>> from sktransfer.datasets import load_cifar10_sample
     >>> X, y = load_cifar10_sample(return_X_y=True)
-    >>> advice = advise(X[:100], y[:100], image_size=64)
+    >>> advice = advise(X[:80], y[:80], image_size=64)
     >>> advice.scene, advice.strategy
     ('few and similar', 'probe')
-    >>> pipe = advice.estimator.fit(X[:100], y[:100])
+    >>> pipe = advice.estimator.fit(X[:80], y[:80])
     """
     if not (isinstance(fine_tune, bool) or fine_tune == "auto"):
         raise ValueError(f'fine_tune must be True, False or "auto", got {fine_tune!r}.')
