@@ -212,6 +212,7 @@ def test_densenets_old_names(tmp_path):
         assert torch.equal(found(images), own(images))
 
 
+@pytest.mark.slow
 def test_vision_transformers_of_other_image_sizes(tmp_path):
     own = models.vit_b_32(image_size=64)
     torch.save(own.state_dict(), tmp_path / "net.pth")

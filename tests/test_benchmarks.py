@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
 
 
+@pytest.mark.slow
 def test_every_part_runs_and_prints_a_table():
     words = [sys.executable, str(FOLDER / "run.py"), "--quick"]
     # One thread: those of torch stand in each other's way where others use the cores too.

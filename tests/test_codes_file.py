@@ -322,6 +322,7 @@ def test_disk_that_fills_up(paths, place, monkeypatch, limit):
     np.testing.assert_allclose(report.load(), codes.transform(paths), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_writers(paths, place, monkeypatch):
     """The second is refused, and the first goes on."""
     from sktransfer.codes import _journal

@@ -73,7 +73,8 @@ def paths(sample, tmp_path):
     return sorted(map(str, folder.iterdir()))
 
 
-@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [2, 10])
 def test_killed(paths, tmp_path, n_kills):
     paths = paths[: 60 * n_kills]  # more than are computed between two kills
     place, log = tmp_path / "codes.npy", tmp_path / "log"

@@ -30,10 +30,17 @@ def expected_failures(estimator):
     return {}
 
 
-@parametrize_with_checks(
-    [estimator for estimator, _ in INSTANCES], expected_failed_checks=expected_failures
-)
+QUICK = [estimator for estimator, _ in INSTANCES if not hasattr(estimator, "rungs")]
+
+
+@parametrize_with_checks(QUICK, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow  # each fit climbs the ladder
+@parametrize_with_checks([estimator for estimator, _ in INSTANCES if hasattr(estimator, "rungs")])
+def test_scikit_learn_checks_of_the_ladder(estimator, check):
     check(estimator)
 
 

@@ -50,7 +50,9 @@ def test_one_pass_for_each_network_whatever_the_metrics(labelled, passes):
     assert row.megabytes == pytest.approx(18.8, abs=0.3)  # its file has 18.7
 
 
-@pytest.mark.parametrize("metric", ["logme", "cv", "nce", "leep"])
+@pytest.mark.parametrize(
+    "metric", ["logme", "nce", "leep", pytest.param("cv", marks=pytest.mark.slow)]
+)
 def test_random_weights_rank_last(sample, metric):
     X, y = sample.data[:150], sample.target[:150]
     networks = {"random": CNNCodes(LITE, weights=None, image_size=64), LITE: LITE}

@@ -258,6 +258,7 @@ def test_a_fork_in_the_midst_of_other_threads():
     assert store.get_many("space", [key(10**6)]) == [None], "what a child puts is its own"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_threads_that_fork_at_the_same_time():
