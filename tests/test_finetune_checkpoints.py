@@ -267,9 +267,12 @@ def test_killed(sample, tmp_path):
     result = tmp_path / "result.npz"
     arguments = [str(tmp_path / "checkpoints"), str(tmp_path / "cache"), str(result)]
     command = [sys.executable, "-c", SERVER, *arguments, repr(parameters)]
+    # Bits are those of a number of threads, and clusters of other tests leave theirs behind.
+    number, plain = str(torch.get_num_threads()), dict(os.environ)
+    threads = {**plain, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
     kills = 0
     while not result.exists():
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=threads) as child:
             assert child.stdout.readline() == "ready\n"
             end = time.monotonic() + (draw.uniform(0.2, 3) if kills < 5 else 300)
             while child.poll() is None and time.monotonic() < end:
