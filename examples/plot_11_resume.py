@@ -3,7 +3,7 @@ Go on after a fit was killed
 ============================
 
 A fit that names a folder leaves a checkpoint there after each epoch, and the same call goes on from
-the last one. Here the first fit is broken off after two epochs, as Ctrl-C would.
+the last one. Here the power fails in the third epoch.
 """
 
 # %%
@@ -17,20 +17,23 @@ from sktransfer.datasets import load_cifar10_sample
 
 X, y = load_cifar10_sample(return_X_y=True)
 X, y, X_test = X[:80], y[:80], X[1000:1100]
+power = {"fails": True}
 
 
-class Interrupt(Callback):
-    """Breaks off in the third epoch."""
+class PowerCut(Callback):
+    """Breaks off in the third epoch, as long as the power fails."""
 
     def on_epoch_begin(self, net, **kwargs):
         """Two epochs are in the history, and the third has begun."""
-        if len(net.history) == 3:
-            raise KeyboardInterrupt
+        if power["fails"] and len(net.history) == 3:
+            raise OSError("no power")
 
 
 def classifier(**parameters):
-    """The same fit each time, but for where it writes and what watches it."""
-    return FineTuneClassifier(image_size=64, max_epochs=4, random_state=0, **parameters)
+    """The same fit each time, but for where it leaves checkpoints."""
+    return FineTuneClassifier(
+        image_size=64, max_epochs=4, random_state=0, callbacks=[PowerCut()], **parameters
+    )
 
 
 # %%
@@ -38,9 +41,10 @@ def classifier(**parameters):
 # ----------------------------
 folder = tempfile.mkdtemp()
 try:
-    classifier(checkpoint_dir=folder, callbacks=[Interrupt()]).fit(X, y)
-except KeyboardInterrupt:
-    print("broken off")
+    classifier(checkpoint_dir=folder).fit(X, y)
+except OSError as error:
+    print("broken off:", error)
+power["fails"] = False
 resumed = classifier(checkpoint_dir=folder).fit(X, y)
 print(f"{len(resumed.history_)} epochs in the history, those before the interruption included")
 
