@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._optional import import_pyplot
+
 __all__ = ["TrainingCurveDisplay"]
 
 
@@ -142,10 +144,5 @@ def _place(key: str) -> tuple[str | None, str]:
 
 
 def _new_axes(n_panels: int) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            'TrainingCurveDisplay needs the package matplotlib: pip install "sktransfer[plot]".'
-        ) from error
+    plt = import_pyplot("TrainingCurveDisplay")
     return plt.subplots(1, n_panels, figsize=(4 * n_panels, 3), layout="constrained")[1]

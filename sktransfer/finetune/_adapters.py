@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .._optional import import_optional
 from ._network import FineTuneModule
 
 __all__ = ["add_adapters"]
@@ -23,12 +24,7 @@ def add_adapters(module: FineTuneModule, learning: set[str], seed: int) -> None:
     ImportError
         If the package peft is missing.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ImportError(
-            'method="lora" needs the package peft: pip install "sktransfer[lora]".'
-        ) from error
+    peft = import_optional("peft", 'method="lora"', "lora")
     targets = [
         name
         for name, layer in module.tail.named_modules()
@@ -40,7 +36,7 @@ def add_adapters(module: FineTuneModule, learning: set[str], seed: int) -> None:
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=targets)
-        module.tail = inject_adapter_in_model(config, module.tail)
+        config = peft.LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=targets)
+        module.tail = peft.inject_adapter_in_model(config, module.tail)
     for name, parameter in module.tail.named_parameters():
         parameter.requires_grad_("lora_" in name)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._optional import import_optional
 from ..exceptions import TrainingError
 
 __all__ = ["Team", "make_team"]
@@ -126,12 +127,7 @@ def make_team(est: Any) -> Team | None:
     """
     if not est.distributed:
         return None
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
-        raise ImportError(
-            'distributed=True needs the package accelerate: pip install "sktransfer[distributed]".'
-        ) from error
+    PartialState = import_optional("accelerate", "distributed=True", "distributed").PartialState
     on_cpu = str(est.device).startswith("cpu")
     state = PartialState(cpu=True) if on_cpu else PartialState()
     if state.num_processes == 1:

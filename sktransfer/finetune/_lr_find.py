@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
+from .._optional import import_pyplot
 from ..exceptions import TrainingError
 
 if TYPE_CHECKING:
@@ -63,12 +64,7 @@ class LearningRateRange:
         ImportError
             If matplotlib is missing (the extra ``plot``).
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                'plot needs the package matplotlib: pip install "sktransfer[plot]".'
-            ) from error
+        plt = import_pyplot("plot")
         ax = plt.subplots()[1] if ax is None else ax
         ax.plot(self.lrs, self.losses)
         ax.axvline(self.suggestion_, linestyle=":", color="0.5", label=f"{self.suggestion_:.2g}")

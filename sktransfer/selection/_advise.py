@@ -12,7 +12,7 @@ from ._passes import with_params
 from ._rank import rank_backbones
 from ._ranking import BackboneRanking
 from ._recommendation import Recommendation
-from ._scenes import choose_strategy, reasons_for, scene_of, sureness
+from ._scenes import choose_strategy, reasons_for, scene_of
 from ._strategies import grid_of, minutes_of
 from ._study import Study, study_photographs
 
@@ -121,7 +121,7 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
     scene = scene_of(look, similar=study.similar)
     layer = codes.layer if best is study.last and codes.layer is None else best.name
     strategy, estimator = choose_strategy(scene, study, layer, fine_tune)
-    confidence, entropy = sureness(seen.probabilities)
+    confidence, entropy = study.sureness
     return Recommendation(
         scene=scene,
         strategy=strategy,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from .._optional import import_pyplot
 from ._ladder import Rung
-from ._optional import import_pyplot
 
 __all__ = ["draw_ladder", "results_of"]
 

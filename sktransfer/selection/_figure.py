@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._optional import import_pyplot
 from ..images import as_images
-from ._optional import import_pyplot
 
 if TYPE_CHECKING:
     from ._recommendation import Recommendation

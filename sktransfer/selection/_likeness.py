@@ -73,9 +73,11 @@ def _goes_on(node: Any, module: nn.Module | None, between: list[nn.Module]) -> b
     if isinstance(module, _ACTIVATIONS):
         between.insert(0, module)
     elif module is None and name in _FUNCTIONS:
-        between[:0] = [one for one in [_FUNCTIONS[name]] if one is not None]
+        activation = _FUNCTIONS[name]
+        if activation is not None:
+            between.insert(0, activation)
     else:
-        return isinstance(module, _POOLS) or type(module).__name__ == "SelectAdaptivePool2d"
+        return isinstance(module, _POOLS)
     return True
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError
-from ._optional import import_pandas, import_pyplot
 from ._passes import with_params
 
 __all__ = ["BackboneRanking", "RankedBackbone"]
@@ -81,7 +81,7 @@ class BackboneRanking:
     @property
     def table(self) -> Any:
         """A data frame, one row for each network."""
-        pandas = import_pandas("BackboneRanking.table")
+        pandas = import_optional("pandas", "BackboneRanking.table", "plot")
         return pandas.DataFrame([self._record(row) for row in self.rows])
 
     def codes(self, name: str | None = None) -> CNNCodes:

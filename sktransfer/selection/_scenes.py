@@ -13,7 +13,7 @@ from ._layers import SURE, LayerScore, is_better
 from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline
 from ._study import Study
 
-__all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of", "sureness"]
+__all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
 
 # Photographs, and photographs of the middle class, from which on the whole network, or its last
 # stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
@@ -56,7 +56,7 @@ def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
     )
     yield _about_layers(study.scores, best)
     if seen.probabilities is not None:
-        yield _about_outputs(seen.probabilities)
+        yield _about_outputs(*study.sureness)
     if seen.distance is not None:
         yield (
             f"Mean codes are {seen.distance:.2f} standard deviations from those of the photographs "
@@ -90,17 +90,7 @@ def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
     )
 
 
-def sureness(probabilities: np.ndarray | None) -> tuple[float, float]:
-    """Mean confidence of a classifier, and its entropy as a share of the largest possible."""
-    if probabilities is None:
-        return float("nan"), float("nan")
-    logs = np.log(np.maximum(probabilities, 1e-12))
-    entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
-    return float(probabilities.max(axis=1).mean()), float(entropy)
-
-
-def _about_outputs(probabilities: np.ndarray) -> str:
-    confidence, entropy = sureness(probabilities)
+def _about_outputs(confidence: float, entropy: float) -> str:
     return (
         f"The network's own classifier is {confidence:.0%} sure of its first guess on average; "
         f"its entropy is {entropy:.0%} of the largest possible."

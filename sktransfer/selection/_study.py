@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,16 @@ class Study:
     def similar(self) -> bool:
         """Whether no earlier layer is surely better than the last."""
         return not is_better(self.best, self.last, SURE)
+
+    @cached_property
+    def sureness(self) -> tuple[float, float]:
+        """Confidence of the network's own classifier, and its entropy, a share of the largest."""
+        probabilities = self.seen.probabilities
+        if probabilities is None:
+            return float("nan"), float("nan")
+        logs = np.log(np.maximum(probabilities, 1e-12))
+        entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
+        return float(probabilities.max(axis=1).mean()), float(entropy)
 
 
 @dataclass(frozen=True, eq=False)
