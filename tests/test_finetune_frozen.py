@@ -163,7 +163,8 @@ def test_weights_move_in_proportion_to_their_rates(photos, optimizer):
 
 
 def test_a_rate_of_zero_freezes_and_is_cut_off_nothing(photos):
-    clf = classifier(trainable=2, layer_decay=1.0, backbone_lr_factor=0.0).fit(*photos)
+    same = {"layer_decay": 1.0, "backbone_lr_factor": 0.0, "precision": "float32"}
+    clf = classifier(trainable=2, **same).fit(*photos)
     head = classifier(trainable="head").fit(*photos)
     assert [one.learns for one in clf.layers_][-1:] == [True]
     assert not any(one.learns or one.lr for one in clf.layers_[:-1])

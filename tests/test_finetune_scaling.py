@@ -1,11 +1,11 @@
-"""Loss scaling in float16: the gradients are those of float32, and overflows are left out."""
+"""Half precision: the gradients are those of float32, overflows are left out, what "auto" takes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EpochScoring
 
 from sktransfer import FineTuneClassifier
 
@@ -90,3 +90,46 @@ def test_float32_and_bfloat16_are_not_scaled(sample):
         clf = FineTuneClassifier(**HALF, precision=precision)
         clf.fit(sample.data[:30], sample.target[:30] % 3)
         assert not clf.net_.scaler_.is_enabled()
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_where_the_cpu_multiplies_in_it(sample, monkeypatch, has):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has, raising=False)
+    X, y = sample.data[:30], sample.target[:30] % 3
+    clf = FineTuneClassifier(**HALF).fit(X, y)
+    assert clf.net_.recipe.autocast is (torch.bfloat16 if has else None)
+    assert {p.dtype for p in clf.net_.module_.parameters()} == {torch.float32}
+    alone = FineTuneClassifier(**{**HALF, "trainable": "head"}).fit(X, y)
+    assert alone.net_.recipe.autocast is None
+
+
+def test_grouped_convolutions_stay_in_float32(sample):
+    """The others compute in bfloat16; predictions, outside of learning, all in float32."""
+    clf = FineTuneClassifier(**HALF, precision="bfloat16")
+    clf.fit(sample.data[:30], sample.target[:30] % 3)
+    found = {}
+
+    def note(module, args, output):
+        found[module] = output.dtype
+
+    module = clf.net_.module_
+    convs = [one for one in module.modules() if isinstance(one, torch.nn.Conv2d)]
+    hooks = [one.register_forward_hook(note) for one in convs]
+    clf.partial_fit(sample.data[:8], sample.target[:8] % 3)
+    assert {(conv.groups > 1, dtype) for conv, dtype in found.items()} == {
+        (True, torch.float32), (False, torch.bfloat16),
+    }  # fmt: skip
+    found.clear()
+    clf.predict_proba(sample.data[:8])
+    assert set(found.values()) == {torch.float32}
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_scorers_of_skorch_get_numbers_that_numpy_knows(sample, precision):
+    scores = EpochScoring("accuracy", lower_is_better=False, on_train=True, name="seen")
+    clf = FineTuneClassifier(**HALF, precision=precision, callbacks=[scores])
+    clf.fit(sample.data[:30], sample.target[:30] % 3)
+    assert 0 <= clf.history_[-1, "seen"] <= 1

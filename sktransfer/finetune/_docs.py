@@ -88,8 +88,11 @@ preprocessing : Preprocessing, dict or "default", default=None
 device : str or list of str, default="auto"
     Learning takes the first of several; the frozen part takes all.
 precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-    What is computed in; "auto" is half precision on CUDA (bfloat16 where the GPU has it) and
-    float32 elsewhere. Weights are float32 always; in float16 the loss is scaled.
+    What learning computes in; "auto" is bfloat16 on GPUs and CPUs that have instructions for it,
+    float16 on other GPUs, and else float32; a head alone learns in float32 on CPUs, and
+    predictions there are in float32. The frozen part is computed as by CNNCodes. Weights are
+    float32 always; in float16 the loss is scaled. Take "float32" for the same results, but for
+    the last digits, on CPUs of every kind.
 engine : {"auto", "torch", "openvino"}, default="auto"
     What runs the frozen part.
 n_jobs : int, default=None

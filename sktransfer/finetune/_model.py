@@ -79,6 +79,11 @@ class Model:
     def stage_of(self) -> dict[str, int]:
         return {name: i for i, part in enumerate(self.names) for name in part}
 
+    @property
+    def stages_learn(self) -> bool:
+        """Whether anything is behind the cut but the head."""
+        return self.start is not self.table.layers[-1]
+
     def outputs(self, prefix: Prefix, images: Opens, *, codes: bool = False) -> np.ndarray:
         """Outputs of the head, or codes before it, of every image; memory stays flat."""
         self.module.eval()

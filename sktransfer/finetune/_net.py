@@ -90,12 +90,13 @@ class _Steps(ScaledSteps):
                 )
 
     def forward_batch(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of a batch, in the precision asked for."""
+        """Outputs of a batch as float32; CPUs compute in half precision only to learn."""
         x = to_tensor(x, device=self.device)
         dtype = self.recipe.autocast
         kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            return self.module_(x)
+        half = dtype is not None and (self.module_.training or kind != "cpu")
+        with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=half):
+            return self.module_(x).float()
 
     def loss_of(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
         """The weighted mean of the losses of a batch."""

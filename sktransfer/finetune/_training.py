@@ -18,6 +18,7 @@ from ._distributed import Team
 from ._model import Model
 from ._net import ClassifierNet, RegressorNet
 from ._parameters import Rates, parameter_groups
+from ._precision import autocast_dtype, spare_grouped
 from ._recipe import Recipe
 from ._resuming import Checkpointing, restore
 from ._run import Run
@@ -37,6 +38,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
     """A net that is initialised and has learnt nothing yet."""
     verbose = est.verbose if run.leads else 0
     recipe = _recipe(est, model, device, run.team)
+    spare_grouped(model.module, recipe.autocast, device)
     recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
     optimizer = (
         _CLASSES.get(est.optimizer, est.optimizer)
@@ -91,19 +93,10 @@ def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | 
         mixup=est.mixup,
         l2_sp=est.l2_sp,
         clip_grad=est.clip_grad,
-        autocast=_autocast(est.precision, device),
+        autocast=autocast_dtype(est.precision, device, stages_learn=model.stages_learn),
         generator=np.random.default_rng(est._fitted.design.seed),
         team=team,
     )
-
-
-def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """Half precision where it is asked for, and by itself on CUDA; None is float32."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return None if precision == "float32" else getattr(torch, precision)
 
 
 def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, Callback]]:
