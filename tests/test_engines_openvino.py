@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -12,7 +15,7 @@ from sktransfer import CNNCodes
 from sktransfer.engines import _conversions, _make
 from sktransfer.exceptions import EngineError, EngineWarning
 
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 
 
 def relative(found, expected):
@@ -149,3 +152,33 @@ def test_networks_of_every_family(sample, name, size):
     told = [str(one.message) for one in said if "Going on with torch" in str(one.message)]
     print(name, relative(found, expected), told)
     assert relative(found, expected) < 1e-3
+
+
+TWO_AT_ONCE = """
+import os, sys, threading
+import numpy as np, openvino
+from sktransfer.engines._openvino import OpenVinoEngine
+sys.setswitchinterval(1e-5)
+engine = OpenVinoEngine(openvino.Core().read_model(sys.argv[1]), "float32")
+pixels, start = np.zeros((1, 4), np.float32), threading.Barrier(2)
+def run():
+    start.wait()
+    engine.run(pixels)
+threads = [threading.Thread(target=run, daemon=True) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join(20) for thread in threads]
+print(sum(thread.is_alive() for thread in threads), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow  # ten processes: without the precaution about every second one hangs
+def test_first_passes_of_two_threads_do_not_wait_for_each_other(tmp_path):
+    ops = pytest.importorskip("openvino.opset13")
+    row = ops.parameter([-1, 4], np.float32)
+    path = tmp_path / "model.xml"
+    openvino.save_model(openvino.Model([ops.relu(row)], [row]), path)
+    command = [sys.executable, "-c", TWO_AT_ONCE, os.fspath(path)]
+    for _ in range(10):
+        child = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        assert child.stdout == "0\n", child.stderr

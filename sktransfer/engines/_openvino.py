@@ -21,6 +21,7 @@ __all__ = ["OpenVinoEngine", "make_openvino"]
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _BATCH = 8
+_meeting = threading.Lock()
 
 
 class OpenVinoEngine(Engine):
@@ -88,6 +89,7 @@ def make_openvino(
 def _compile(model: Any, precision: str) -> Any:
     import openvino
 
+    _meet_numpy()
     cores = str(available_cores())
     return openvino.Core().compile_model(
         model,
@@ -99,3 +101,15 @@ def _compile(model: Any, precision: str) -> Any:
             "ENABLE_CPU_PINNING": "NO",
         },
     )
+
+
+def _meet_numpy() -> None:
+    """Have OpenVINO's bindings load numpy's interface while no other thread can.
+
+    pybind11 does so at the first call that needs it, under a guard of C++ that is waited for with
+    Python's lock held: two threads whose first calls coincide wait for each other for ever.
+    """
+    import openvino
+
+    with _meeting:
+        openvino.Type.f32.to_dtype()
