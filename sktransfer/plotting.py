@@ -124,6 +124,7 @@ class TrainingCurveDisplay:
             )
             ax.set(xlabel="epoch", ylabel=panel)
             ax.legend()
+            ax.xaxis.get_major_locator().set_params(integer=True)
             if panel == "learning rate" and all((y > 0).all() for y in curves.values()):
                 ax.set_yscale("log")
         self.figure_ = self.axes_[0].figure if len(self.axes_) else None
@@ -137,8 +138,7 @@ def _place(key: str) -> tuple[str | None, str]:
             return panel, {"train": "training", "valid": "validation"}.get(
                 key.removesuffix(end), key.removesuffix(end)
             )
-    # What is not decayed has the same rate as the rest of its stage.
-    if key.startswith("lr ") and not key.endswith(", not decayed"):
+    if key.startswith("lr "):
         return "learning rate", key.removeprefix("lr ")
     return None, key
 

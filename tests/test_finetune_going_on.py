@@ -8,7 +8,7 @@ import torch
 from skorch.callbacks import Callback
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
-from sktransfer.exceptions import LayerError, TrainingError
+from sktransfer.exceptions import InputError, LayerError, SktransferWarning, TrainingError
 
 QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
 
@@ -101,6 +101,33 @@ def test_gradual_unfreezing(thirty):
         stages = {clf._model.stage_of.get(n.removeprefix("tail."), "head") for n in names}
         expected = [{"head"}, {"head", last}, {"head", last, last - 1}][min(epoch // 2, 2)]
         assert stages == expected, f"epoch {epoch}"
+        rates = clf.history_[epoch]
+        learning = {name for name in ("head", "blocks.6", "blocks.5") if rates[f"lr {name}"] > 0}
+        names = {"head": "head", last: "blocks.6", last - 1: "blocks.5"}
+        assert learning == {names[stage] for stage in expected}
+
+
+def test_stages_that_did_not_begin_are_told(thirty):
+    parameters = {**QUICK, "max_epochs": 3, "schedule": "constant"}
+    clf = FineTuneClassifier(**parameters, trainable=2, unfreeze_every=2).fit(*thirty)
+    assert [layer.name for layer in clf.layers_ if layer.learns] == ["blocks.6", "head"]
+    assert clf.n_trainable_parameters_ == sum(layer.n_trainable for layer in clf.layers_[-2:])
+    with pytest.warns(SktransferWarning, match="unfreeze_every=3 must be less than max_epochs=3"):
+        clf.set_params(unfreeze_every=3).fit(*thirty)
+    assert [layer.name for layer in clf.layers_ if layer.learns] == ["head"]
+
+
+def test_going_on_needs_the_network_as_it_was_built(thirty):
+    clf = FineTuneClassifier(**QUICK, trainable="head", warm_start=True).fit(*thirty)
+    before = clf.predict_proba(thirty[0])
+    with pytest.raises(InputError, match=r"trainable='head'.*got trainable=1.*unfreeze\(1\)"):
+        clf.set_params(trainable=1).fit(*thirty)
+    with pytest.raises(InputError, match=r"head='linear'.*got head='mlp'.*warm_start=False"):
+        clf.set_params(trainable="head", head="mlp").partial_fit(*thirty)
+    np.testing.assert_array_equal(clf.predict_proba(thirty[0]), before)
+    clf.set_params(head="linear").unfreeze(1)
+    clf.fit(*thirty)
+    assert [layer.name for layer in clf.layers_ if layer.learns] == ["blocks.6", "head"]
 
 
 def test_every_fit_has_its_own_schedule(thirty):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import joblib
 import numpy as np
 import pytest
@@ -32,10 +34,25 @@ def test_history(thirty):
         assert row["images_per_second"] == pytest.approx(30 / row["dur"])
         losses = [batch["train_loss"] for batch in row["batches"] if "train_loss" in batch]
         assert row["train_loss"] == pytest.approx(np.mean(losses))
-        assert row["lr head"] == 1e-2 and row["lr stage -1"] == pytest.approx(1e-3)
+        assert row["lr head"] == 1e-2 and row["lr blocks.6"] == pytest.approx(1e-3)
     assert clf.history_[-1]["valid_acc"] == clf.score(X, y)
     right = clf.predict_proba(X)[np.arange(30), y]
     assert clf.history_[-1]["valid_loss"] == pytest.approx(-np.log(right).mean(), abs=1e-3)
+
+
+def test_rates_are_means_over_the_batches(thirty):
+    seen = []
+
+    class Rates(Callback):
+        def on_batch_begin(self, net, training, **_):
+            if training:
+                seen.append(net.optimizer_.param_groups[0]["lr"])
+
+    clf = FineTuneClassifier(**{**QUICK, "batch_size": 8}, callbacks=[Rates()]).fit(*thirty)
+    rates = np.reshape(seen, (len(clf.history_), 4))
+    assert len(np.unique(rates)) > 4
+    np.testing.assert_allclose(clf.history_[:, "lr head"], rates.mean(1))
+    np.testing.assert_allclose(clf.history_[:, "lr blocks.6"], 0.1 * rates.mean(1))
 
 
 def test_training_accuracy_is_that_of_the_batches(thirty):
@@ -48,9 +65,9 @@ def test_verbose(thirty, capsys):
     clf = FineTuneClassifier(**QUICK, trainable=2, verbose=1).fit(*thirty)
     printed = capsys.readouterr().out
     assert "train_loss" in printed and "images_per_second" in printed
-    assert "stage" not in printed and "lr head" not in printed
+    assert "blocks" not in printed.split("Frozen")[0] and "lr head" not in printed
     assert all(len(line) < 100 for line in printed.splitlines())
-    assert "lr stage -2" in clf.history_[-1]
+    assert "lr blocks.5" in clf.history_[-1]
     FineTuneClassifier(**QUICK, early_stopping=True).fit(*thirty)
     FineTuneRegressor(**QUICK).fit(*thirty)
     assert capsys.readouterr() == ("", "")
@@ -147,6 +164,31 @@ def test_lora(thirty, tmp_path):
     rank = {p.shape[0] for n, p in tail.named_parameters() if "lora_A" in n}
     assert rank == {8}
     assert_pickle(clf, X, tmp_path, most=200_000)
+
+
+def test_lora_learns_at_the_rates_of_its_stages(thirty):
+    pytest.importorskip("peft")
+    same = {**QUICK, "trainable": 2, "method": "lora", "lr": 1e-2, "warmup": 0}
+    clf = FineTuneClassifier(**same, layer_decay=0.5).fit(*thirty)
+    states = {layer.name: layer for layer in clf.layers_}
+    assert [states[name].lr for name in ("blocks.5", "blocks.6", "head")] == [5e-4, 1e-3, 1e-2]
+    adapters = Counter()
+    for name, value in clf._model.module.tail.named_parameters():
+        if "lora_" in name:
+            stage = name.split(".base_layer")[0].split(".lora_")[0] + ".weight"
+            adapters[clf._model.stages[clf._model.stage_of[stage]].name] += value.numel()
+    assert {n: states[n].n_trainable for n in ("blocks.5", "blocks.6")} == adapters
+    assert states["head"].n_trainable == states["head"].n_parameters == 3 * 1281
+    groups = {group["name"]: group["lr"] for group in clf.net_.optimizer_.param_groups}
+    assert set(groups) == {"blocks.5", "blocks.6", "head", "head, not decayed"}
+    # A rate of zero freezes them.
+    frozen = FineTuneClassifier(**same, backbone_lr_factor=0.0).fit(*thirty)
+    assert not any(layer.learns for layer in frozen.layers_[:-1])
+    assert all(
+        not value.any()
+        for n, value in frozen._model.module.tail.named_parameters()
+        if "lora_B" in n
+    )
 
 
 def test_lora_without_peft_names_the_extra(thirty, monkeypatch):

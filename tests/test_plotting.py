@@ -30,8 +30,8 @@ def test_curves(thirty):
     np.testing.assert_array_equal(loss[0].get_ydata(), clf.history_[:, "train_loss"])
     np.testing.assert_array_equal(loss[1].get_ydata(), clf.history_[:, "valid_loss"])
     np.testing.assert_array_equal(accuracy[1].get_ydata(), clf.history_[:, "valid_acc"])
-    assert [line.get_label() for line in rates] == ["head", "stage -1"]
-    np.testing.assert_array_equal(rates[1].get_ydata(), clf.history_[:, "lr stage -1"])
+    assert [line.get_label() for line in rates] == ["head", "blocks.6"]
+    np.testing.assert_array_equal(rates[1].get_ydata(), clf.history_[:, "lr blocks.6"])
 
 
 def test_axes_are_those_given(thirty):

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import get_len
 
-__all__ = ["Average", "Ledger", "Line", "NextView", "Unfreeze"]
+from ._parameters import home_name
+
+__all__ = ["Average", "Ledger", "Line", "NextView", "Unfreeze", "stages_begun"]
 
 
 class Ledger(Callback):
     """Write accuracies, learning rates and images per second into the history.
 
-    Accuracies are those of the batches as they were learnt from, and of validation.
+    Accuracies are those of the batches as they were learnt from, and of validation; rates are means
+    over the batches of the epoch, 0 for what does not learn yet.
     """
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
         self._seen = {True: 0, False: 0}
         self._right = {True: 0.0, False: 0.0}
+        self._rates: dict[str, list[float]] = {}
+
+    def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
+        for group in net.optimizer_.param_groups if training else ():
+            # What is not decayed has the same rate as the rest of its stage.
+            name = group.get("name", "").removesuffix(", not decayed")
+            learns = any(parameter.requires_grad for parameter in group["params"])
+            self._rates.setdefault(name, []).append(group["lr"] if learns else 0.0)
 
     def on_batch_end(self, net: Any, batch: Any, training: bool, y_pred: Any, **_: Any) -> None:
         target = batch[1].to(y_pred.device)
@@ -31,8 +43,8 @@ class Ledger(Callback):
         for training, name in ((True, "train_acc"), (False, "valid_acc")):
             if self._seen[training] and self._right[training] >= 0 and hasattr(net, "classes"):
                 net.history.record(name, self._right[training] / self._seen[training])
-        for group in net.optimizer_.param_groups:
-            net.history.record(f"lr {group.get('name', '')}".strip(), group["lr"])
+        for name, rates in self._rates.items():
+            net.history.record(f"lr {name}".strip(), float(np.mean(rates)))
         if dataset_train is not None:
             self._n = get_len(dataset_train)
         seconds = net.history[-1].get("dur")
@@ -112,12 +124,9 @@ class Unfreeze(Callback):
             self._learning = {n for n, p in net.module_.named_parameters() if p.requires_grad}
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
-        from ._parameters import plain_name
-
-        stages = (len(net.history) - 1) // self.every
-        first = len(self.model.stages) - stages
+        first = len(self.model.stages) - stages_begun(len(net.history), self.every)
         for name, parameter in net.module_.named_parameters():
-            stage = self.model.stage_of.get(plain_name(name), len(self.model.stages))
+            stage = self.model.stage_of.get(home_name(name), len(self.model.stages))
             parameter.requires_grad_(name in self._learning and stage >= first)
             if not parameter.requires_grad:
                 parameter.grad = None
@@ -125,3 +134,8 @@ class Unfreeze(Callback):
     def on_train_end(self, net: Any, **_: Any) -> None:
         for name, parameter in net.module_.named_parameters():
             parameter.requires_grad_(name in self._learning)
+
+
+def stages_begun(n_epochs: int, every: int) -> int:
+    """How many stages learn in the last of so many epochs."""
+    return max(n_epochs - 1, 0) // every

@@ -45,7 +45,8 @@ schedule : {"cosine", "constant", "step"} or skorch LRScheduler, default="cosine
 warmup : float, default=0.3
     Share of the steps in which rates rise from zero, in [0, 1).
 unfreeze_every : int, default=None
-    The head learns first, and one stage more begins every so many epochs.
+    The head learns first, and one stage more begins every so many epochs; fewer than
+    ``max_epochs``, or none begins.
 mixup : float, default=0.0
     Blend activations of pairs of photographs: parameter of the Beta distribution.
 ema : float, default=None

@@ -25,6 +25,7 @@ class Fitted:
     """Parameters that decide what a fitted estimator computes, as they were in `fit`."""
 
     design: Design
+    trainable: Any  # in `fit`; `unfreeze` changes that of the design
     framing: Framing
     image_shape: Any
     value_range: Any

@@ -14,6 +14,7 @@ from ..codes._fitting import check_columns
 from ..codes._framing import make_framing
 from ..codes._info import BackboneInfo
 from ..engines import resolve_devices
+from ..exceptions import InputError
 from ..images import Images, as_images
 from ._checkpoints import Checkpoints, Follower
 from ._distributed import Team, make_team
@@ -69,7 +70,9 @@ def _fit(
     target = est._encode(y, len(images), classes=classes, known=go_on)
     every = Part(images, target, as_weights(sample_weight, images))
     team = make_team(est)
-    if not go_on:
+    if go_on:
+        _check_network(est)
+    else:
         resolve_devices(est.device)
         check_columns(est, X, reset=True)
         _design(est, images, every)
@@ -150,13 +153,29 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
         seed=seed,
     )
     model = build_model(backbone, framing.image_size, design)
-    est._fitted = Fitted(design, framing, images.image_shape, est.value_range, images.float_range)
+    est._fitted = Fitted(
+        design, est.trainable, framing, images.image_shape, est.value_range, images.float_range
+    )
     est.__dict__.pop("net_", None)
     est._model, est._learnt, est.history_ = model, None, History()
     est._network = None if backbone.portable else backbone
     est.backbone_ = BackboneInfo.of(backbone, est.weights)
     est.image_size_ = framing.image_size
     est._n_features_out = code_width(model.table)
+
+
+def _check_network(est: FineTuneBase) -> None:
+    """What goes on has the network it was built with."""
+    fitted = est._fitted
+    built = {name: getattr(fitted.design, name) for name in ("head", "method", "batchnorm")}
+    for name, before in {**built, "trainable": fitted.trainable}.items():
+        now = getattr(est, name)
+        if now != before:
+            hint = f"unfreeze({now!r})" if name == "trainable" else "fit with warm_start=False"
+            raise InputError(
+                f"Going on needs {name}={before!r}, as in the first fit, got {name}={now!r}. "
+                f"To change it, call {hint}."
+            )
 
 
 def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import torch
 from skorch.history import History
 
 from ..engines import usable_devices
+from ..exceptions import SktransferWarning
 from ._augment import make_augment
 from ._budget import Storage, choose_storage
+from ._callbacks import stages_begun
 from ._fitted import Part, model_of, prefix_of
 from ._model import Model
 from ._parameters import Rates, layer_states
@@ -32,6 +35,8 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
     """Learn from some photographs, and validate on others; the net and its history are kept."""
     model = model_of(est)
     prefix = prefix_of(est, model)
+    if not run.go_on:
+        _warn_of_waiting_stages(est, run)
     if run.team is not None:
         prefix = replace(prefix, device=[str(run.team.device)])
     device = torch.device(prefix.device[0])
@@ -56,6 +61,17 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
         for one in views:
             one.close()
     _describe(est, model, storage)
+
+
+def _warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
+    every = est.unfreeze_every
+    if every is not None and 0 < run.epochs <= every:
+        warnings.warn(
+            f"unfreeze_every={every} must be less than max_epochs={run.epochs} for any stage to "
+            "begin; the head alone learns.",
+            SktransferWarning,
+            stacklevel=2,
+        )
 
 
 def net_of(est: FineTuneBase, run: Run | None = None) -> Any:
@@ -114,8 +130,14 @@ def _views(est: FineTuneBase, prefix: Prefix, learn: Part, storage: Storage) -> 
 def _describe(est: FineTuneBase, model: Model, storage: Storage) -> None:
     model.module.eval()
     rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
+    every, n_epochs = est.unfreeze_every, len(est.net_.history)
     est.layers_ = layer_states(
-        model.module, model.names, model.stages, rates, model.table.network.module
+        model.module,
+        model.names,
+        model.stages,
+        rates,
+        model.table.network.module,
+        begun=None if every is None else stages_begun(n_epochs, every),
     )
     est.n_trainable_parameters_ = sum(layer.n_trainable for layer in est.layers_)
     est.augment_views_ = storage.n_views

@@ -15,7 +15,15 @@ from ..backbones._layers import Layer, LayerTable
 from ..backbones._stages import Stage
 from ..exceptions import LayerError
 
-__all__ = ["LayerState", "Rates", "is_norm", "layer_states", "learning_names", "parameter_groups"]
+__all__ = [
+    "LayerState",
+    "Rates",
+    "home_name",
+    "is_norm",
+    "layer_states",
+    "learning_names",
+    "parameter_groups",
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class LayerState:
     lr : float
         Its learning rate before the schedule; 0 where nothing learnt.
     n_parameters, n_trainable : int
-        Numbers it holds, and how many of them learnt.
+        Numbers it holds, those of adapters too, and how many of them learnt.
     """
 
     name: str
@@ -158,7 +166,7 @@ def first_cut(table: LayerTable, stages: Sequence[Stage], learning: Sequence[str
 def parameter_groups(
     module: nn.Module,
     stage_of: dict[str, int],
-    n_stages: int,
+    stages: Sequence[str],
     rates: Rates,
     weight_decay: float,
 ) -> list[dict[str, Any]]:
@@ -169,7 +177,7 @@ def parameter_groups(
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
-        depth = _depth(name, stage_of, n_stages)
+        depth = _depth(name, stage_of, len(stages))
         lr = rates.of(depth)
         if not parameter.requires_grad or lr == 0:
             parameter.requires_grad_(False)
@@ -181,7 +189,7 @@ def parameter_groups(
                 "params": [],
                 "lr": lr,
                 "weight_decay": weight_decay if decays else 0.0,
-                "name": f"{'head' if depth < 0 else f'stage -{depth + 1}'}"
+                "name": f"{'head' if depth < 0 else stages[-depth - 1]}"
                 f"{'' if decays else ', not decayed'}",
             },
         )
@@ -193,8 +201,8 @@ def _depth(name: str, stage_of: dict[str, int], n_stages: int) -> int:
     """How many stages before the last; -1 for what is new."""
     if not name.startswith("tail."):
         return -1
-    plain = plain_name(name)
-    return n_stages - 1 - stage_of[plain] if plain in stage_of else -1
+    home = home_name(name)
+    return n_stages - 1 - stage_of[home] if home in stage_of else -1
 
 
 def plain_name(name: str) -> str:
@@ -202,21 +210,34 @@ def plain_name(name: str) -> str:
     return name.removeprefix("tail.").replace(".base_layer", "")
 
 
+def home_name(name: str) -> str:
+    """The pretrained parameter that one is, or that an adapter adds to."""
+    before, adapter, _ = plain_name(name).partition(".lora_")
+    return f"{before}.weight" if adapter else before
+
+
 def layer_states(
-    module: nn.Module, names: list[list[str]], stages: Sequence[Stage], rates: Rates, whole: Any
+    module: nn.Module,
+    names: list[list[str]],
+    stages: Sequence[Stage],
+    rates: Rates,
+    whole: Any,
+    begun: int | None = None,
 ) -> list[LayerState]:
-    """What each stage and the head did."""
+    """What each stage and the head did; only so many of the last stages have `begun` to learn."""
     stage_of = {name: i for i, part in enumerate(names) for name in part}
     sizes = {name: value.numel() for name, value in whole.named_parameters()}
-    learnt = [0] * (len(stages) + 1)
+    learnt, added = [0] * (len(stages) + 1), [0] * len(stages)
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            depth = _depth(name, stage_of, len(stages))
+        depth = _depth(name, stage_of, len(stages))
+        if depth >= 0 and ".lora_" in name:
+            added[len(stages) - 1 - depth] += parameter.numel()
+        if parameter.requires_grad and (begun is None or depth < begun):
             learnt[-1 if depth < 0 else len(stages) - 1 - depth] += parameter.numel()
     states = []
     for i, stage in enumerate(stages):
         lr = rates.of(len(stages) - 1 - i) if learnt[i] else 0.0
-        total = sum(sizes[name] for name in names[i])
+        total = sum(sizes[name] for name in names[i]) + added[i]
         states.append(LayerState(stage.name, bool(learnt[i]), lr, total, learnt[i]))
     head = sum(p.numel() for n, p in module.named_parameters() if n.startswith("head."))
     return [*states, LayerState("head", bool(learnt[-1]), rates.lr, head, learnt[-1])]

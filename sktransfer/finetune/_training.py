@@ -85,7 +85,7 @@ def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | 
         groups=partial(
             parameter_groups,
             stage_of=model.stage_of,
-            n_stages=len(model.stages),
+            stages=[stage.name for stage in model.stages],
             rates=rates,
             weight_decay=est.weight_decay,
         ),
