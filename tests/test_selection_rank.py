@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sktransfer import CNNCodes, rank_backbones
+from sktransfer import CNNCodes, advise, rank_backbones
 from sktransfer.backbones import load_backbone
 from sktransfer.codes._fitting import table_of
 from sktransfer.exceptions import BackboneError, ImageError, ImageSkippedWarning, LayerError
@@ -44,7 +44,7 @@ def test_one_pass_for_each_network_whatever_the_metrics(labelled, passes):
     assert last.rows[0].scores["cv"] == pytest.approx(cv_score(codes, y))
     assert row.scores["cv"] == again.rows[0].score
     assert row.images_per_second == again.rows[0].images_per_second > 0
-    assert row.width == 1280
+    assert last.rows[0].width == 1280 and row.layer == "blocks.5" and row.width == 192
     module = load_backbone(LITE).module
     assert row.n_parameters == sum(p.numel() for p in module.parameters())
     assert row.megabytes == pytest.approx(18.8, abs=0.3)  # its file has 18.7
@@ -102,12 +102,34 @@ def test_the_table_is_sorted_and_gives_estimators(labelled):
                                    "images_per_second", "megabytes", "error"]  # fmt: skip
     assert table["score"].is_monotonic_decreasing
     codes = ranking.codes()
-    assert (codes.backbone, codes.weights, codes.layer) == (LITE, "default", None)
+    assert (codes.backbone, codes.weights) == (LITE, "default")
+    rows = codes.fit_transform(labelled[0])
+    assert rows.shape[1] == table["width"][0]
+    layer = CNNCodes(LITE, layer=table["layer"][0], image_size=32)
+    np.testing.assert_array_equal(rows, layer.fit_transform(labelled[0]))
     assert ranking.codes("a").weights is None
     with pytest.raises(ValueError, match="name must be one of"):
         ranking.codes("c")
     ax = ranking.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_the_transformer_has_the_layer_that_was_scored():
+    """Of scanned digits an earlier layer tells more than the last."""
+    X, y = load_digits(return_X_y=True)
+    ranking = rank_backbones(X[:120], y[:120], [LITE], metric="cv", **DIGITS)
+    (row,) = ranking.rows
+    assert ranking.codes().layer == row.layer != "global_pool"
+    rows = ranking.codes().fit_transform(X[:120])
+    assert rows.shape == (120, row.width)
+    assert cv_score(rows, y[:120]) == pytest.approx(row.score)
+    assert rank_backbones(X[:120], y[:120], [LITE], depth=False, **DIGITS).codes().layer is None
+
+
+@pytest.mark.parametrize("function", [rank_backbones, advise])
+def test_misspelt_parameters_are_those_of_the_function(labelled, function):
+    with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got 'image_sise'.*image_size\?"):
+        function(*labelled, image_sise=32)
 
 
 def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):

@@ -27,7 +27,7 @@ _SMOOTH = 0.9
 _DIVERGED = 4.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningRateRange:
     """What :meth:`sktransfer.FineTuneClassifier.lr_find` found.
 
@@ -38,7 +38,9 @@ class LearningRateRange:
     losses : ndarray
         Loss of the batch at each, smoothed.
     suggestion_ : float
-        A tenth of the rate at which the loss was lowest.
+        A tenth of the rate at which the loss was lowest. Where the head starts from a linear probe
+        the loss is low from the start and goes on falling at rates that would spoil it over a
+        whole fit, so that this is the most that is worth trying.
     """
 
     lrs: np.ndarray
@@ -47,6 +49,12 @@ class LearningRateRange:
     @property
     def suggestion_(self) -> float:
         return float(self.lrs[int(np.argmin(self.losses))] / 10)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(suggestion_={self.suggestion_:.2g}, {len(self.lrs)} rates from "
+            f"{self.lrs[0]:.2g} to {self.lrs[-1]:.2g}, lowest loss {self.losses.min():.3g})"
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the losses over the rates.

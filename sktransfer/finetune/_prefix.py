@@ -165,4 +165,8 @@ def _complain(failures: Sequence[ImageError], images: Any) -> None:
         index = images.number(index) if isinstance(images, Some) else index
         images = images.images
     also = f", and {more} more cannot be read" if more else ""
-    raise ImageError(f"{first.cause}{also}. Mend or leave out", index, first.source) from first
+    cause = (
+        f"{first.cause}{also}. Mend it or leave it out; load_image_folder(..., verify=True) passes "
+        "over such files"
+    )
+    raise ImageError(cause, index, first.source) from first

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..codes import CNNCodes
 from ._data import look_at_data
-from ._passes import with_params
+from ._passes import check_params, with_params
 from ._rank import rank_backbones
 from ._ranking import BackboneRanking
 from ._recommendation import Recommendation
@@ -93,6 +93,7 @@ default="efficientnet_lite0"
     """
     if not (isinstance(fine_tune, bool) or fine_tune == "auto"):
         raise ValueError(f'fine_tune must be True, False or "auto", got {fine_tune!r}.')
+    check_params("advise", codes_params)
     common = {"image_size": image_size, "cache": cache, **codes_params}
     if resize != "auto":
         common["resize"] = resize

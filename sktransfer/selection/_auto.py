@@ -57,7 +57,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     image_size : int or (int, int), default=None
         Height and width in pixels that the network sees.
     resize : {"pad", "squash", "crop"}, default="pad"
-        How a photograph that is not square is made so.
+        How a photograph that is not square is made so. It is not searched: take what
+        :func:`advise` found.
     image_shape : tuple of int or "row", default=None
         Shape of an image in flattened rows.
     value_range : "auto" or (float, float), default="auto"

@@ -45,6 +45,9 @@ def _more(ax: Any, advice: Recommendation) -> None:
     if curve.law is not None:
         ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
     ax.set(xscale="log", xlabel="photographs to learn from", ylabel="accuracy of a linear probe")
+    ticks = [*curve.sizes, 2 * curve.sizes[-1], 4 * curve.sizes[-1]]
+    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.minorticks_off()
     ax.legend()
 
 

@@ -47,7 +47,8 @@ def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
     if counts.max() < 2:
         raise ValueError(
             f"y must hold at least 2 photographs of some class, got {len(classes)} classes of one "
-            "photograph each. If y are numbers to be predicted, say regression=True."
+            "photograph each. For numbers to be predicted there are "
+            "rank_backbones(..., regression=True) and FineTuneRegressor."
         )
     return classes, numbers
 

@@ -164,5 +164,8 @@ class Ladder:
         self, name: str, estimator: Any, expected: float | None, seconds: float = 0.0
     ) -> Rung:
         left = max(0.0, self.deadline - time.perf_counter())
-        cost = "" if expected is None else f", a fold takes about {expected:.1f} s"
+        cost = ""
+        if expected is not None:
+            fits = len(self.splits) + 1
+            cost = f", {fits} fits (the last to all photographs) take about {fits * expected:.1f} s"
         return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")

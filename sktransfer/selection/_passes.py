@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
 import time
 import warnings
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from ..exceptions import ImageSkippedWarning, LayerError
 from ._likeness import distance_from_source
 from ._source_head import source_probabilities
 
-__all__ = ["Seen", "pass_over", "with_params"]
+__all__ = ["Seen", "check_params", "pass_over", "with_params"]
 
 _MOST_LAYERS = 7
 # Photographs a second by network, size and device, for codes that are had without a pass.
@@ -74,6 +76,24 @@ class Seen:
 def with_params(codes: CNNCodes, **params: Any) -> CNNCodes:
     """Another transformer; unlike `set_params` it does not make passes keep every layer."""
     return type(codes)(**{**codes.get_params(deep=False), **params})
+
+
+def check_params(function: str, params: dict[str, Any]) -> None:
+    """More parameters of a function must be those of CNNCodes.
+
+    Raises
+    ------
+    TypeError
+        If one is not; it names the nearest.
+    """
+    own = signature(CNNCodes).parameters
+    for name in params:
+        if name not in own:
+            near = difflib.get_close_matches(name, own, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise TypeError(
+                f"{function}() got {name!r}, which is no parameter of it or CNNCodes.{hint}"
+            )
 
 
 def pass_over(codes: CNNCodes, X: Any) -> Seen:

@@ -13,7 +13,7 @@ from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
 from ..images import as_images
 from ._metrics import Metric, check_target, metric_names, score_of
-from ._passes import pass_over, with_params
+from ._passes import check_params, pass_over, with_params
 from ._ranking import BackboneRanking, RankedBackbone
 
 __all__ = ["rank_backbones"]
@@ -106,6 +106,7 @@ def rank_backbones(
     >>> ranking.best_
     'pretrained'
     """
+    check_params("rank_backbones", codes_params)
     common = {"image_size": image_size, "cache": cache, **codes_params}
     candidates = _candidates(backbones, weights, common)
     metrics = metric_names(metric)
@@ -182,12 +183,14 @@ def _one(
         except ValueError as error:
             scores[key], layers[key] = float("nan"), ""
             errors.append(str(error))
+    layer = next(iter(layers.values()))
+    earlier = layer not in ("", seen.asked)
     return RankedBackbone(
         name,
         scores,
-        codes,
-        layer=next(iter(layers.values())),
-        width=seen.codes.shape[1],
+        with_params(codes, layer=layer) if earlier else codes,
+        layer=layer,
+        width=(seen.layers[layer] if earlier else seen.codes).shape[1],
         n_parameters=seen.n_parameters,
         images_per_second=seen.images_per_second,
         megabytes=seen.n_bytes / 1e6,

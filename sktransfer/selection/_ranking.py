@@ -27,11 +27,11 @@ class RankedBackbone:
     scores : dict of str to float
         By metric; NaN where there is none.
     estimator : CNNCodes
-        Not fitted.
+        Not fitted; gives the codes of `layer`.
     layer : str
         The layer whose codes have the score that ranks.
     width, n_parameters : int or None
-        Numbers in a code of the layer asked for, and in the network with its classifier.
+        Numbers in a code of `layer`, and in the network with its classifier.
     images_per_second : float
         As measured in the pass; NaN where the store had all codes.
     megabytes : float
@@ -85,7 +85,7 @@ class BackboneRanking:
         return pandas.DataFrame([self._record(row) for row in self.rows])
 
     def codes(self, name: str | None = None) -> CNNCodes:
-        """The transformer of a network, not fitted.
+        """The transformer of a network with the layer that its score is of, not fitted.
 
         Parameters
         ----------

@@ -127,12 +127,16 @@ class Recommendation:
 
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
+        more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
             ("Scene", self.scene),
             ("Strategy", self.strategy),
             ("Network", f"{name}, layer {self.layer}, photographs framed by {self.resize}"),
-            ("Expected", f"{self.expected_accuracy:.1%} ± {self.accuracy_spread:.1%} by a probe"),
+            (
+                "Expected",
+                f"{self.expected_accuracy:.1%} ± {self.accuracy_spread:.1%} by a probe{more}",
+            ),
             ("Cost", f"{cost} for a fit on this machine"),
         ]
 

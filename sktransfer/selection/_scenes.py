@@ -64,7 +64,10 @@ def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
         )
     if study.framings:
         told = ", ".join(f"{name} {score.mean:.1%}" for name, score in study.framings.items())
-        yield f"{look.tall_share:.0%} of the photographs are not square; framed by {told}."
+        yield (
+            f"{look.tall_share:.0%} of the photographs are not square; framed by {told} (the best "
+            "of several is a little higher than what is to be expected)."
+        )
     yield from _about_strategy(scene, strategy, best, study.last.name)
     yield from _about_more(study.curve)
 
@@ -105,9 +108,10 @@ def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> I
         )
     elif strategy == "fine-tune last":
         yield (
-            f"Too few to fine-tune all layers; the last {LAST_STAGES} stages learn gently, from a "
-            "linear probe, which has been better than the probe alone on such numbers. For a model "
-            "in seconds, fine_tune=False gives the probe."
+            f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "
+            f"the middle class) for the last {LAST_STAGES} stages to learn gently, from a linear "
+            "probe, which has been better than the probe alone on such numbers. For a model in "
+            "seconds, fine_tune=False gives the probe."
         )
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
