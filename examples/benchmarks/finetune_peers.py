@@ -135,11 +135,14 @@ def with_skorch(net, train, clock, epochs):
             ("rate", LRScheduler(policy="StepLR", step_size=7, gamma=0.1)),
             ("look", Look()),
         ],
+        callbacks__valid_acc=None,
+        callbacks__print_log=None,
     ).fit(train, y=None)
 
 
 def with_fastai(net, train, clock, epochs):
     """`fine_tune` with its defaults, and its own head on the body of the network."""
+    from fastai.callback import progress, schedule  # noqa: F401, which add no_bar and fine_tune
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
     from fastai.torch_core import params
@@ -189,7 +192,7 @@ def theirs(way, X, y, X_test, y_test, seed):
     clf = FineTuneClassifier(image_size=args.size, trainable="head", max_epochs=0)
     probe = clf.fit(X, y).score(X_test, y_test)
     train, test = (
-        Photographs(a, [numbers[one] for one in b], transforms(args.size, train=on))
+        Photographs(a, np.array([numbers[one] for one in b]), transforms(args.size, train=on))
         for a, b, on in ((X, y, True), (X_test, y_test, False))
     )
     net = network(len(numbers), seed)
