@@ -273,6 +273,7 @@ def fill_hub(web, tmp_path):
     return tag
 
 
+@pytest.mark.slow
 def test_the_hub(web, tmp_path, ask_hub):
     tag = fill_hub(web, tmp_path)
     named, own = ask_hub(f"timm:{tag}"), ask_hub("hf-hub:me/net")

@@ -111,6 +111,7 @@ def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
         assert all(len(found) > 20 for found in widths)
 
 
+@pytest.mark.slow  # many networks
 def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passes):
     X = sample.data[:3, :20]  # wide, so that framings differ
     seen = []
@@ -223,7 +224,9 @@ def warm_up(seconds):
     return os.getpid()
 
 
-@pytest.mark.parametrize(("cache", "bound"), [("disk", 1.1), ("memory", 2.0)])
+@pytest.mark.parametrize(
+    ("cache", "bound"), [("disk", 1.1), pytest.param("memory", 2.0, marks=pytest.mark.slow)]
+)
 def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
     """Both processes share a store on disk; in memory each makes one pass of its own."""
     import joblib.externals.loky
