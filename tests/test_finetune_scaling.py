@@ -116,7 +116,9 @@ def test_grouped_convolutions_stay_in_float32(sample):
     module = clf.net_.module_
     convs = [one for one in module.modules() if isinstance(one, torch.nn.Conv2d)]
     hooks = [one.register_forward_hook(note) for one in convs]
-    clf.partial_fit(sample.data[:8], sample.target[:8] % 3)
+    # Also where a second net learns on the same module.
+    clf.set_params(warm_start=True).fit(sample.data[:8], sample.target[:8] % 3)
+    assert clf.net_.module_ is module
     assert {(conv.groups > 1, dtype) for conv, dtype in found.items()} == {
         (True, torch.float32), (False, torch.bfloat16),
     }  # fmt: skip

@@ -65,7 +65,7 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
 
 def _warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
     every = est.unfreeze_every
-    if every is not None and 0 < run.epochs <= every:
+    if every is not None and run.epochs and not stages_begun(run.epochs, every):
         warnings.warn(
             f"unfreeze_every={every} must be less than max_epochs={run.epochs} for any stage to "
             "begin; the head alone learns.",

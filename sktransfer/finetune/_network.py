@@ -15,6 +15,7 @@ from ..backbones._tail import tail_of
 from ..exceptions import LayerError
 from ._gradients import Dropout
 from ._parameters import is_norm
+from ._precision import spare_grouped
 
 __all__ = ["FineTuneModule", "Scale", "build_module", "make_head"]
 
@@ -120,6 +121,7 @@ def build_module(
         pool = Pool("avg", code) if candidate is not code else nn.Identity()
         tail.requires_grad_(False)
         _channels_last(tail)
+        spare_grouped(tail)
         module = FineTuneModule(tail, pool, head, normalization, live_norms=live_norms)
         return module, candidate
     raise AssertionError("unreachable")  # pragma: no cover

@@ -45,14 +45,13 @@ def _cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in probes)
 
 
-def spare_grouped(module: nn.Module, dtype: torch.dtype | None, device: torch.device) -> None:
+def spare_grouped(module: nn.Module) -> None:
     """Have grouped convolutions compute in float32 on a CPU where the rest is bfloat16.
 
     Their gradients take many times as long in bfloat16 as in float32 there, so that a network of
-    depthwise convolutions would learn half as fast instead of one and a half times.
+    depthwise convolutions would learn half as fast instead of one and a half times. To be called
+    once, where the module is made: nets come and go over one module.
     """
-    if device.type != "cpu" or dtype is not torch.bfloat16:
-        return
     for conv in module.modules():
         if isinstance(conv, nn.Conv2d) and conv.groups > 1:
             conv.register_forward_pre_hook(_leave_autocast)
@@ -60,10 +59,14 @@ def spare_grouped(module: nn.Module, dtype: torch.dtype | None, device: torch.de
 
 
 def _leave_autocast(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    _of_thread.was_on = torch.is_autocast_enabled("cpu")
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    _of_thread.left = half
+    if not half:
+        return args
     torch.set_autocast_enabled("cpu", False)
     return (args[0].float(), *args[1:])
 
 
 def _return_to_autocast(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-    torch.set_autocast_enabled("cpu", _of_thread.was_on)
+    if _of_thread.left:
+        torch.set_autocast_enabled("cpu", True)

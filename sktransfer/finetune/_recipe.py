@@ -99,7 +99,7 @@ class Recipe:
     ) -> torch.Tensor:
         """Cross-entropy of each example, weighted, and the mean of the batch."""
         losses = nn.functional.cross_entropy(
-            out.float(), target, reduction="none", label_smoothing=self.label_smoothing
+            out, target, reduction="none", label_smoothing=self.label_smoothing
         )
         return _mean(losses, weight)
 
@@ -107,7 +107,7 @@ class Recipe:
         self, out: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
         """Squared error of each example, weighted, and the mean of the batch."""
-        return _mean(((out.float() - target) ** 2).mean(1), weight)
+        return _mean(((out - target) ** 2).mean(1), weight)
 
 
 def _mean(losses: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from ._distributed import Team
 from ._model import Model
 from ._net import ClassifierNet, RegressorNet
 from ._parameters import Rates, parameter_groups
-from ._precision import autocast_dtype, spare_grouped
+from ._precision import autocast_dtype
 from ._recipe import Recipe
 from ._resuming import Checkpointing, restore
 from ._run import Run
@@ -38,7 +38,6 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
     """A net that is initialised and has learnt nothing yet."""
     verbose = est.verbose if run.leads else 0
     recipe = _recipe(est, model, device, run.team)
-    spare_grouped(model.module, recipe.autocast, device)
     recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
     optimizer = (
         _CLASSES.get(est.optimizer, est.optimizer)
