@@ -114,15 +114,23 @@ def hits(estimator, data):
 def strategies(codes, advice, args, *, partly, wholly):
     """Every strategy that is tried, by name."""
     found = {"last layer": probe_pipeline(codes, layer=None)}
-    names = [name for name, *_ in advice.layer_scores]
+    names = names_of(advice)
     for name in names[:-1][-3:]:
         found[f"layer {name}"] = probe_pipeline(codes, layer=name)
     found["stacked"] = probe_pipeline(codes, layer=[names[-2], names[-1]])
     if partly:
         found["fine-tune last"] = fine_tuner(codes, 2, max_epochs=args.epochs)
+        if advice.layer != names[-1]:
+            cut = fine_tuner(codes, 2, max_epochs=args.epochs, layer=advice.layer)
+            found[f"fine-tune up to {advice.layer}"] = cut
     if wholly:
         found["fine-tune all"] = fine_tuner(codes, "all", max_epochs=args.epochs)
     return found
+
+
+def names_of(advice):
+    """Layers by depth."""
+    return [name for name, *_ in advice.layer_scores]
 
 
 def tau(scores, right, draws=500):
@@ -157,6 +165,8 @@ def judge(data, args, rows):
         if advice.strategy != "probe":
             estimator.set_params(max_epochs=args.epochs)
         same = tried.get(advice.strategy)
+        if advice.strategy == "fine-tune last":
+            same = tried.get(f"fine-tune up to {advice.layer}", same)
         own = hits(estimator, data) if same is None else same
         right[label] = tried["last layer"]
         if partly:
@@ -164,6 +174,8 @@ def judge(data, args, rows):
         best = max(tried, key=lambda k: tried[k].mean())
         loss = tried[best].mean() - own.mean()
         advised = advice.layer if advice.strategy == "probe" else advice.strategy
+        if advice.strategy == "fine-tune last" and advice.layer != names_of(advice)[-1]:
+            advised = f"fine-tune up to {advice.layer}"
         row = [
             name,
             label,

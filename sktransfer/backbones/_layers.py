@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections import Counter
 from collections.abc import Sequence
@@ -97,6 +98,23 @@ class LayerTable:
             f"layer={layer!r} is not a cut point of {self._backbone}: numbers go from -1 "
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
         )
+
+    def up_to(self, layer: str | int | None) -> LayerTable:
+        """The table of a network that ends with a layer; None is the whole network.
+
+        Raises
+        ------
+        LayerError
+            As in `resolve`.
+        """
+        last = self.resolve(layer)
+        if last is self.layers[-1]:
+            return self
+        order = [self._layers[node] for node in self._nodes]
+        before = order[: order.index(last)]
+        table = copy.copy(self)
+        table.layers = [*(one for one in self.layers if one in before), last]
+        return table
 
     def has(self, name: str) -> bool:
         """Whether the network can be cut behind a module."""

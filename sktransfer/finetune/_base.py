@@ -31,6 +31,7 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         backbone: Any = "efficientnet_lite0",
         *,
         weights: str | os.PathLike[str] | None = "default",
+        layer: str | int | None = None,
         trainable: str | int | Sequence[str] = 2,
         method: str = "full",
         head: str | Callable[[int, int], nn.Module] = "linear",
@@ -81,6 +82,7 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     ):
         self.backbone = backbone
         self.weights = weights
+        self.layer = layer
         self.trainable = trainable
         self.method = method
         self.head = head

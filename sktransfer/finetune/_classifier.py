@@ -76,6 +76,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         backbone: Any = "efficientnet_lite0",
         *,
         weights: str | os.PathLike[str] | None = "default",
+        layer: str | int | None = None,
         trainable: str | int | Sequence[str] = 2,
         method: str = "full",
         head: str | Callable[[int, int], nn.Module] = "linear",
@@ -129,6 +130,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         super().__init__(
             backbone,
             weights=weights,
+            layer=layer,
             trainable=trainable,
             method=method,
             head=head,

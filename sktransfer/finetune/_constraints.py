@@ -21,6 +21,7 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 CONSTRAINTS: dict[str, list[Any]] = {
     "backbone": [str, HasMethods(["forward", "state_dict"])],
     "weights": [str, os.PathLike, None],
+    "layer": [str, Integral, None],
     "trainable": [str, Integral, list, tuple],
     "method": [StrOptions({"full", "bitfit", "lora"})],
     "head": [StrOptions({"linear", "mlp"}), callable],

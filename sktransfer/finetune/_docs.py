@@ -14,6 +14,10 @@ backbone : str or torch.nn.Module, default="efficientnet_lite0"
     `value_range`, `device`, `engine`, `n_jobs` and `cache`.
 weights : str, path or None, default="default"
     Pretrained weights; None learns from random ones.
+layer : str or int, default=None
+    Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left out. None
+    is the layer before the classifier. For photographs unlike those the network was trained on
+    an earlier one may be the better start.
 trainable : {"head", "all"}, int, str or list of str, default=2
     What learns besides the new head, which always does: nothing ("head"), the last so many
     stages, everything, or the layers of these names, also with ``*`` and ``?``.

@@ -144,6 +144,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
     )
     seed = int(check_random_state(est.random_state).randint(2**31 - 1))
     design = Design(
+        layer=est.layer,
         trainable=est.trainable,
         head=est.head,
         dropout=est.dropout,
@@ -167,7 +168,8 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
 def _check_network(est: FineTuneBase) -> None:
     """What goes on has the network it was built with."""
     fitted = est._fitted
-    built = {name: getattr(fitted.design, name) for name in ("head", "method", "batchnorm")}
+    of_design = ("layer", "head", "method", "batchnorm")
+    built = {name: getattr(fitted.design, name) for name in of_design}
     for name, before in {**built, "trainable": fitted.trainable}.items():
         now = getattr(est, name)
         if now != before:

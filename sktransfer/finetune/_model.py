@@ -35,13 +35,14 @@ class Design:
 
     Attributes
     ----------
-    trainable, head, dropout, method, batchnorm : object
+    layer, trainable, head, dropout, method, batchnorm : object
         As in the estimator.
     n_outputs : int
     seed : int
         Draws the first weights of the head.
     """
 
+    layer: Any
     trainable: Any
     head: Any
     dropout: float
@@ -59,6 +60,7 @@ class Model:
     ----------
     backbone : Backbone
     table : LayerTable
+        Up to where the network ends.
     stages : list of Stage
     names : list of list of str
         Parameters of each stage in the pretrained network.
@@ -150,9 +152,9 @@ def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design)
     Raises
     ------
     LayerError
-        If `trainable` names nothing.
+        If `layer` or `trainable` names nothing.
     """
-    table = cached_table(backbone, image_size)
+    table = cached_table(backbone, image_size).up_to(design.layer)
     stages = stages_of(table)
     learning = learning_names(table, stages, design.trainable)
     head = _seeded_head(design, code_width(table))

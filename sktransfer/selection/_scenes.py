@@ -42,7 +42,7 @@ def choose_strategy(scene: str, study: Study, layer: Any, fine_tune: bool | str)
         return "probe", probe_pipeline(study.codes, layer=layer)
     if scene.startswith("many"):
         return "fine-tune all", fine_tuner(study.codes, "all")
-    return "fine-tune last", fine_tuner(study.codes, LAST_STAGES)
+    return "fine-tune last", fine_tuner(study.codes, LAST_STAGES, layer=layer)
 
 
 def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
@@ -109,15 +109,21 @@ def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> I
     elif strategy == "fine-tune last":
         yield (
             f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "
-            f"the middle class) for the last {LAST_STAGES} stages to learn gently, from a linear "
-            "probe, which has been better than the probe alone on such numbers. For a model in "
-            "seconds, fine_tune=False gives the probe."
+            f"the middle class) for {LAST_STAGES} stages to learn gently, {_up_to(best, last)} "
+            "from a linear probe, which has been better than the probe alone on such numbers. For "
+            "a model in seconds, fine_tune=False gives the probe."
         )
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
     else:
         where = "the codes" if best.name == last else "the earlier layer"
         yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
+
+
+def _up_to(best: LayerScore, last: str) -> str:
+    if best.name == last:
+        return "the last of the network,"
+    return f"those up to {best.name}, behind which the network is cut off,"
 
 
 def _about_more(curve: LearningCurve) -> Iterator[str]:
