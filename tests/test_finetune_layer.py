@@ -30,7 +30,8 @@ def thirty(sample):
 @pytest.mark.parametrize(("name", "layer", "params"), NETWORKS)
 def test_codes_are_those_of_the_layer(thirty, name, layer, params):
     X, y = thirty
-    clf = FineTuneClassifier(name, layer=layer, **{**QUICK, "max_epochs": 0}, **params).fit(X, y)
+    quick = {**QUICK, "max_epochs": 0, "trainable": 1}
+    clf = FineTuneClassifier(name, layer=layer, **quick, **params).fit(X, y)
     codes = CNNCodes(name, layer=layer, image_size=64, **params).fit_transform(X)
     np.testing.assert_allclose(clf.transform(X), codes, rtol=1e-4, atol=1e-5)
     assert clf.get_feature_names_out().shape == (codes.shape[1],)
@@ -42,10 +43,19 @@ def test_the_last_stages_before_it_learn(thirty, name, layer, params):
     clf = FineTuneClassifier(name, layer=layer, trainable=1, **QUICK, **params).fit(X, y)
     assert [state.learns for state in clf.layers_[-2:]] == [True, True]
     assert not any(state.learns for state in clf.layers_[:-2])
-    whole = FineTuneClassifier(name, trainable="head", **QUICK, **params).fit(X, y)
-    assert len(clf.layers_) < len(whole.layers_)
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_what_is_behind_it_is_left_out(thirty):
+    X, y = thirty
+    clf = FineTuneClassifier(layer="blocks.4", trainable=1, **QUICK).fit(X, y)
+    whole = FineTuneClassifier(trainable=1, **QUICK).fit(X, y)
+    behind = [state.name for state in whole.layers_[len(clf.layers_) - 1 : -1]]
+    assert [state.name for state in clf.layers_[:-1]] == [
+        state.name for state in whole.layers_[: len(clf.layers_) - 1]
+    ]
+    assert behind == ["blocks.5", "blocks.6"], behind
     assert len(pickle.dumps(clf)) < 4 * clf.n_trainable_parameters_ + 60_000
 
 
@@ -69,11 +79,10 @@ def test_as_a_loop_of_torch(thirty):
         *learning.values(),
         *(p.detach().clone().requires_grad_() for p in linear.parameters()),
     ]
-    layer1 = torch.func.functional_call
     inner = {n.removeprefix("layer1."): p for n, p in learning.items() if n.startswith("layer1.")}
     with torch.no_grad():
         x = module.maxpool(module.relu(module.bn1(module.conv1(pixels))))
-    codes = layer1(module.layer1.eval(), inner, (x,)).mean((2, 3))
+    codes = torch.func.functional_call(module.layer1.eval(), inner, (x,)).mean((2, 3))
     out = torch.nn.functional.linear(codes * scale, weights[-2], weights[-1])
     loss = torch.nn.functional.cross_entropy(out, torch.from_numpy(y))
     gradients = torch.autograd.grad(loss, list(inner.values()))
