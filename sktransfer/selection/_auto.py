@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,8 +18,11 @@ from ..codes._fitting import check_columns
 from ..finetune._targets import as_labels
 from ..images import RESIZES, as_images
 from ._auto_results import draw_ladder, results_of
-from ._ladder import RUNGS, Ladder
+from ._data import digests
+from ._framings import TALL_SHARE, tall_share
+from ._ladder import Ladder
 from ._probe import make_splits
+from ._rungs import RUNGS, Rung
 
 __all__ = ["AutoTransferClassifier"]
 
@@ -30,11 +33,12 @@ _SHARED = ("backbone", "weights", "image_size", "resize", "image_shape", "value_
 class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     """Try strategies of transfer learning for a while and keep the best.
 
-    It climbs a ladder from cheap to dear: a linear probe on the last layer, probes on other
-    layers, on two layers side by side, fine-tuning of the last two stages, and of the whole
-    network. Each rung is judged on the same folds; the best is fitted to all photographs. A rung
-    whose estimated cost, with that of the last fit, does not fit into the time left is
-    not tried. The first rung always is.
+    It climbs a ladder from cheap to dear: a linear probe on the last layer, the same with
+    photographs framed otherwise where they are not square, probes on other layers, on two layers
+    side by side, fine-tuning of two stages, the last ones or those up to the layer that promises
+    most, and of the whole network. Each rung is judged on the same folds, which never part copies
+    of a photograph; the best is fitted to all photographs. A rung whose estimated cost, with that
+    of the last fit, does not fit into the time left is not tried. The first rung always is.
 
     Parameters
     ----------
@@ -45,8 +49,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     time_budget : float or None, default=300.0
         Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
         estimate that was wrong, or by the first rung.
-    rungs : sequence of str, default=("probe", "layers", "stacked", "fine-tune last", \
-"fine-tune all")
+    rungs : sequence of str, default=("probe", "framing", "layers", "stacked", \
+"fine-tune last", "fine-tune all")
         What may be tried.
     cv : int, default=3
         Folds; fewer where a class is smaller.
@@ -56,9 +60,9 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Pretrained weights.
     image_size : int or (int, int), default=None
         Height and width in pixels that the network sees.
-    resize : {"pad", "squash", "crop"}, default="pad"
-        How a photograph that is not square is made so. It is not searched: take what
-        :func:`advise` found.
+    resize : {"auto", "pad", "squash", "crop"}, default="auto"
+        How a photograph that is not square is made so. "auto" pads, and where more than a tenth
+        of the photographs are not about square the rung "framing" tries the other ways.
     image_shape : tuple of int or "row", default=None
         Shape of an image in flattened rows.
     value_range : "auto" or (float, float), default="auto"
@@ -118,7 +122,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "resize": [StrOptions(set(RESIZES))],
+        "resize": [StrOptions({"auto", *RESIZES})],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
         "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
@@ -140,7 +144,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         max_epochs: int = 10,
         weights: str | os.PathLike[str] | None = "default",
         image_size: int | tuple[int, int] | None = None,
-        resize: str = "pad",
+        resize: str = "auto",
         image_shape: tuple[int, ...] | Literal["row"] | None = None,
         value_range: Literal["auto"] | tuple[float, float] = "auto",
         preprocessing: Any = None,
@@ -196,18 +200,20 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         classes, numbers = as_labels(y, len(images))
-        splits = make_splits(numbers, self.cv)
+        groups = digests(images, strict=True)[0]
+        copied = len(np.unique(groups)) < len(groups)
+        splits = make_splits(numbers, self.cv, groups=groups if copied else None)
         check_columns(self, X, reset=True)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        budget = float("inf") if self.time_budget is None else self.time_budget
-        codes = CNNCodes(**{name: getattr(self, name) for name in _SHARED})
-        ladder = Ladder(codes, splits, begin + budget, epochs=self.max_epochs, random_state=seed)
-        rungs = []
-        for rung in ladder.climb(X, labels := classes[numbers], self.rungs):
-            rungs.append(rung)
-            if self.verbose:
-                told = rung.reason or f"{rung.mean:.1%} in {rung.seconds:.1f} s"
-                print(f"{rung.name}: {told}")
+        ladder = Ladder(
+            self._codes(),
+            splits,
+            begin + (float("inf") if self.time_budget is None else self.time_budget),
+            epochs=self.max_epochs,
+            random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
+        labels = classes[numbers]
+        rungs = self._told(ladder.climb(X, labels, self.rungs, frame=frame))
         self.classes_ = classes
         self.cv_results_ = results_of(rungs)
         # Of equals the first, which is the cheapest.
@@ -215,6 +221,18 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         self.best_rung_, self.best_score_ = best.name, best.mean
         self.best_estimator_ = clone(best.estimator).fit(X, labels)
         return self
+
+    def _codes(self) -> CNNCodes:
+        params = {name: getattr(self, name) for name in _SHARED}
+        return CNNCodes(**{**params, "resize": "pad" if self.resize == "auto" else self.resize})
+
+    def _told(self, climbed: Iterable[Rung]) -> list[Rung]:
+        rungs = []
+        for rung in climbed:
+            rungs.append(rung)
+            if self.verbose:
+                print(f"{rung.name}: {rung.reason or f'{rung.mean:.1%} in {rung.seconds:.1f} s'}")
+        return rungs
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each photograph.

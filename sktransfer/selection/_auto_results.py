@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .._optional import import_pyplot
-from ._ladder import Rung
+from ._rungs import Rung
 
 __all__ = ["draw_ladder", "results_of"]
 

@@ -11,12 +11,10 @@ import numpy as np
 from ..codes import CNNCodes
 from ..exceptions import ImageError
 from ..images import Images, as_images
+from ._framings import tall_share
 from ._inputs import as_classes, is_regression
 
-__all__ = ["DataLook", "look_at_data"]
-
-# Photographs whose sides are looked at, and how far from square one must be to count.
-_LOOKED_AT, _TALL = 200, 1.1
+__all__ = ["DataLook", "digests", "look_at_data"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
             'rank_backbones(..., metric="cv") compares networks.'
         )
     classes, numbers = as_classes(labels)
-    groups, readable = _digests(images, codes.on_error == "raise")
+    groups, readable = digests(images, codes.on_error == "raise")
     by_group = _by_group(groups, readable)
     conflicts = [m for m in by_group if len(set(numbers[m].tolist())) > 1]
     copies = [m for m in by_group if len(set(numbers[m].tolist())) == 1]
@@ -94,7 +92,7 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
         counts=dict(zip(classes.tolist(), np.bincount(numbers).tolist(), strict=True)),
         usable=readable & ~np.isin(numbers, small),
         groups=groups,
-        tall_share=_tall_share(images, readable),
+        tall_share=tall_share(images, readable),
         conflicts=conflicts,
         copies=copies,
     )
@@ -102,7 +100,8 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
     return look
 
 
-def _digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+def digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The same number for the same photograph; and which can be read, which `strict` demands."""
     seen: dict[bytes, int] = {}
     groups = np.empty(len(images), dtype=np.int64)
     readable = np.ones(len(images), dtype=bool)
@@ -122,19 +121,6 @@ def _by_group(groups: np.ndarray, readable: np.ndarray) -> list[list[int]]:
     for index in np.flatnonzero(readable):
         members[int(groups[index])].append(int(index))
     return [found for found in members.values() if len(found) > 1]
-
-
-def _tall_share(images: Images, readable: np.ndarray) -> float:
-    numbers = np.flatnonzero(readable)
-    chosen = numbers[:: max(1, len(numbers) // _LOOKED_AT)]
-    tall = []
-    for index in chosen:
-        try:
-            width, height = images.open(int(index)).picture().size
-        except ImageError:  # the pass will say so
-            continue
-        tall.append(max(width, height) > _TALL * min(width, height))
-    return float(np.mean(tall)) if tall else 0.0
 
 
 def _warnings(look: DataLook, small: list[str], different: list[int], classes: Any) -> list[str]:

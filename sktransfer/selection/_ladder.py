@@ -4,52 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
 
 from ..codes import CNNCodes
-from ._layers import probe_layer
-from ._passes import Seen, pass_over
-from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline
-from ._study import take_photographs
+from ._framings import best_framing, other_framings, probe_framing
+from ._layers import LayerScore, layer_to_tune, probe_layer
+from ._passes import pass_over, with_params
+from ._rungs import Clock, Rung
+from ._strategies import fine_tuner, probe_pipeline, tune_up_to
+from ._tuning_rung import fine_tune_rung
 
-__all__ = ["RUNGS", "Ladder", "Rung"]
-
-RUNGS = ("probe", "layers", "stacked", "fine-tune last", "fine-tune all")
-# Photographs of the trial that tells what fine-tuning costs.
-_TRIAL = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Rung:
-    """A strategy that was tried, or for which there was no time.
-
-    Attributes
-    ----------
-    name : str
-    estimator : estimator
-        Not fitted.
-    scores : ndarray
-        Accuracies of the folds; empty where it was not tried.
-    seconds : float
-        That it took.
-    reason : str
-        Why it was not tried, or not to the end.
-    """
-
-    name: str
-    estimator: Any
-    scores: np.ndarray
-    seconds: float
-    reason: str = ""
-
-    @property
-    def mean(self) -> float:
-        return float(self.scores.mean()) if len(self.scores) else float("nan")
+__all__ = ["Ladder"]
 
 
 class Ladder:
@@ -69,103 +36,89 @@ class Ladder:
     def __init__(
         self, codes: CNNCodes, splits: Any, deadline: float, *, epochs: int, random_state: int
     ):
-        self.codes, self.splits, self.deadline = codes, splits, deadline
+        self.codes, self.splits = codes, splits
+        self.clock = Clock(deadline, len(splits) + 1)
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
-    def climb(self, X: Any, y: np.ndarray, rungs: Any) -> Iterator[Rung]:
-        """Try one rung after the other; the probe of the last layer always."""
-        numbers = np.unique(y, return_inverse=True)[1]
-        start = time.perf_counter()
-        seen = pass_over(self.codes, X)
-        last = list(seen.layers)[-1]
-        first = self._probe("probe", last, seen.layers[last], numbers, start)
-        yield first
-        probes = {last: first}
-        if "layers" in rungs:
-            for name in list(seen.layers)[-2::-1]:
-                rung = self._timed_probe(f"layer {name}", name, seen, numbers, first.seconds)
-                probes[name] = rung
-                yield rung
-        if "stacked" in rungs:
-            yield from self._stacked(probes, seen, numbers, first.seconds)
-        for name, trainable in (("fine-tune last", LAST_STAGES), ("fine-tune all", "all")):
-            if name in rungs:
-                yield self._fine_tune(name, trainable, X, y)
+    def climb(self, X: Any, y: np.ndarray, rungs: Any, *, frame: bool) -> Iterator[Rung]:
+        """Try one rung after the other; the probe of the last layer always.
 
-    def _probe(
-        self, name: str, layer: Any, codes: np.ndarray, numbers: np.ndarray, start: float
+        `frame` says whether other framings are worth trying.
+        """
+        self.X, self.y = X, y
+        self.numbers = np.unique(y, return_inverse=True)[1]
+        yield self._first()
+        if "framing" in rungs and frame:
+            yield from self._framings()
+        if "layers" in rungs:
+            for name in list(self.layers)[-2::-1]:
+                yield self._timed_probe(f"layer {name}", [name])
+        if "stacked" in rungs:
+            yield from self._stacked()
+        if "fine-tune last" in rungs:
+            yield self._fine_tune_last()
+        if "fine-tune all" in rungs:
+            yield self._fine_tune("fine-tune all", fine_tuner(self.codes, "all", **self.tuning))
+
+    def _first(self) -> Rung:
+        start = time.perf_counter()
+        self.layers = pass_over(self.codes, self.X).layers
+        self.last = list(self.layers)[-1]
+        score = probe_layer(self.last, self.layers[self.last], self.numbers, self.splits)
+        self.scores: dict[str, LayerScore] = {self.last: score}
+        self.once = time.perf_counter() - start
+        return self._rung("probe", score, self.codes, start)
+
+    def _framings(self) -> Iterator[Rung]:
+        """The last layer with photographs framed otherwise; what follows takes the best."""
+        found = {self.codes.resize: self.scores[self.last]}
+        for resize in other_framings(self.codes):
+            name, codes = f"probe, framed by {resize}", with_params(self.codes, resize=resize)
+            if not self.clock.fits(2 * self.once):
+                yield self.clock.no_time(name, probe_pipeline(codes, layer=self.last))
+                continue
+            start = time.perf_counter()
+            found[resize] = probe_framing(self.X, codes, self.numbers, self.splits)
+            yield self._rung(name, found[resize], codes, start)
+        better = best_framing(found)
+        if better != self.codes.resize:
+            self.codes = with_params(self.codes, resize=better)
+            self.layers = pass_over(self.codes, self.X).layers
+            self.scores = {self.last: found[better]}
+
+    def _timed_probe(self, name: str, layers: list[str]) -> Rung:
+        layer: Any = layers if len(layers) > 1 else layers[0]
+        cost = len(layers) * self.once
+        if not self.clock.fits(2 * cost):
+            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer), cost)
+        start = time.perf_counter()
+        codes = np.hstack([self.layers[one] for one in layers])
+        score = probe_layer(name, codes, self.numbers, self.splits)
+        if len(layers) == 1:
+            self.scores[layers[0]] = score
+        return self._rung(name, score, self.codes, start, layer)
+
+    def _stacked(self) -> Iterator[Rung]:
+        """The two best layers side by side."""
+        best = sorted(self.scores, key=lambda name: self.scores[name].mean, reverse=True)[:2]
+        layers = [name for name in self.layers if name in best]
+        if len(layers) == 2:
+            yield self._timed_probe(f"stacked {' + '.join(layers)}", layers)
+
+    def _rung(
+        self, name: str, score: LayerScore, codes: CNNCodes, start: float, layer: Any = None
     ) -> Rung:
-        score = probe_layer(name, codes, numbers, self.splits)
         folds = np.array([score.correct[test].mean() for _, test in self.splits])
-        estimator = probe_pipeline(self.codes, layer=layer)
+        estimator = probe_pipeline(codes, layer=self.last if layer is None else layer)
         return Rung(name, estimator, folds, time.perf_counter() - start)
 
-    def _timed_probe(
-        self, name: str, layer: Any, seen: Seen, numbers: np.ndarray, expected: float
-    ) -> Rung:
-        if not self._fits(2 * expected):
-            return self._left_out(name, probe_pipeline(self.codes, layer=layer), expected)
-        names = layer if isinstance(layer, list) else [layer]
-        codes = np.hstack([seen.layers[one] for one in names])
-        return self._probe(name, layer, codes, numbers, time.perf_counter())
+    def _fine_tune_last(self) -> Rung:
+        """The last stages of the network, which ends with the layer that promises most."""
+        layers = [name for name in self.layers if name in self.scores]
+        end = layer_to_tune([self.scores[name] for name in layers])
+        layer = next(name for name in layers if self.scores[name] is end)
+        name = "fine-tune last" if layer == self.last else f"fine-tune up to {layer}"
+        return self._fine_tune(name, tune_up_to(self.codes, layer, **self.tuning))
 
-    def _stacked(
-        self, probes: dict[str, Rung], seen: Seen, numbers: np.ndarray, expected: float
-    ) -> Iterator[Rung]:
-        """The two best layers side by side."""
-        tried = [name for name, rung in probes.items() if len(rung.scores)]
-        best = sorted(tried, key=lambda name: probes[name].mean, reverse=True)[:2]
-        layers = [name for name in seen.layers if name in best]
-        if len(layers) == 2:
-            yield self._timed_probe(
-                f"stacked {' + '.join(layers)}", layers, seen, numbers, 2 * expected
-            )
-
-    def _fine_tune(self, name: str, trainable: Any, X: Any, y: np.ndarray) -> Rung:
-        estimator = fine_tuner(self.codes, trainable, **self.tuning)
-        begin = time.perf_counter()
-        # The trial itself takes about as long as two small epochs.
-        if not self._fits(0.0):
-            return self._left_out(name, estimator, None)
-        fold = self._trial(estimator, X, y)
-        scores: list[float] = []
-        for split in self.splits:
-            # What is tried must also be fitted to all photographs in the end.
-            if not self._fits((1 + (len(self.splits) - len(scores))) * fold):
-                scores = []
-                break
-            start = time.perf_counter()
-            scores += cross_val_score(
-                clone(estimator), X, y, cv=[split], error_score="raise"
-            ).tolist()
-            fold = time.perf_counter() - start
-        seconds = time.perf_counter() - begin
-        if not scores:
-            return self._left_out(name, estimator, fold, seconds)
-        return Rung(name, estimator, np.array(scores), seconds)
-
-    def _trial(self, estimator: Any, X: Any, y: np.ndarray) -> float:
-        """Seconds that a fold will take, by one epoch of a few photographs."""
-        learn = self.splits[0][0]
-        part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
-        if len(np.unique(y[part])) < 2:
-            part = learn
-        short = clone(estimator).set_params(max_epochs=1)
-        photographs = take_photographs(X, part, len(y))
-        start = time.perf_counter()
-        short.fit(photographs, y[part])
-        once = time.perf_counter() - start
-        return once * estimator.max_epochs * len(y) / len(part)
-
-    def _fits(self, seconds: float) -> bool:
-        return time.perf_counter() + seconds < self.deadline
-
-    def _left_out(
-        self, name: str, estimator: Any, expected: float | None, seconds: float = 0.0
-    ) -> Rung:
-        left = max(0.0, self.deadline - time.perf_counter())
-        cost = ""
-        if expected is not None:
-            fits = len(self.splits) + 1
-            cost = f", {fits} fits (the last to all photographs) take about {fits * expected:.1f} s"
-        return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
+    def _fine_tune(self, name: str, estimator: Any) -> Rung:
+        return fine_tune_rung(name, estimator, self.X, self.y, self.splits, self.clock)

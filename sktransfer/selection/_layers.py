@@ -11,7 +11,15 @@ from sklearn.model_selection import cross_val_predict
 
 from ._probe import make_probe
 
-__all__ = ["LIKELY", "SURE", "LayerScore", "best_layer", "is_better", "probe_layer"]
+__all__ = [
+    "LIKELY",
+    "SURE",
+    "LayerScore",
+    "best_layer",
+    "is_better",
+    "layer_to_tune",
+    "probe_layer",
+]
 
 # Standard errors by which another layer must be better for a verdict on the photographs, and to
 # be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
@@ -60,3 +68,14 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
     last = scores[-1]
     best = max(scores, key=lambda score: score.mean)
     return best if is_better(best, last, LIKELY) else last
+
+
+def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
+    """Where a network that is fine-tuned ends: the best earlier layer, unless the last is better.
+
+    What is learnt makes an earlier layer as specific as the last one and more fitting, so that here
+    the last must be likely to be better.
+    """
+    last = scores[-1]
+    earlier = max(scores[:-1], key=lambda score: score.mean, default=last)
+    return last if is_better(last, earlier, LIKELY) else earlier

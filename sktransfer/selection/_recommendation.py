@@ -27,7 +27,8 @@ class Recommendation:
     backbone : str or torch.nn.Module
         The network.
     layer : str
-        Whose codes tell the classes best.
+        Whose codes tell the classes best. What is fine-tuned ends with ``estimator.layer``, which
+        may be an earlier one.
     resize : str
         How photographs are best framed.
     estimator : estimator
@@ -127,12 +128,14 @@ class Recommendation:
 
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
+        end = getattr(self.estimator, "layer", None)
+        part = f"up to {end}" if end else f"layer {self.layer}"
         more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
             ("Scene", self.scene),
             ("Strategy", self.strategy),
-            ("Network", f"{name}, layer {self.layer}, photographs framed by {self.resize}"),
+            ("Network", f"{name}, {part}, photographs framed by {self.resize}"),
             (
                 "Expected",
                 f"{self.expected_accuracy:.1%} ± {self.accuracy_spread:.1%} by a probe{more}",

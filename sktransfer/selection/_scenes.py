@@ -10,7 +10,7 @@ import numpy as np
 from ._curve import LearningCurve
 from ._data import DataLook
 from ._layers import SURE, LayerScore, is_better
-from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline
+from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline, tune_up_to
 from ._study import Study
 
 __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
@@ -42,7 +42,7 @@ def choose_strategy(scene: str, study: Study, layer: Any, fine_tune: bool | str)
         return "probe", probe_pipeline(study.codes, layer=layer)
     if scene.startswith("many"):
         return "fine-tune all", fine_tuner(study.codes, "all")
-    return "fine-tune last", fine_tuner(study.codes, LAST_STAGES, layer=layer)
+    return "fine-tune last", tune_up_to(study.codes, study.to_tune.name)
 
 
 def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
@@ -68,7 +68,7 @@ def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
             f"{look.tall_share:.0%} of the photographs are not square; framed by {told} (the best "
             "of several is a little higher than what is to be expected)."
         )
-    yield from _about_strategy(scene, strategy, best, study.last.name)
+    yield from _about_strategy(strategy, study)
     yield from _about_more(study.curve)
 
 
@@ -100,7 +100,8 @@ def _about_outputs(confidence: float, entropy: float) -> str:
     )
 
 
-def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> Iterator[str]:
+def _about_strategy(strategy: str, study: Study) -> Iterator[str]:
+    best, last = study.best, study.last
     if strategy == "fine-tune all":
         yield (
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
@@ -109,21 +110,25 @@ def _about_strategy(scene: str, strategy: str, best: LayerScore, last: str) -> I
     elif strategy == "fine-tune last":
         yield (
             f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "
-            f"the middle class) for {LAST_STAGES} stages to learn gently, {_up_to(best, last)} "
-            "from a linear probe, which has been better than the probe alone on such numbers. For "
-            "a model in seconds, fine_tune=False gives the probe."
+            f"the middle class) for {LAST_STAGES} stages to learn gently, from a linear probe, "
+            "which has been better than the probe alone on such numbers. For a model in seconds, "
+            "fine_tune=False gives the probe."
         )
+        yield from _about_end(study)
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
     else:
-        where = "the codes" if best.name == last else "the earlier layer"
+        where = "the codes" if best is last else "the earlier layer"
         yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
 
 
-def _up_to(best: LayerScore, last: str) -> str:
-    if best.name == last:
-        return "the last of the network,"
-    return f"those up to {best.name}, behind which the network is cut off,"
+def _about_end(study: Study) -> Iterator[str]:
+    end, last = study.to_tune, study.last
+    if end is not last:
+        yield (
+            f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last layer "
+            f"{last.mean:.1%}): what learns makes an earlier layer as specific as the last one."
+        )
 
 
 def _about_more(curve: LearningCurve) -> Iterator[str]:

@@ -8,12 +8,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..backbones._stages import stages_of
 from ..codes import CNNCodes
+from ..codes._fitting import table_of
 from ..finetune import FineTuneClassifier
 from ._passes import with_params
 from ._probe import PROBE_C
 
-__all__ = ["EPOCHS", "LAST_STAGES", "fine_tuner", "grid_of", "minutes_of", "probe_pipeline"]
+__all__ = [
+    "EPOCHS",
+    "LAST_STAGES",
+    "fine_tuner",
+    "grid_of",
+    "minutes_of",
+    "probe_pipeline",
+    "tune_up_to",
+]
 
 EPOCHS = 10
 # What "last" means: two have been better than one on every set that was measured.
@@ -43,10 +53,21 @@ def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassi
     return FineTuneClassifier(**{**shared, **options}, trainable=trainable)
 
 
+def tune_up_to(codes: CNNCodes, layer: str, **params: Any) -> FineTuneClassifier:
+    """The last stages of a network that ends with a layer, or fewer where it has no more."""
+    table = table_of(codes)[1]
+    stages = len(stages_of(table.up_to(layer)))
+    end = None if layer == table.layers[-1].name else layer
+    return fine_tuner(codes, min(LAST_STAGES, stages), layer=end, **params)
+
+
 def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:
     """What is worth searching around an estimator."""
     if isinstance(estimator, FineTuneClassifier):
-        return {"lr": [1e-3, 2e-3, 5e-3], "trainable": [1, 2, "all"]}
+        rates = {"lr": [1e-3, 2e-3, 5e-3]}
+        if estimator.layer is None:
+            return {**rates, "trainable": [1, 2, "all"]}
+        return {**rates, "trainable": [LAST_STAGES, "all"], "layer": [estimator.layer, None]}
     return {"codes__layer": layers, "classify__C": [1e-3, 1e-2, 1e-1]}
 
 

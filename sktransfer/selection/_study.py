@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..codes import CNNCodes
-from ..images import as_images
 from ._curve import LearningCurve, learning_curve_of
 from ._data import DataLook
-from ._layers import LIKELY, SURE, LayerScore, best_layer, is_better, probe_layer
+from ._framings import TALL_SHARE, best_framing, other_framings, probe_framing
+from ._layers import SURE, LayerScore, best_layer, is_better, layer_to_tune, probe_layer
 from ._passes import Seen, pass_over, with_params
 from ._probe import make_splits
 from ._suspects import suspect_labels
@@ -22,7 +22,6 @@ __all__ = ["Study", "study_photographs", "take_photographs"]
 
 # More photographs than these are not needed to tell layers and framings apart.
 _ENOUGH = 2000
-_OTHER_FRAMINGS = ("squash", "crop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,11 @@ class Study:
     @property
     def last(self) -> LayerScore:
         return self.scores[-1]
+
+    @property
+    def to_tune(self) -> LayerScore:
+        """Where a network of which some stages are fine-tuned ends."""
+        return layer_to_tune(self.scores)
 
     @property
     def similar(self) -> bool:
@@ -123,8 +127,11 @@ def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: int, *, frame
     start = time.perf_counter()
     scores = _by_depth(seen, at, task)
     seconds = (time.perf_counter() - start) / (len(scores) * len(task.splits))
-    framings = _framings(X, codes, scores[-1], task) if frame and look.tall_share > 0.1 else {}
-    if framings and (better := _best_framing(framings)) != codes.resize:
+    framings: dict[str, LayerScore] = {}
+    if frame and look.tall_share > TALL_SHARE:
+        part = take_photographs(X, task.chosen, len(seen.kept))
+        framings = _framings(part, codes, scores[-1], task)
+    if framings and (better := best_framing(framings)) != codes.resize:
         codes = with_params(codes, resize=better)
         seen = pass_over(codes, X)
         scores = _by_depth(seen, at, task)
@@ -147,13 +154,9 @@ def _by_depth(seen: Seen, at: np.ndarray, task: _Task) -> list[LayerScore]:
 def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: _Task) -> dict[str, LayerScore]:
     """Probes on the last layer for each way of framing, on the same folds."""
     found = {codes.resize: current}
-    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    part = take_photographs(X, task.chosen, len(images))
-    for resize in ("pad", *_OTHER_FRAMINGS):
-        if resize not in found:
-            seen = pass_over(with_params(codes, resize=resize), part)
-            last = list(seen.layers.values())[-1]
-            found[resize] = probe_layer(resize, last, task.numbers, task.splits)
+    for resize in other_framings(codes):
+        other = with_params(codes, resize=resize)
+        found[resize] = probe_framing(X, other, task.numbers, task.splits)
     return found
 
 
@@ -163,10 +166,3 @@ def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
     if hasattr(X, "iloc"):
         return X.iloc[numbers]
     return X[numbers] if hasattr(X, "shape") else [X[int(i)] for i in numbers]
-
-
-def _best_framing(framings: dict[str, LayerScore]) -> str:
-    """The one in use, unless another is likely to be better."""
-    current = next(iter(framings))
-    best = max(framings, key=lambda name: framings[name].mean)
-    return best if is_better(framings[best], framings[current], LIKELY) else current

@@ -1,0 +1,51 @@
+"""A rung that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+
+from ._rungs import Clock, Rung
+from ._study import take_photographs
+
+__all__ = ["fine_tune_rung"]
+
+# Photographs of the trial.
+_TRIAL = 64
+
+
+def fine_tune_rung(
+    name: str, estimator: Any, X: Any, y: np.ndarray, splits: Any, clock: Clock
+) -> Rung:
+    """Judge a fine-tuned network on the folds, if they and the last fit are done in time."""
+    begin = time.perf_counter()
+    # The trial itself takes about as long as two small epochs.
+    if not clock.fits(0.0):
+        return clock.no_time(name, estimator)
+    fold = seconds_of_fit(estimator, X, y, splits[0][0])
+    scores: list[float] = []
+    for split in splits:
+        # What is tried must also be fitted to all photographs in the end.
+        if not clock.fits((clock.n_fits - len(scores)) * fold):
+            return clock.no_time(name, estimator, fold, time.perf_counter() - begin)
+        start = time.perf_counter()
+        scores += cross_val_score(clone(estimator), X, y, cv=[split], error_score="raise").tolist()
+        fold = time.perf_counter() - start
+    return Rung(name, estimator, np.array(scores), time.perf_counter() - begin)
+
+
+def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
+    """What a fit will take, by one epoch of a few of the photographs to learn from."""
+    part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
+    if len(np.unique(y[part])) < 2:
+        part = learn
+    short = clone(estimator).set_params(max_epochs=1)
+    photographs = take_photographs(X, part, len(y))
+    start = time.perf_counter()
+    short.fit(photographs, y[part])
+    once = time.perf_counter() - start
+    return once * estimator.max_epochs * len(y) / len(part)
