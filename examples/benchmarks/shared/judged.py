@@ -1,0 +1,67 @@
+"""One network on one draw: what was advised, and what every strategy tells of the test."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from sklearn.base import clone
+
+from shared.strategies import advised_name, strategies
+from sktransfer import CNNCodes, advise
+
+
+@dataclass
+class Judged:
+    """A line of the file of results."""
+
+    data: str
+    draw: int
+    network: str
+    scene: str
+    advised: str
+    layer: str
+    resize: str
+    expected: float
+    scores: dict
+    n_test: int
+    hits: dict  # of each strategy a bit for each test photograph, in hexadecimal
+
+    def right(self, strategy):
+        """Whether each test photograph was told."""
+        bits = np.frombuffer(bytes.fromhex(self.hits[strategy]), dtype=np.uint8)
+        return np.unpackbits(bits)[: self.n_test].astype(bool)
+
+    def accuracy(self, strategy):
+        return float(self.right(strategy).mean())
+
+
+def judge(held, label, codes, scores, *, partly, wholly):
+    """Fit every strategy."""
+    advice = advise(held.X, held.y, codes, fine_tune="auto" if partly else False)
+    framed = CNNCodes(**{**codes.get_params(deep=False), "resize": advice.resize})
+    asked = strategies(framed, advice, partly=partly, wholly=wholly)
+    name = advised_name(advice)
+    asked.setdefault(name, advice.estimator)
+    hits = {}
+    for key, estimator in asked.items():
+        right = clone(estimator).fit(held.X, held.y).predict(held.X_test) == held.y_test
+        hits[key] = np.packbits(right).tobytes().hex()
+    end = advice.layer if "fine-tune" not in name else advice.estimator.layer or ""
+    return Judged(
+        held.name, held.draw, label, advice.scene, name, end, advice.resize,
+        advice.expected_accuracy, scores, len(held.y_test), hits,
+    )  # fmt: skip
+
+
+def save(path, judged):
+    with open(path, "a") as file:
+        file.write(json.dumps(asdict(judged)) + "\n")
+
+
+def load(path):
+    """The results that are there; none where there is no file."""
+    try:
+        with open(path) as file:
+            return [Judged(**json.loads(line)) for line in file]
+    except FileNotFoundError:
+        return []
