@@ -24,12 +24,15 @@
     SktransferWarning (UserWarning)
     ├── ImageSkippedWarning              images that could not be read have NaN rows
     ├── CheckpointWarning                training goes on, but its checkpoint was not written
+    ├── DivergenceWarning (ConvergenceWarning)  training made the loss worse than guessing
     ├── ClippingWarning                  values beyond value_range were clipped
     ├── EngineWarning                    another engine, precision or batch size was taken
     └── StoreWarning                     codes are right, but the store could not keep them
 """
 
 from __future__ import annotations
+
+from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
     "BackboneError",
@@ -38,6 +41,7 @@ __all__ = [
     "ClippingWarning",
     "CodesFileError",
     "DatasetUnavailableError",
+    "DivergenceWarning",
     "EngineError",
     "EngineWarning",
     "ImageError",
@@ -165,6 +169,10 @@ class CheckpointWarning(SktransferWarning):
 
 class ClippingWarning(SktransferWarning):
     """Values beyond ``value_range`` were clipped to it."""
+
+
+class DivergenceWarning(SktransferWarning, ConvergenceWarning):
+    """Training made the loss larger than that of a network that has learnt nothing."""
 
 
 class EngineWarning(SktransferWarning):

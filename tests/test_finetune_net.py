@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 
 import joblib
@@ -12,6 +13,7 @@ from skorch.callbacks import Callback, EpochScoring, Freezer, GradientNormClippi
 from torch import nn
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.exceptions import DivergenceWarning
 
 QUICK = {"image_size": 32, "max_epochs": 2, "batch_size": 10, "random_state": 0}
 
@@ -67,10 +69,24 @@ def test_verbose(thirty, capsys):
     assert "train_loss" in printed and "images_per_second" in printed
     assert "blocks" not in printed.split("Frozen")[0] and "lr head" not in printed
     assert all(len(line) < 100 for line in printed.splitlines())
+    assert "\x1b" not in printed  # this is no terminal
     assert "lr blocks.5" in clf.history_[-1]
     FineTuneClassifier(**QUICK, early_stopping=True).fit(*thirty)
     FineTuneRegressor(**QUICK).fit(*thirty)
     assert capsys.readouterr() == ("", "")
+
+
+def test_rates_that_are_too_large_are_told(thirty):
+    X, y = thirty
+    with pytest.warns(DivergenceWarning, match=r"smaller lr than 1e\+06"):
+        clf = FineTuneClassifier(**QUICK, lr=1e6).fit(X, y)
+    assert clf.history_[-1]["train_loss"] > 2 * np.log(3)
+    with pytest.warns(DivergenceWarning, match="has 1"):
+        FineTuneRegressor(**QUICK, lr=1e3).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DivergenceWarning)
+        FineTuneClassifier(**QUICK).fit(X, y)
+        FineTuneRegressor(**QUICK).fit(X, y)
 
 
 def test_callbacks(thirty):

@@ -78,6 +78,60 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
     assert auto.best_rung_ == "probe"
 
 
+def test_framings_are_tried_where_photographs_are_not_square(labelled):
+    """What matters stands at the ends of wide photographs, where a crop does not look."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.integers(100, 156, size=(60, 32, 96, 3), dtype=np.uint8)
+    X[y == 1, :, :16] = 255
+    X[y == 0, :, -16:] = 255
+    rungs = ["probe", "framing", "layers"]
+    auto = AutoTransferClassifier(rungs=rungs, image_size=32, cv=2).fit(X, y)
+    names = list(auto.cv_results_["rung"])
+    assert names[:3] == ["probe", "probe, framed by squash", "probe, framed by crop"]
+    scores = dict(zip(names, auto.cv_results_["mean_test_score"], strict=True))
+    assert scores["probe, framed by crop"] < max(scores["probe"], scores[names[1]])
+    alone = AutoTransferClassifier(rungs=["probe"], image_size=32, cv=2, resize="crop").fit(X, y)
+    assert alone.best_score_ == scores["probe, framed by crop"]
+    assert not any("framed" in name for name in _rungs_of(rungs, X, y, resize="squash"))
+    assert not any("framed" in name for name in _rungs_of(rungs, *labelled))
+
+
+def _rungs_of(rungs, X, y, **params):
+    auto = AutoTransferClassifier(rungs=rungs, image_size=32, cv=2, **params).fit(X, y)
+    return list(auto.cv_results_["rung"])
+
+
+def test_what_follows_takes_the_best_framing():
+    """Only a crop shows what matters: the ends say nothing, and squashing hides it."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = np.tile(rng.integers(0, 256, size=(60, 32, 320, 1), dtype=np.uint8), 3)
+    stripes = np.tile([[0, 255], [0, 255]], (16, 16)).repeat(3).reshape(32, 32, 3)
+    X[y == 1, :, 144:176] = stripes
+    X[y == 0, :, 144:176] = stripes.transpose(1, 0, 2)
+    auto = AutoTransferClassifier(rungs=["probe", "framing", "layers"], image_size=32, cv=2)
+    auto.fit(X, y)
+    scores = dict(zip(auto.cv_results_["rung"], auto.cv_results_["mean_test_score"], strict=True))
+    assert scores["probe, framed by crop"] > scores["probe"]
+    alone = AutoTransferClassifier(rungs=["layers"], image_size=32, cv=2, resize="crop").fit(X, y)
+    layers = dict(zip(alone.cv_results_["rung"], alone.cv_results_["mean_test_score"], strict=True))
+    assert {name: scores[name] for name in layers if name != "probe"} == {
+        name: score for name, score in layers.items() if name != "probe"
+    }
+    assert auto.best_estimator_.get_params()["codes__resize"] == "crop"
+
+
+def test_copies_are_never_parted():
+    """Noise whose labels can be learnt only by having seen the same picture."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, size=(30, 16, 16, 3), dtype=np.uint8)
+    labels = rng.permutation(np.arange(30) % 2)
+    auto = AutoTransferClassifier(rungs=["probe"], image_size=32)
+    auto.fit(np.tile(noise, (4, 1, 1, 1)), np.tile(labels, 4))
+    assert auto.best_score_ < 0.8
+
+
 def test_labels_of_any_kind_and_pickles(labelled):
     X, y = labelled
     names = np.array(["vehicle", "animal"])[y]

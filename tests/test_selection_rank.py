@@ -88,6 +88,9 @@ def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, t
     assert "no.pth" in ranking.rows[2].error
     assert np.isnan(ranking.rows[1].score)
     assert "no.pth" in repr(ranking) and "no.pth" in ranking._repr_html_()
+    # The table stays narrow: what went wrong stands beneath it.
+    table, beneath = repr(ranking).splitlines()[:4], repr(ranking).splitlines()[4:]
+    assert max(map(len, table)) < 120 and len(beneath) >= 2
     with pytest.raises(BackboneError, match="none of the networks can be had:\n  nothing"):
         rank_backbones(*labelled, ["nothing"])
 
@@ -112,6 +115,8 @@ def test_the_table_is_sorted_and_gives_estimators(labelled):
         ranking.codes("c")
     ax = ranking.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    (dots,) = ax.lines
+    np.testing.assert_array_equal(dots.get_xdata(), table["score"][::-1])
 
 
 def test_the_transformer_has_the_layer_that_was_scored():

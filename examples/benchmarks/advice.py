@@ -37,6 +37,7 @@ def parse():
     add("--digits", type=int, nargs="*", default=[])
     add("--folder", action="append", default=[], help="one folder for each class in it")
     add("--weights", action="append", default=[], help="mobilenet_v2=FILE or dinov2=FILE")
+    add("--networks", nargs="+", help="some of them; default: all")
     add("--image-size", type=int, default=96)
     add("--most", type=int, default=800, help="photographs of a folder, test ones included")
     add("--test", type=int, default=1000, help="test photographs of CIFAR-10 and Fashion-MNIST")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from skorch.dataset import get_len
 from ._parameters import home_name
 
 __all__ = ["Average", "Ledger", "Line", "NextView", "Unfreeze", "stages_begun"]
+
+_COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 class Ledger(Callback):
@@ -53,7 +57,14 @@ class Ledger(Callback):
 
 
 class Line(PrintLog):
-    """A line for each epoch, without the rates: they are in the history, one or two a stage."""
+    """A line for each epoch, without the rates: they are in the history, one or two a stage.
+
+    Colours are for terminals; in files and pipes their codes would be noise.
+    """
+
+    def format_row(self, row: Any, key: str, color: str) -> Any:
+        shown = super().format_row(row, key, color)
+        return shown if sys.stdout.isatty() else _COLOUR.sub("", str(shown))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         self.keys_ignored_ |= {key for key in net.history[-1] if key.startswith("lr ")}

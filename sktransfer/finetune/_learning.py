@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ import torch
 from skorch.history import History
 
 from ..engines import usable_devices
-from ..exceptions import SktransferWarning
 from ._augment import make_augment
 from ._budget import Storage, choose_storage
 from ._callbacks import stages_begun
+from ._complaints import warn_if_diverged, warn_of_waiting_stages
 from ._fitted import Part, model_of, prefix_of
 from ._model import Model
 from ._parameters import Rates, layer_states
@@ -36,7 +35,7 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
     model = model_of(est)
     prefix = prefix_of(est, model)
     if not run.go_on:
-        _warn_of_waiting_stages(est, run)
+        warn_of_waiting_stages(est, run)
     if run.team is not None:
         prefix = replace(prefix, device=[str(run.team.device)])
     device = torch.device(prefix.device[0])
@@ -61,17 +60,8 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
         for one in views:
             one.close()
     _describe(est, model, storage)
-
-
-def _warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
-    every = est.unfreeze_every
-    if every is not None and run.epochs and not stages_begun(run.epochs, every):
-        warnings.warn(
-            f"unfreeze_every={every} must be less than max_epochs={run.epochs} for any stage to "
-            "begin; the head alone learns.",
-            SktransferWarning,
-            stacklevel=2,
-        )
+    if run.leads:
+        warn_if_diverged(est)
 
 
 def net_of(est: FineTuneBase, run: Run | None = None) -> Any:

@@ -12,6 +12,7 @@ from sklearn.model_selection import cross_val_predict
 from ._probe import make_probe
 
 __all__ = [
+    "ENOUGH_TO_CUT",
     "LIKELY",
     "SURE",
     "LayerScore",
@@ -24,6 +25,8 @@ __all__ = [
 # Standard errors by which another layer must be better for a verdict on the photographs, and to
 # be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
 SURE, LIKELY = 2.0, 1.0
+# Photographs from which on a network that is fine-tuned is better cut behind an earlier layer.
+ENOUGH_TO_CUT = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +74,12 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
 
 
 def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
-    """Where a network that is fine-tuned ends: the best earlier layer, unless the last is better.
+    """Where a network of which a part is fine-tuned ends.
 
-    What is learnt makes an earlier layer as specific as the last one and more fitting, so that here
-    the last must be likely to be better.
+    With the best of the earlier layers, whether or not the last is better as it is: what learns
+    makes an earlier layer as specific as the last one, and more fitting. Of the few photographs
+    from which it cannot, the last layer of the pretrained network knows more.
     """
-    last = scores[-1]
-    earlier = max(scores[:-1], key=lambda score: score.mean, default=last)
-    return last if is_better(last, earlier, LIKELY) else earlier
+    if len(scores) == 1 or len(scores[-1].correct) < ENOUGH_TO_CUT:
+        return scores[-1]
+    return max(scores[:-1], key=lambda score: score.mean)

@@ -103,7 +103,7 @@ class BackboneRanking:
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """Scores over the cost of a photograph: what lies up and to the left is to be had.
+        """Scores of the networks, with the photographs a second of those that were run.
 
         Parameters
         ----------
@@ -117,12 +117,15 @@ class BackboneRanking:
         pyplot = import_pyplot("BackboneRanking.plot")
         ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
         rows = [row for row in self.rows if not np.isnan(row.score)][::-1]
-        bars = ax.barh([row.name for row in rows], [row.score for row in rows])
-        speeds = [row.images_per_second for row in rows]
-        labels = ["" if np.isnan(speed) else f" {speed:,.0f}/s" for speed in speeds]
-        ax.bar_label(bars, labels)
+        # Dots, not bars: zero means nothing for most scores, and many are negative.
+        ax.plot([row.score for row in rows], [row.name for row in rows], "o")
+        for row in rows:
+            if not np.isnan(row.images_per_second):
+                told, place = f"{row.images_per_second:,.0f}/s", (row.score, row.name)
+                ax.annotate(told, place, xytext=(8, 0), textcoords="offset points", va="center")
         ax.set(xlabel=f"{self.metrics[0]} (larger is better)")
-        ax.margins(x=0.15)
+        ax.margins(x=0.25, y=0.1)
+        ax.grid(axis="y", alpha=0.3)
         return ax
 
     def _record(self, row: RankedBackbone) -> dict[str, Any]:
@@ -144,9 +147,11 @@ class BackboneRanking:
         return cells + [[_shown(v) for v in self._record(row).values()] for row in self.rows]
 
     def __repr__(self) -> str:
-        cells = self._cells()
+        # Errors are long: they stand beneath, so that no line of the table wraps.
+        cells = [row[:-1] for row in self._cells()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+        lines += [f"{row.name}: {row.error}" for row in self.rows if row.error]
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:

@@ -19,7 +19,7 @@ def networks(args, params):
         own = {"weights": files["dinov2"], "preprocessing": "default", "image_size": size}
         found["DINOv2 ViT-S"] = CNNCodes(DINOV2, **{**common, **own})
     found[RANDOM] = CNNCodes("efficientnet_lite0", weights=None, **common)
-    return found
+    return {name: found[name] for name in args.networks or found}
 
 
 def strategies(codes, advice, *, partly, wholly):

@@ -1,0 +1,51 @@
+"""What is warned of: parameters without effect, and training that made things worse."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+from sklearn.base import is_classifier
+
+from ..exceptions import DivergenceWarning, SktransferWarning
+from ._callbacks import stages_begun
+from ._run import Run
+
+if TYPE_CHECKING:
+    from ._base import FineTuneBase
+
+__all__ = ["warn_if_diverged", "warn_of_waiting_stages"]
+
+# How many times the loss of a network that has learnt nothing is no longer noise.
+_WORSE = 2.0
+
+
+def warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
+    """No stage begins to learn in so few epochs."""
+    every = est.unfreeze_every
+    if every is not None and run.epochs and not stages_begun(run.epochs, every):
+        warnings.warn(
+            f"unfreeze_every={every} must be less than max_epochs={run.epochs} for any stage to "
+            "begin; the head alone learns.",
+            SktransferWarning,
+            stacklevel=2,
+        )
+
+
+def warn_if_diverged(est: FineTuneBase) -> None:
+    """The loss of the last epoch is larger than that of guessing: the rates are too large."""
+    losses = [row["train_loss"] for row in est.net_.history if "train_loss" in row]
+    if not losses:
+        return
+    # Classes that are all as likely; targets of regression have a variance of one.
+    guess = math.log(est._fitted.design.n_outputs) if is_classifier(est) else 1.0
+    loss = min(losses) if est.early_stopping else losses[-1]
+    if loss > _WORSE * guess:
+        warnings.warn(
+            f"Training made the loss {loss:.3g}, where a network that has learnt nothing has "
+            f"{guess:.3g}: predictions are worthless. Take a smaller lr than {est.lr:g} (see "
+            "lr_find), or clip_grad=1.",
+            DivergenceWarning,
+            stacklevel=2,
+        )
