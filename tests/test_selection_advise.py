@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes, FineTuneClassifier, advise, rank_backbones
 from sktransfer.selection._curve import learning_curve_of
-from sktransfer.selection._layers import LayerScore, best_layer, is_better
+from sktransfer.selection._layers import LayerScore, best_layer, is_better, layer_to_tune
+from sktransfer.selection._strategies import tune_up_to
 from sktransfer.selection._suspects import suspect_labels
 
 LITE = "efficientnet_lite0"
@@ -131,6 +132,31 @@ def test_an_earlier_layer_must_be_likely_to_be_better():
     swapped = score("early", [0] * 10 + [1] * 40 + [1] * 12 + [0] * 38)
     assert best_layer([swapped, last]) is last  # as many lost as won
     assert best_layer([sure, last]) is sure
+
+
+def test_what_is_fine_tuned_ends_earlier_where_photographs_suffice():
+    def tells(name, right, n):
+        return score(name, [1] * right + [0] * (n - right))
+
+    few = [tells("a", 20, 199), tells("b", 80, 199), tells("last", 70, 199)]
+    assert layer_to_tune(few).name == "last"
+    enough = [tells("a", 20, 200), tells("b", 80, 200), tells("last", 90, 200)]
+    assert layer_to_tune(enough).name == "b"
+    assert layer_to_tune(enough[-1:]).name == "last"
+
+
+def test_the_fine_tuned_network_is_cut(sample):
+    X, y = sample.data[:220], sample.target[:220]
+    advice = advise(X, y, image_size=32, cv=2)
+    scores = {name: mean for name, mean, _ in advice.layer_scores}
+    earlier = max(list(scores)[:-1], key=scores.get)
+    assert (advice.strategy, advice.estimator.layer) == ("fine-tune last", earlier)
+    assert f"ends with {earlier}" in repr(advice) and f"up to {earlier}" in repr(advice)
+    assert advice.param_grid["layer"] == [earlier, None]
+    assert set(advice.param_grid) <= set(advice.estimator.get_params())
+    first = next(iter(scores))
+    assert tune_up_to(CNNCodes(image_size=32), "conv_stem").trainable == 1
+    assert tune_up_to(CNNCodes(image_size=32), first, "all").trainable == "all"
 
 
 def test_digits_are_unlike_photographs():

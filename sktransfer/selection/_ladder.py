@@ -13,7 +13,7 @@ from ._framings import best_framing, other_framings, probe_framing
 from ._layers import LayerScore, layer_to_tune, probe_layer
 from ._passes import pass_over, with_params
 from ._rungs import Clock, Rung
-from ._strategies import fine_tuner, probe_pipeline, tune_up_to
+from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 from ._tuning_rung import fine_tune_rung
 
 __all__ = ["Ladder"]
@@ -55,10 +55,9 @@ class Ladder:
                 yield self._timed_probe(f"layer {name}", [name])
         if "stacked" in rungs:
             yield from self._stacked()
-        if "fine-tune last" in rungs:
-            yield self._fine_tune_last()
-        if "fine-tune all" in rungs:
-            yield self._fine_tune("fine-tune all", fine_tuner(self.codes, "all", **self.tuning))
+        for name, trainable in (("fine-tune last", LAST_STAGES), ("fine-tune all", "all")):
+            if name in rungs:
+                yield self._fine_tune(name, trainable)
 
     def _first(self) -> Rung:
         start = time.perf_counter()
@@ -112,13 +111,11 @@ class Ladder:
         estimator = probe_pipeline(codes, layer=self.last if layer is None else layer)
         return Rung(name, estimator, folds, time.perf_counter() - start)
 
-    def _fine_tune_last(self) -> Rung:
-        """The last stages of the network, which ends with the layer that promises most."""
+    def _fine_tune(self, name: str, trainable: Any) -> Rung:
+        """A network that ends with the layer that promises most."""
         layers = [name for name in self.layers if name in self.scores]
         end = layer_to_tune([self.scores[name] for name in layers])
         layer = next(name for name in layers if self.scores[name] is end)
-        name = "fine-tune last" if layer == self.last else f"fine-tune up to {layer}"
-        return self._fine_tune(name, tune_up_to(self.codes, layer, **self.tuning))
-
-    def _fine_tune(self, name: str, estimator: Any) -> Rung:
-        return fine_tune_rung(name, estimator, self.X, self.y, self.splits, self.clock)
+        estimator = tune_up_to(self.codes, layer, trainable, **self.tuning)
+        told = name if layer == self.last else f"{name}, up to {layer}"
+        return fine_tune_rung(told, estimator, self.X, self.y, self.splits, self.clock)

@@ -10,7 +10,7 @@ import numpy as np
 from ._curve import LearningCurve
 from ._data import DataLook
 from ._layers import SURE, LayerScore, is_better
-from ._strategies import LAST_STAGES, fine_tuner, probe_pipeline, tune_up_to
+from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 from ._study import Study
 
 __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
@@ -41,7 +41,7 @@ def choose_strategy(scene: str, study: Study, layer: Any, fine_tune: bool | str)
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         return "probe", probe_pipeline(study.codes, layer=layer)
     if scene.startswith("many"):
-        return "fine-tune all", fine_tuner(study.codes, "all")
+        return "fine-tune all", tune_up_to(study.codes, study.to_tune.name, "all")
     return "fine-tune last", tune_up_to(study.codes, study.to_tune.name)
 
 
@@ -107,6 +107,7 @@ def _about_strategy(strategy: str, study: Study) -> Iterator[str]:
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
             "photographs; it begins from a linear probe and the pretrained layers learn gently."
         )
+        yield from _about_end(study)
     elif strategy == "fine-tune last":
         yield (
             f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "

@@ -53,12 +53,15 @@ def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassi
     return FineTuneClassifier(**{**shared, **options}, trainable=trainable)
 
 
-def tune_up_to(codes: CNNCodes, layer: str, **params: Any) -> FineTuneClassifier:
-    """The last stages of a network that ends with a layer, or fewer where it has no more."""
+def tune_up_to(
+    codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, **params: Any
+) -> FineTuneClassifier:
+    """A network that ends with a layer; of its stages the last learn, or all it has."""
     table = table_of(codes)[1]
-    stages = len(stages_of(table.up_to(layer)))
+    if trainable != "all":
+        trainable = min(trainable, len(stages_of(table.up_to(layer))))
     end = None if layer == table.layers[-1].name else layer
-    return fine_tuner(codes, min(LAST_STAGES, stages), layer=end, **params)
+    return fine_tuner(codes, trainable, layer=end, **params)
 
 
 def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:

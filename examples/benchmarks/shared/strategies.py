@@ -1,7 +1,7 @@
 """Networks with real weights at hand, and every strategy that is tried with each."""
 
 from sktransfer import CNNCodes
-from sktransfer.selection._strategies import fine_tuner, probe_pipeline, tune_up_to
+from sktransfer.selection._strategies import probe_pipeline, tune_up_to
 
 DINOV2 = "timm:vit_small_patch14_reg4_dinov2"
 RANDOM = "random weights"
@@ -34,14 +34,15 @@ def strategies(codes, advice, *, partly, wholly):
         found["fine-tune last"] = tune_up_to(codes, last)
         found["fine-tune earlier"] = tune_up_to(codes, max(earlier, key=scores.get))
     if wholly:
-        found["fine-tune all"] = fine_tuner(codes, "all")
+        found["fine-tune all"] = tune_up_to(codes, last, "all")
+        found["fine-tune all earlier"] = tune_up_to(codes, max(earlier, key=scores.get), "all")
     return found
 
 
 def advised_name(advice):
     """Which of the strategies the advice is; of probes there may be others."""
-    if advice.strategy == "fine-tune last" and advice.estimator.layer is not None:
-        return "fine-tune earlier"
     if advice.strategy != "probe":
-        return advice.strategy
+        whole = {"fine-tune last": "fine-tune earlier"}
+        earlier = whole.get(advice.strategy, f"{advice.strategy} earlier")
+        return advice.strategy if advice.estimator.layer is None else earlier
     return "last layer" if advice.layer == advice.layer_scores[-1][0] else f"layer {advice.layer}"
