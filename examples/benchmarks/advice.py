@@ -44,6 +44,7 @@ def parse():
     add("--test", type=int, default=1000, help="test photographs of CIFAR-10 and Fashion-MNIST")
     add("--fine-tune", nargs="*", help="networks to fine-tune in part; default: all")
     add("--fine-tune-all", nargs="*", default=[], help="networks to fine-tune as a whole too")
+    add("--epochs", type=int, default=10, help="of fine-tuning")
     add("--cache", default="memory", help="folder that keeps codes")
     return parser.parse_args()
 
@@ -62,7 +63,9 @@ def judge_draw(held, args):
         start = time.perf_counter()
         partly = args.fine_tune is None or label in args.fine_tune
         wholly = label in args.fine_tune_all
-        found = judge(held, label, codes, scores[label], partly=partly, wholly=wholly)
+        found = judge(
+            held, label, codes, scores[label], partly=partly, wholly=wholly, epochs=args.epochs
+        )
         save(args.results, found)
         told = ", ".join(f"{key} {found.accuracy(key):.3f}" for key in found.hits)
         print(f"{held.name}, draw {held.draw}, {label}: advised {found.advised}; {told} "

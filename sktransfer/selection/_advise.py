@@ -62,7 +62,7 @@ default="efficientnet_lite0"
     cv : int, default=5
         Folds. The same photograph is in one fold only, however often it is there.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 100 photographs and 10 of the middle class on,
+        Whether fine-tuning is advised: "auto" from 100 photographs and 5 of the middle class on,
         where the probe errs in more than 1%.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes`, for networks given by name.

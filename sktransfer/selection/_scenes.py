@@ -18,7 +18,7 @@ __all__ = ["MANY", "choose_strategy", "reasons_for", "scene_of"]
 # Photographs, and photographs of the middle class, from which on the whole network, or its last
 # stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
-SOME = (100, 10)
+SOME = (100, 5)
 # Where the probe errs less often than this there is little left to win.
 _SOLVED = 0.01
 

@@ -35,7 +35,7 @@ class Judged:
         return float(self.right(strategy).mean())
 
 
-def judge(held, label, codes, scores, *, partly, wholly):
+def judge(held, label, codes, scores, *, partly, wholly, epochs):
     """Fit every strategy."""
     advice = advise(held.X, held.y, codes, fine_tune="auto" if partly else False)
     framed = CNNCodes(**{**codes.get_params(deep=False), "resize": advice.resize})
@@ -44,7 +44,10 @@ def judge(held, label, codes, scores, *, partly, wholly):
     asked.setdefault(name, advice.estimator)
     hits = {}
     for key, estimator in asked.items():
-        right = clone(estimator).fit(held.X, held.y).predict(held.X_test) == held.y_test
+        estimator = clone(estimator)
+        if key.startswith("fine-tune"):
+            estimator.set_params(max_epochs=epochs)
+        right = estimator.fit(held.X, held.y).predict(held.X_test) == held.y_test
         hits[key] = np.packbits(right).tobytes().hex()
     end = advice.layer if "fine-tune" not in name else advice.estimator.layer or ""
     return Judged(
