@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,6 +72,8 @@ def test_the_estimator_is_ready_and_the_grid_is_of_it(labelled):
     assert tune.estimator.image_size == 32
     assert set(tune.param_grid) <= set(tune.estimator.get_params())
     assert tune.minutes > advice.minutes > 0
+    with pytest.raises(ValueError, match="resize must be auto or one of"):
+        advise(X, y, image_size=32, resize="padd", cv=2)
     with pytest.raises(ValueError, match="fine_tune must be"):
         advise(X, y, image_size=32, fine_tune="yes", cv=2)
 
@@ -303,3 +307,33 @@ def test_files_that_cannot_be_read_are_left_out(labelled, tmp_path):
     rest = np.delete(np.arange(40), [3, 4])
     plain = advise(X[rest], y[rest], image_size=32, cv=2)
     assert advice.expected_accuracy == pytest.approx(plain.expected_accuracy)
+    assert advice.unreadable.tolist() == [3, 4]
+    assert "2 photograph(s) cannot be read: [3, 4]" in repr(advice)
+    assert repr(plain).split("Because:")[1].split(":")[0] in repr(advice)  # how many of each
+
+
+def test_the_layer_is_that_of_the_estimator(sample):
+    """Also where the probe prefers another one than what is fine-tuned."""
+    for n, fine_tune in ((120, "auto"), (120, False), (220, True)):
+        advice = advise(sample.data[:n], sample.target[:n], image_size=32, fine_tune=fine_tune)
+        params = advice.estimator.get_params()
+        end = params.get("codes__layer", params.get("layer"))
+        assert advice.layer == (advice.layer_scores[-1][0] if end is None else end)
+        scores = {name: (mean, spread) for name, mean, spread in advice.layer_scores}
+        assert scores[advice.layer] == (advice.expected_accuracy, advice.accuracy_spread)
+        assert advice.learning_curve.means[-1] == pytest.approx(advice.expected_accuracy)
+        assert ("since fine_tune=False" in repr(advice)) == (fine_tune is False)
+        assert "framed" not in repr(advice)  # they are square
+
+
+def test_folds_may_be_a_splitter(labelled):
+    splitter = StratifiedKFold(2, shuffle=True, random_state=0)
+    by_splitter = advise(*labelled, image_size=32, cv=splitter)
+    assert by_splitter.layer_scores == advise(*labelled, image_size=32, cv=2).layer_scores
+
+
+def test_where_no_label_looks_wrong_there_is_nothing_to_show(labelled):
+    X, y = labelled
+    advice = replace(advise(X, y, image_size=32, cv=2), suspects=np.array([], dtype=int))
+    with pytest.raises(ValueError, match="no label looks wrong"):
+        advice.plot_suspects(X, y)

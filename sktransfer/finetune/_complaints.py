@@ -40,12 +40,13 @@ def warn_if_diverged(est: FineTuneBase) -> None:
         return
     # Classes that are all as likely; targets of regression have a variance of one.
     guess = math.log(est._fitted.design.n_outputs) if is_classifier(est) else 1.0
+    # A classifier that began as a linear probe began below that.
+    from_probe = is_classifier(est) and est.head_init == "linear_probe"
     loss = min(losses) if est.early_stopping else losses[-1]
-    if loss > _WORSE * guess:
+    if loss > guess * (1.0 if from_probe else _WORSE):
         warnings.warn(
-            f"Training made the loss {loss:.3g}, where a network that has learnt nothing has "
-            f"{guess:.3g}: predictions are worthless. Take a smaller lr than {est.lr:g} (see "
-            "lr_find), or clip_grad=1.",
+            f"Training made the loss {loss:.3g}, and that of a network that has learnt nothing is "
+            f"{guess:.3g}. Take a smaller lr than {est.lr:g} (see lr_find), or clip_grad=1.",
             DivergenceWarning,
             stacklevel=2,
         )

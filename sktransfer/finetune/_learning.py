@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["learn", "net_of"]
 
+_PLACES = {"memory": "in memory", "disk": "on disk", "nowhere": "nowhere"}
+
 
 def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> None:
     """Learn from some photographs, and validate on others; the net and its history are kept."""
@@ -101,7 +103,7 @@ def _storage(est: FineTuneBase, prefix: Prefix, n: int, run: Run) -> Storage:
     if est.verbose and run.leads and prefix.start is not None:
         print(
             f"Frozen up to {prefix.start.name!r}: {storage.n_views} view(s) of {n} photographs, "
-            f"{storage.n_bytes / 2**20:.0f} MB, kept {storage.where}."
+            f"{storage.n_bytes / 2**20:.0f} MB, kept {_PLACES[storage.where]}."
         )
     return storage
 

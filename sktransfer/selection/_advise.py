@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..codes import CNNCodes
+from ..images import RESIZES
 from ._data import look_at_data
 from ._passes import check_params, with_params
 from ._rank import rank_backbones
@@ -28,7 +29,7 @@ def advise(
     image_size: Any = None,
     resize: str = "auto",
     cache: Any = "memory",
-    cv: int = 5,
+    cv: Any = 5,
     fine_tune: bool | str = "auto",
     **codes_params: Any,
 ) -> Recommendation:
@@ -59,8 +60,9 @@ default="efficientnet_lite0"
         photographs.
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept; with None every question costs a pass.
-    cv : int, default=5
-        Folds. The same photograph is in one fold only, however often it is there.
+    cv : int or splitter, default=5
+        Folds. The same photograph is in one fold only, however often it is there; a splitter of
+        scikit-learn's is told so by its `groups`.
     fine_tune : {"auto", True, False}, default="auto"
         Whether fine-tuning is advised: "auto" from 100 photographs and 5 of the middle class on,
         where the probe errs in more than 1%.
@@ -91,6 +93,8 @@ default="efficientnet_lite0"
     ('few and similar', 'probe')
     >>> pipe = advice.estimator.fit(X[:80], y[:80])
     """
+    if resize not in ("auto", *RESIZES):
+        raise ValueError(f"resize must be auto or one of {', '.join(RESIZES)}, got {resize!r}.")
     if not (isinstance(fine_tune, bool) or fine_tune == "auto"):
         raise ValueError(f'fine_tune must be True, False or "auto", got {fine_tune!r}.')
     check_params("advise", codes_params)
@@ -118,31 +122,37 @@ def _settle(
 
 
 def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
-    codes, look, seen, best = study.codes, study.look, study.seen, study.best
-    scene = scene_of(look, similar=study.similar)
-    layer = codes.layer if best is study.last and codes.layer is None else best.name
-    strategy, estimator = choose_strategy(scene, study, layer, fine_tune)
+    codes, look, seen = study.codes, study.look, study.seen
+    scene = scene_of(study)
+    strategy, end, estimator = choose_strategy(scene, study, fine_tune)
+    curve = study.learning_curve(end.name)
     confidence, entropy = study.sureness
+    unreadable = np.flatnonzero(~seen.kept)
     return Recommendation(
         scene=scene,
         strategy=strategy,
         backbone=seen.estimator.backbone,
-        layer=best.name,
+        layer=end.name,
         resize=codes.resize,
         estimator=estimator,
         param_grid=grid_of(estimator, _layers_to_search(study)),
-        expected_accuracy=best.mean,
-        accuracy_spread=best.spread,
+        expected_accuracy=end.mean,
+        accuracy_spread=end.spread,
         minutes=minutes_of(estimator, look.n, seen.images_per_second, study.seconds),
-        reasons=tuple(reasons_for(scene, strategy, study)),
-        warnings=(*look.warnings, *_about_suspects(study.suspects)),
+        reasons=tuple(reasons_for(scene, strategy, study, curve, fine_tune)),
+        warnings=(
+            *look.warnings,
+            *_about_unreadable(unreadable),
+            *_about_suspects(study.suspects, study.best.mean),
+        ),
         layer_scores=tuple((score.name, score.mean, score.spread) for score in study.scores),
         framing_scores={name: score.mean for name, score in study.framings.items()},
-        learning_curve=study.curve,
+        learning_curve=curve,
         suspects=study.suspects,
         suspected_of=study.suspected_of,
         conflicts=tuple(map(tuple, look.conflicts)),
         copies=tuple(map(tuple, look.copies)),
+        unreadable=unreadable,
         source_confidence=confidence,
         source_entropy=entropy,
         source_distance=float("nan") if seen.distance is None else seen.distance,
@@ -156,11 +166,23 @@ def _layers_to_search(study: Study) -> list[Any]:
     return [*earlier, *names[-4:-1], None]
 
 
-def _about_suspects(suspects: np.ndarray) -> list[str]:
+def _about_unreadable(unreadable: np.ndarray) -> list[str]:
+    if not len(unreadable):
+        return []
+    return [
+        f"{len(unreadable)} photograph(s) cannot be read: {_some(unreadable)}. They are left out "
+        "of every figure here; leave them out before the estimator is fitted, too."
+    ]
+
+
+def _about_suspects(suspects: np.ndarray, accuracy: float) -> list[str]:
     if not len(suspects):
         return []
-    more = " …" if len(suspects) > 10 else ""
     return [
-        f"{len(suspects)} label(s) look wrong: photographs {suspects[:10].tolist()}{more}; see "
-        "suspects."
+        f"{len(suspects)} label(s) look wrong to a probe that errs in {1 - accuracy:.0%}: "
+        f"photographs {_some(suspects)}. Look at them: plot_suspects(X, y)."
     ]
+
+
+def _some(numbers: np.ndarray) -> str:
+    return f"{numbers[:10].tolist()}{' …' if len(numbers) > 10 else ''}"

@@ -278,7 +278,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         return self._fitted(X).decision_function(X)
 
     def plot_ladder(self, ax: Any = None) -> Any:
-        """Accuracy of each rung over the time that it took.
+        """Accuracy of each rung in the order of climbing, with the seconds that it took.
 
         Parameters
         ----------

@@ -57,11 +57,14 @@ def draw_suspects(advice: Recommendation, X: Any, y: Any, n: int) -> Any:
     codes = advice.estimator[0] if hasattr(advice.estimator, "steps") else advice.estimator
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
     chosen = advice.suspects[:n]
-    figure = pyplot.figure(figsize=(2 * max(1, len(chosen)), 2.6), layout="constrained")
+    if not len(chosen):
+        raise ValueError("no label looks wrong: suspects is empty, and there is nothing to show.")
+    figure = pyplot.figure(figsize=(2 * len(chosen), 2.6), layout="constrained")
     labels = np.asarray(y)
     for place, (index, likely) in enumerate(zip(chosen, advice.suspected_of, strict=False), 1):
         ax = figure.add_subplot(1, len(chosen), place)
         ax.imshow(images.open(int(index)).picture())
         ax.set_title(f"{index}: {labels[index]}\nor {likely}?", fontsize="small")
         ax.axis("off")
+    figure.suptitle(f"{len(chosen)} of {len(advice.suspects)} whose label looks wrong")
     return figure

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..codes import CNNCodes
+from ..exceptions import ImageError
 from ._framings import best_framing, other_framings, probe_framing
 from ._layers import LayerScore, layer_to_tune, probe_layer
-from ._passes import pass_over, with_params
+from ._passes import Seen, pass_over, with_params
 from ._rungs import Clock, Rung
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 from ._tuning_rung import fine_tune_rung
@@ -61,19 +62,34 @@ class Ladder:
 
     def _first(self) -> Rung:
         start = time.perf_counter()
-        self.layers = pass_over(self.codes, self.X).layers
-        self.last = list(self.layers)[-1]
+        seen = self._pass()
+        self.layers, self.last = seen.layers, list(seen.layers)[-1]
+        probing = time.perf_counter()
         score = probe_layer(self.last, self.layers[self.last], self.numbers, self.splits)
         self.scores: dict[str, LayerScore] = {self.last: score}
-        self.once = time.perf_counter() - start
+        self.a_probe = time.perf_counter() - probing
+        computed = len(self.y) / seen.images_per_second
+        self.a_pass = probing - start if np.isnan(computed) else computed
         return self._rung("probe", score, self.codes, start)
+
+    def _pass(self) -> Seen:
+        try:
+            return pass_over(self.codes, self.X)
+        except ImageError as error:
+            # A transformer may be told to go on without the image, a classifier may not.
+            first = error.__cause__ if isinstance(error.__cause__, ImageError) else error
+            cause = (
+                f"{first.cause}. Mend it or leave it out; load_image_folder(..., verify=True) "
+                "passes over such files"
+            )
+            raise ImageError(cause, error.index, error.source) from first
 
     def _framings(self) -> Iterator[Rung]:
         """The last layer with photographs framed otherwise; what follows takes the best."""
         found = {self.codes.resize: self.scores[self.last]}
         for resize in other_framings(self.codes):
             name, codes = f"probe, framed by {resize}", with_params(self.codes, resize=resize)
-            if not self.clock.fits(2 * self.once):
+            if not self.clock.fits(self.a_pass + 2 * self.a_probe):
                 yield self.clock.no_time(name, probe_pipeline(codes, layer=self.last))
                 continue
             start = time.perf_counter()
@@ -82,14 +98,15 @@ class Ladder:
         better = best_framing(found)
         if better != self.codes.resize:
             self.codes = with_params(self.codes, resize=better)
-            self.layers = pass_over(self.codes, self.X).layers
+            self.layers = self._pass().layers
             self.scores = {self.last: found[better]}
 
     def _timed_probe(self, name: str, layers: list[str]) -> Rung:
         layer: Any = layers if len(layers) > 1 else layers[0]
-        cost = len(layers) * self.once
+        cost = len(layers) * self.a_probe
         if not self.clock.fits(2 * cost):
-            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer), cost)
+            fit = cost / len(self.splits)
+            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer), fit)
         start = time.perf_counter()
         codes = np.hstack([self.layers[one] for one in layers])
         score = probe_layer(name, codes, self.numbers, self.splits)
@@ -98,8 +115,10 @@ class Ladder:
         return self._rung(name, score, self.codes, start, layer)
 
     def _stacked(self) -> Iterator[Rung]:
-        """The two best layers side by side."""
+        """The two best layers side by side, or the last two where others were not tried."""
         best = sorted(self.scores, key=lambda name: self.scores[name].mean, reverse=True)[:2]
+        if len(best) < 2:
+            best = list(self.layers)[-2:]
         layers = [name for name in self.layers if name in best]
         if len(layers) == 2:
             yield self._timed_probe(f"stacked {' + '.join(layers)}", layers)
@@ -118,4 +137,6 @@ class Ladder:
         layer = next(name for name in layers if self.scores[name] is end)
         estimator = tune_up_to(self.codes, layer, trainable, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"
-        return fine_tune_rung(told, estimator, self.X, self.y, self.splits, self.clock)
+        return fine_tune_rung(
+            told, estimator, self.X, self.y, self.splits, self.clock, pass_seconds=self.a_pass
+        )

@@ -73,7 +73,7 @@ def make_probe(*, regression: bool = False) -> BaseEstimator:
 
 
 def make_splits(y: Any, cv: Any, *, regression: bool = False, groups: Any = None) -> Any:
-    """Folds as (train, test) numbers, or a splitter that was given.
+    """Folds as (train, test) numbers.
 
     Raises
     ------
@@ -81,8 +81,10 @@ def make_splits(y: Any, cv: Any, *, regression: bool = False, groups: Any = None
         If a class has but one photograph (or group), so that no fold can both learn and test it.
     """
     n = len(y)
+    if hasattr(cv, "split"):
+        return list(cv.split(np.zeros((n, 1)), y, groups))
     if not isinstance(cv, (int, np.integer)):
-        return cv
+        return list(cv)
     if cv < 2:
         raise ValueError(f"cv must be at least 2, got {cv}.")
     if regression:

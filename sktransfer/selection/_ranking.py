@@ -162,7 +162,7 @@ class BackboneRanking:
 
 
 def _shown(value: Any) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value == "" or (isinstance(value, float) and np.isnan(value)):
         return "–"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 20 else f"{value:,.0f}"

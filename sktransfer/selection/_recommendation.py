@@ -27,8 +27,8 @@ class Recommendation:
     backbone : str or torch.nn.Module
         The network.
     layer : str
-        Whose codes tell the classes best. What is fine-tuned ends with ``estimator.layer``, which
-        may be an earlier one.
+        With which the network of `estimator` ends: for a probe the one that tells the classes
+        best.
     resize : str
         How photographs are best framed.
     estimator : estimator
@@ -36,8 +36,8 @@ class Recommendation:
     param_grid : dict
         Worth searching with `estimator`.
     expected_accuracy, accuracy_spread : float
-        Mean and standard deviation over the folds, of the probe on `layer`. The layer was chosen
-        on the same folds, so it is a little high; of fine-tuning more may be hoped.
+        Mean and standard deviation over the folds, of the probe on `layer`. A layer that was
+        chosen on the same folds makes it a little high; of fine-tuning more may be hoped.
     minutes : float
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
@@ -55,6 +55,8 @@ class Recommendation:
         The label that each of these seems to have.
     conflicts, copies : tuple of tuple of int
         The same photograph with different labels, and with the same.
+    unreadable : ndarray of int
+        Photographs that could not be read, where ``on_error="nan"`` let that pass.
     source_confidence, source_entropy : float
         Of the network's own classifier: its mean probability of the first guess, and its mean
         entropy, as a share of the largest possible; NaN where it has none that is linear.
@@ -85,6 +87,7 @@ class Recommendation:
     suspected_of: np.ndarray
     conflicts: tuple[tuple[int, ...], ...]
     copies: tuple[tuple[int, ...], ...]
+    unreadable: np.ndarray
     source_confidence: float
     source_entropy: float
     source_distance: float
@@ -121,6 +124,11 @@ class Recommendation:
         Returns
         -------
         figure : matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            If there are none.
         """
         from ._figure import draw_suspects
 
@@ -128,14 +136,15 @@ class Recommendation:
 
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
-        end = getattr(self.estimator, "layer", None)
-        part = f"up to {end}" if end else f"layer {self.layer}"
+        part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
+        shown = self.framing_scores or self.resize != "pad"
+        framed = f", photographs framed by {self.resize}" if shown else ""
         more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
             ("Scene", self.scene),
             ("Strategy", self.strategy),
-            ("Network", f"{name}, {part}, photographs framed by {self.resize}"),
+            ("Network", f"{name}, {part}{framed}"),
             (
                 "Expected",
                 f"{self.expected_accuracy:.1%} ± {self.accuracy_spread:.1%} by a probe{more}",

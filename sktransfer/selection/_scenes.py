@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ._curve import LearningCurve
-from ._data import DataLook
 from ._layers import SURE, LayerScore, is_better
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 from ._study import Study
@@ -23,38 +22,41 @@ SOME = (100, 5)
 _SOLVED = 0.01
 
 
-def scene_of(look: DataLook, *, similar: bool) -> str:
+def scene_of(study: Study) -> str:
     """One of "few" or "many", "and", "similar" or "dissimilar"."""
-    many = "many" if _at_least(look, MANY) else "few"
-    return f"{many} and {'similar' if similar else 'dissimilar'}"
+    many = "many" if _at_least(study, MANY) else "few"
+    return f"{many} and {'similar' if study.similar else 'dissimilar'}"
 
 
-def _at_least(look: DataLook, bound: tuple[int, int]) -> bool:
-    sizes = [size for size in look.counts.values() if size > 1]
-    return bool(look.n >= bound[0] and np.median(sizes) >= bound[1])
+def _at_least(study: Study, bound: tuple[int, int]) -> bool:
+    sizes = study.sizes
+    return bool(sum(sizes) >= bound[0] and np.median(sizes) >= bound[1])
 
 
-def choose_strategy(scene: str, study: Study, layer: Any, fine_tune: bool | str) -> tuple[str, Any]:
-    """A name and an estimator that is not fitted."""
+def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[str, LayerScore, Any]:
+    """A name, the layer that the network ends with, and an estimator that is not fitted."""
     solved = study.best.mean >= 1 - _SOLVED
-    enough = _at_least(study.look, SOME) or scene.startswith("many")
+    enough = _at_least(study, SOME) or scene.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
-        return "probe", probe_pipeline(study.codes, layer=layer)
+        layer = None if study.best is study.last else study.best.name
+        return "probe", study.best, probe_pipeline(study.codes, layer=layer)
+    end = study.to_tune
     if scene.startswith("many"):
-        return "fine-tune all", tune_up_to(study.codes, study.to_tune.name, "all")
-    return "fine-tune last", tune_up_to(study.codes, study.to_tune.name)
+        return "fine-tune all", end, tune_up_to(study.codes, end.name, "all")
+    return "fine-tune last", end, tune_up_to(study.codes, end.name)
 
 
-def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
+def reasons_for(
+    scene: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
+) -> Iterator[str]:
     """Plain sentences, each with its figures."""
-    look, seen, best = study.look, study.seen, study.best
-    sizes = list(look.counts.values())
+    seen, sizes = study.seen, study.sizes
     yield (
-        f"{look.n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
+        f"{sum(sizes):,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
         f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
         "class)."
     )
-    yield _about_layers(study.scores, best)
+    yield _about_layers(study.scores, study.best)
     if seen.probabilities is not None:
         yield _about_outputs(*study.sureness)
     if seen.distance is not None:
@@ -63,13 +65,20 @@ def reasons_for(scene: str, strategy: str, study: Study) -> Iterator[str]:
             "the network was trained on."
         )
     if study.framings:
-        told = ", ".join(f"{name} {score.mean:.1%}" for name, score in study.framings.items())
-        yield (
-            f"{look.tall_share:.0%} of the photographs are not square; framed by {told} (the best "
-            "of several is a little higher than what is to be expected)."
-        )
-    yield from _about_strategy(strategy, study)
-    yield from _about_more(study.curve)
+        yield _about_framings(study)
+    yield from _about_strategy(strategy, study, fine_tune)
+    yield _about_more(curve)
+
+
+def _about_framings(study: Study) -> str:
+    scores = {name: score.mean for name, score in study.framings.items()}
+    told = ", ".join(f"{name} {mean:.1%}" for name, mean in scores.items())
+    best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
+    taken = "the best of several is a little higher than what is to be expected"
+    if scores[best] > scores[resize]:
+        taken = f"{best} is not likely to be better than {resize}, which stays, but may be tried"
+    tall = f"{study.look.tall_share:.0%} of the photographs are not square"
+    return f"{tall}; framed by {told} ({taken})."
 
 
 def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
@@ -100,7 +109,7 @@ def _about_outputs(confidence: float, entropy: float) -> str:
     )
 
 
-def _about_strategy(strategy: str, study: Study) -> Iterator[str]:
+def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Iterator[str]:
     best, last = study.best, study.last
     if strategy == "fine-tune all":
         yield (
@@ -118,6 +127,8 @@ def _about_strategy(strategy: str, study: Study) -> Iterator[str]:
         yield from _about_end(study)
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
+    elif fine_tune is False:
+        yield "A linear model on the codes, since fine_tune=False."
     else:
         where = "the codes" if best is last else "the earlier layer"
         yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
@@ -132,14 +143,13 @@ def _about_end(study: Study) -> Iterator[str]:
         )
 
 
-def _about_more(curve: LearningCurve) -> Iterator[str]:
+def _about_more(curve: LearningCurve) -> str:
     now, size = curve.means[-1], curve.sizes[-1]
     twice = curve.expected(2 * size)
-    if np.isnan(twice):
-        yield "The learning curve is too rough or flat to say what more photographs would bring."
-        return
+    if np.isnan(twice) or twice < now:
+        return "The learning curve is too rough or flat to say what more photographs would bring."
     verdict = "more photographs would help" if twice - now > 0.01 else "more would help little"
-    yield (
+    return (
         f"Learning from {size:,} photographs the probe tells {now:.1%}; the curve leads to about "
         f"{twice:.1%} with twice as many: {verdict}."
     )

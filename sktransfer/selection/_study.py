@@ -25,6 +25,25 @@ _ENOUGH = 2000
 
 
 @dataclass(frozen=True, eq=False)
+class Task:
+    """The part of the photographs that questions are asked of.
+
+    Attributes
+    ----------
+    chosen, at : ndarray of int
+        Where they stand among all photographs, and among the codes.
+    numbers : ndarray of int
+        Their classes.
+    splits : list of (ndarray, ndarray)
+    """
+
+    chosen: np.ndarray
+    at: np.ndarray
+    numbers: np.ndarray
+    splits: Any
+
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """The findings on which advice rests.
 
@@ -35,16 +54,14 @@ class Study:
     look : DataLook
     seen : Seen
         The pass of `codes`.
-    chosen : ndarray of int
-        Photographs that were asked.
+    task : Task
+        The photographs that were asked, and the folds.
     scores : list of LayerScore
         By depth, from the input.
     best : LayerScore
         The one to take.
     framings : dict of str to LayerScore
         On the last layer; empty where there was nothing to try.
-    curve : LearningCurve
-        Of the best layer.
     suspects, suspected_of : ndarray
         Photographs whose label looks wrong, and the labels they seem to have.
     seconds : float
@@ -54,11 +71,10 @@ class Study:
     codes: CNNCodes
     look: DataLook
     seen: Seen
-    chosen: np.ndarray
+    task: Task
     scores: list[LayerScore]
     best: LayerScore
     framings: dict[str, LayerScore]
-    curve: LearningCurve
     suspects: np.ndarray
     suspected_of: np.ndarray
     seconds: float
@@ -66,6 +82,17 @@ class Study:
     @property
     def last(self) -> LayerScore:
         return self.scores[-1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Photographs of each class that can be read and validated."""
+        _, counts = np.unique(self.look.y[self.look.usable & self.seen.kept], return_counts=True)
+        return counts.tolist()
+
+    def learning_curve(self, layer: str) -> LearningCurve:
+        """Of a probe on the codes of a layer."""
+        task = self.task
+        return learning_curve_of(self.seen.layers[layer][task.at], task.numbers, task.splits)
 
     @property
     def to_tune(self) -> LayerScore:
@@ -88,16 +115,7 @@ class Study:
         return float(probabilities.max(axis=1).mean()), float(entropy)
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """The part of the photographs that questions are asked of."""
-
-    chosen: np.ndarray
-    numbers: np.ndarray
-    splits: Any
-
-
-def _task(look: DataLook, kept: np.ndarray, cv: int) -> _Task:
+def _task(look: DataLook, kept: np.ndarray, cv: Any) -> Task:
     usable = np.flatnonzero(look.usable & kept)
     _, numbers = np.unique(look.y[usable], return_inverse=True)
     if len(usable) > _ENOUGH:
@@ -105,7 +123,8 @@ def _task(look: DataLook, kept: np.ndarray, cv: int) -> _Task:
         usable, numbers = usable[part], numbers[part]
     copied = len(np.unique(look.groups[usable])) < len(usable)
     groups = look.groups[usable] if copied else None
-    return _Task(usable, numbers, make_splits(numbers, cv, groups=groups))
+    at = (np.cumsum(kept) - 1)[usable]
+    return Task(usable, at, numbers, make_splits(numbers, cv, groups=groups))
 
 
 def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
@@ -119,13 +138,12 @@ def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
     return np.sort(np.argsort(place, kind="stable")[:_ENOUGH])
 
 
-def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: int, *, frame: bool) -> Study:
+def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
     """Ask the photographs; `frame` says whether other framings are tried where they may matter."""
     seen = pass_over(codes, X)
     task = _task(look, seen.kept, cv)
-    at = (np.cumsum(seen.kept) - 1)[task.chosen]  # where in the codes a photograph stands
     start = time.perf_counter()
-    scores = _by_depth(seen, at, task)
+    scores = _by_depth(seen, task)
     seconds = (time.perf_counter() - start) / (len(scores) * len(task.splits))
     framings: dict[str, LayerScore] = {}
     if frame and look.tall_share > TALL_SHARE:
@@ -134,24 +152,21 @@ def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: int, *, frame
     if framings and (better := best_framing(framings)) != codes.resize:
         codes = with_params(codes, resize=better)
         seen = pass_over(codes, X)
-        scores = _by_depth(seen, at, task)
+        scores = _by_depth(seen, task)
     best = best_layer(scores)
-    curve = learning_curve_of(seen.layers[best.name][at], task.numbers, task.splits)
     # The last layer's wide codes are surer of the label, as long as they are of any use.
     judge = best if is_better(best, scores[-1], SURE) else scores[-1]
     wrong = suspect_labels(judge.probabilities, task.numbers)
     said = np.unique(look.y[task.chosen])[judge.probabilities[wrong].argmax(axis=1)]
     suspects = task.chosen[wrong]
-    return Study(
-        codes, look, seen, task.chosen, scores, best, framings, curve, suspects, said, seconds
-    )
+    return Study(codes, look, seen, task, scores, best, framings, suspects, said, seconds)
 
 
-def _by_depth(seen: Seen, at: np.ndarray, task: _Task) -> list[LayerScore]:
-    return [probe_layer(k, v[at], task.numbers, task.splits) for k, v in seen.layers.items()]
+def _by_depth(seen: Seen, task: Task) -> list[LayerScore]:
+    return [probe_layer(k, v[task.at], task.numbers, task.splits) for k, v in seen.layers.items()]
 
 
-def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: _Task) -> dict[str, LayerScore]:
+def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: Task) -> dict[str, LayerScore]:
     """Probes on the last layer for each way of framing, on the same folds."""
     found = {codes.resize: current}
     for resize in other_framings(codes):

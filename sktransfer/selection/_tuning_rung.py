@@ -19,14 +19,21 @@ _TRIAL = 64
 
 
 def fine_tune_rung(
-    name: str, estimator: Any, X: Any, y: np.ndarray, splits: Any, clock: Clock
+    name: str,
+    estimator: Any,
+    X: Any,
+    y: np.ndarray,
+    splits: Any,
+    clock: Clock,
+    *,
+    pass_seconds: float = 0.0,
 ) -> Rung:
     """Judge a fine-tuned network on the folds, if they and the last fit are done in time."""
     begin = time.perf_counter()
     # The trial itself takes about as long as two small epochs.
     if not clock.fits(0.0):
         return clock.no_time(name, estimator)
-    fold = seconds_of_fit(estimator, X, y, splits[0][0])
+    fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0])
     scores: list[float] = []
     for split in splits:
         # What is tried must also be fitted to all photographs in the end.
@@ -39,13 +46,19 @@ def fine_tune_rung(
 
 
 def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
-    """What a fit will take, by one epoch of a few of the photographs to learn from."""
+    """What a fit will take once the frozen part has been computed.
+
+    Two epochs of a few of the photographs: what is done once is told from what each epoch costs,
+    and the first epoch, in which libraries warm up, does not count.
+    """
     part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
     if len(np.unique(y[part])) < 2:
         part = learn
-    short = clone(estimator).set_params(max_epochs=1)
+    short = clone(estimator).set_params(max_epochs=2)
     photographs = take_photographs(X, part, len(y))
     start = time.perf_counter()
     short.fit(photographs, y[part])
-    once = time.perf_counter() - start
-    return once * estimator.max_epochs * len(y) / len(part)
+    whole = time.perf_counter() - start
+    epochs = short.history_[:, "dur"]
+    once = max(0.0, whole - sum(epochs))
+    return once + epochs[-1] * estimator.max_epochs * len(learn) / len(part)
