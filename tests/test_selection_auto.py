@@ -35,7 +35,8 @@ def climbed(labelled):
 def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
     results = climbed.cv_results_
     names = list(results["rung"])
-    assert names[0] == "probe" and names[-2:] == ["fine-tune last", "fine-tune all"]
+    assert names[0] == "probe" and names[-2] == "fine-tune last"
+    assert names[-1].startswith("fine-tune all")
     assert sum(name.startswith("layer ") for name in names) >= 4
     assert sum(name.startswith("stacked ") for name in names) == 1
     assert np.isfinite(results["mean_test_score"]).all()

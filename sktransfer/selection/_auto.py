@@ -35,11 +35,10 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
 
     It climbs a ladder from cheap to dear: a linear probe on the last layer, the same with
     photographs framed otherwise where they are not square, probes on other layers, on two layers
-    side by side, fine-tuning of the last two stages, and of all. From 200 photographs on what is
-    fine-tuned ends with the best of the earlier layers. Each rung is judged on the same folds,
-    which never part copies of a photograph; the best is fitted to all photographs. A rung whose
-    estimated cost, with that of the last fit, does not fit into the time left is not tried. The
-    first rung always is.
+    side by side, fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier
+    layer, as :func:`advise` has it. Each rung is judged on the same folds, which never part copies
+    of a photograph; the best is fitted to all photographs. A rung whose estimated cost, with that
+    of the last fit, does not fit into the time left is not tried. The first rung always is.
 
     Parameters
     ----------

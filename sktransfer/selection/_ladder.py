@@ -11,7 +11,7 @@ import numpy as np
 from ..codes import CNNCodes
 from ..exceptions import ImageError
 from ._framings import best_framing, other_framings, probe_framing
-from ._layers import LayerScore, layer_to_tune, probe_layer
+from ._layers import LayerScore, best_layer, layer_to_tune, probe_layer
 from ._passes import Seen, pass_over, with_params
 from ._rungs import Clock, Rung
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
@@ -133,7 +133,8 @@ class Ladder:
     def _fine_tune(self, name: str, trainable: Any) -> Rung:
         """A network that ends with the layer that promises most."""
         layers = [name for name in self.layers if name in self.scores]
-        end = layer_to_tune([self.scores[name] for name in layers])
+        choose = best_layer if trainable == "all" else layer_to_tune
+        end = choose([self.scores[name] for name in layers])
         layer = next(name for name in layers if self.scores[name] is end)
         estimator = tune_up_to(self.codes, layer, trainable, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"

@@ -74,11 +74,12 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
 
 
 def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
-    """Where a network of which a part is fine-tuned ends.
+    """Where a network ends of which the last stages are fine-tuned.
 
     With the best of the earlier layers, whether or not the last is better as it is: what learns
     makes an earlier layer as specific as the last one, and more fitting. Of the few photographs
-    from which it cannot, the last layer of the pretrained network knows more.
+    from which it cannot, the last layer of the pretrained network knows more; and where all
+    layers learn, which are the best is as good a guide as for a probe.
     """
     if len(scores) == 1 or len(scores[-1].correct) < ENOUGH_TO_CUT:
         return scores[-1]

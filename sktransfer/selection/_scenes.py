@@ -40,10 +40,9 @@ def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[st
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         layer = None if study.best is study.last else study.best.name
         return "probe", study.best, probe_pipeline(study.codes, layer=layer)
-    end = study.to_tune
     if scene.startswith("many"):
-        return "fine-tune all", end, tune_up_to(study.codes, end.name, "all")
-    return "fine-tune last", end, tune_up_to(study.codes, end.name)
+        return "fine-tune all", study.best, tune_up_to(study.codes, study.best.name, "all")
+    return "fine-tune last", study.to_tune, tune_up_to(study.codes, study.to_tune.name)
 
 
 def reasons_for(
@@ -116,7 +115,8 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
             "photographs; it begins from a linear probe and the pretrained layers learn gently."
         )
-        yield from _about_end(study)
+        if best is not last:
+            yield f"It ends with {best.name}, which tells more than what is behind it."
     elif strategy == "fine-tune last":
         yield (
             f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "
@@ -124,7 +124,11 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
             "which has been better than the probe alone on such numbers. For a model in seconds, "
             "fine_tune=False gives the probe."
         )
-        yield from _about_end(study)
+        if (end := study.to_tune) is not last:
+            yield (
+                f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last "
+                f"layer {last.mean:.1%}): what learns makes an earlier layer as specific."
+            )
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
     elif fine_tune is False:
@@ -132,15 +136,6 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     else:
         where = "the codes" if best is last else "the earlier layer"
         yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
-
-
-def _about_end(study: Study) -> Iterator[str]:
-    end, last = study.to_tune, study.last
-    if end is not last:
-        yield (
-            f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last layer "
-            f"{last.mean:.1%}): what learns makes an earlier layer as specific as the last one."
-        )
 
 
 def _about_more(curve: LearningCurve) -> str:
