@@ -27,7 +27,7 @@ for reason in photos.reasons:
 # Of scanned digits an earlier layer tells far more than the last.
 digits = load_digits()
 scans = advise(digits.images[:200], digits.target[:200], value_range=(0, 16), image_size=64, cv=3)
-print(f"{scans.scene}: {scans.strategy}; the best layer is {scans.layer}")
+print(f"{scans.scene}: {scans.strategy}; it ends with {scans.layer}")
 scans.plot()
 
 # %%

@@ -17,6 +17,7 @@ from sktransfer import AutoTransferClassifier, CNNCodes
 from sktransfer.exceptions import ImageError
 from sktransfer.selection import _ladder, _tuning_rung
 from sktransfer.selection._passes import pass_over
+from sktransfer.selection._rungs import Rung, best_of
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
         time_budget=600, image_size=32, rungs=["probe", "fine-tune last", "fine-tune all"]
     ).fit(*labelled)
     assert time.perf_counter() - start < 300
-    told = r"4 fits \(the last to all photographs\) take about 144\d\d\.\d s"
+    told = r"a fold and the last fit take about 72\d\d\.\d s"
     assert re.search(told, auto.cv_results_["reason"][1])
     assert auto.best_rung_ == "probe"
 
@@ -134,6 +135,38 @@ def test_copies_are_never_parted():
     auto = AutoTransferClassifier(rungs=["probe"], image_size=32)
     auto.fit(np.tile(noise, (4, 1, 1, 1)), np.tile(labels, 4))
     assert auto.best_score_ < 0.8
+
+
+def test_as_many_folds_as_there_is_time_for(labelled, monkeypatch):
+    """Each fold seems to take 40 of 100 seconds, by a clock that is moved on."""
+    moved = [0.0]
+    monkeypatch.setattr(_tuning_rung, "seconds_of_fit", lambda *_: 40.0)
+    monkeypatch.setattr(_tuning_rung, "cross_val_score", lambda *_, **__: fold(moved))
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + moved[0])
+
+    def fold(moved):
+        moved[0] += 40.0
+        return np.array([1.0])
+
+    auto = AutoTransferClassifier(
+        time_budget=100, image_size=32, max_epochs=1, rungs=["fine-tune last"]
+    ).fit(*labelled)
+    assert auto.cv_results_["n_folds"].tolist() == [3, 1]
+    assert auto.cv_results_["reason"][1] == "no time for 2 of 3 folds"
+    assert (auto.best_rung_, auto.best_score_) == ("fine-tune last", 1.0)
+
+
+def test_rungs_are_compared_on_the_folds_they_share():
+    def rung(name, *scores):
+        return Rung(name, None, np.array(scores), 0.0)
+
+    probe = rung("probe", 0.9, 0.5, 0.7)
+    assert best_of([probe, rung("none")]).name == "probe"
+    assert best_of([probe, rung("tuned", 0.8)]).name == "probe"  # 0.8 is more than the mean
+    assert best_of([probe, rung("tuned", 0.95)]).name == "tuned"
+    assert best_of([probe, rung("layer", 0.7, 0.7, 0.7)]).name == "probe"  # as good, but later
+    assert best_of([probe, rung("tuned", 0.95), rung("all", 0.9, 0.9, 0.9)]).name == "tuned"
 
 
 def test_what_is_done_once_is_not_counted_for_every_epoch():

@@ -17,12 +17,12 @@ from ..codes import CNNCodes
 from ..codes._fitting import check_columns
 from ..finetune._targets import as_labels
 from ..images import RESIZES, as_images
-from ._auto_results import draw_ladder, results_of
+from ._auto_results import draw_ladder, results_of, told_of
 from ._data import digests
 from ._framings import TALL_SHARE, tall_share
 from ._ladder import Ladder
 from ._probe import make_splits
-from ._rungs import RUNGS, Rung
+from ._rungs import RUNGS, Rung, best_of
 
 __all__ = ["AutoTransferClassifier"]
 
@@ -37,8 +37,9 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     photographs framed otherwise where they are not square, probes on other layers, on two layers
     side by side, fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier
     layer, as :func:`advise` has it. Each rung is judged on the same folds, which never part copies
-    of a photograph; the best is fitted to all photographs. A rung whose estimated cost, with that
-    of the last fit, does not fit into the time left is not tried. The first rung always is.
+    of a photograph; the best is fitted to all photographs. A rung is tried on as many folds as
+    there is time for with the last fit, by an estimate of what they take, and compared with others
+    on the folds they share. The first rung always is tried.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Height and width in pixels that the network sees.
     resize : {"auto", "pad", "squash", "crop"}, default="auto"
         How a photograph that is not square is made so. "auto" pads, and where more than a tenth
-        of the photographs are not about square the rung "framing" tries the other ways.
+        of the photographs are not about square the rung "framing" tries the other ways; what
+        follows takes another one if it is likely to be better.
     image_shape : tuple of int or "row", default=None
         Shape of an image in flattened rows.
     value_range : "auto" or (float, float), default="auto"
@@ -91,10 +93,10 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     best_rung_ : str
         Its name.
     best_score_ : float
-        Its mean accuracy over the folds.
+        Its mean accuracy over the folds that it was tried on.
     cv_results_ : dict of str to ndarray
-        "rung", "mean_test_score", "std_test_score", "rank_test_score", "seconds" and "reason",
-        which says why a rung was not tried.
+        "rung", "mean_test_score", "std_test_score", "rank_test_score" (by the means), "n_folds",
+        "seconds" and "reason", which says why a rung was not tried, or not on all folds.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
@@ -216,8 +218,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         rungs = self._told(ladder.climb(X, labels, self.rungs, frame=frame))
         self.classes_ = classes
         self.cv_results_ = results_of(rungs)
-        # Of equals the first, which is the cheapest.
-        best = max((rung for rung in rungs if len(rung.scores)), key=lambda rung: rung.mean)
+        best = best_of(rungs)
         self.best_rung_, self.best_score_ = best.name, best.mean
         self.best_estimator_ = clone(best.estimator).fit(X, labels)
         return self
@@ -231,7 +232,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         for rung in climbed:
             rungs.append(rung)
             if self.verbose:
-                print(f"{rung.name}: {rung.reason or f'{rung.mean:.1%} in {rung.seconds:.1f} s'}")
+                print(f"{rung.name}: {told_of(rung)}")
         return rungs
 
     def predict(self, X: Any) -> np.ndarray:

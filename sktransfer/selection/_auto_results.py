@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from .._optional import import_pyplot
 from ._rungs import Rung
 
-__all__ = ["draw_ladder", "results_of"]
+__all__ = ["draw_ladder", "results_of", "told_of"]
 
 
 def results_of(rungs: Sequence[Rung]) -> dict[str, np.ndarray]:
@@ -24,9 +24,17 @@ def results_of(rungs: Sequence[Rung]) -> dict[str, np.ndarray]:
             [rung.scores.std() if len(rung.scores) else np.nan for rung in rungs]
         ),
         "rank_test_score": rankdata(-np.nan_to_num(means, nan=-1.0), method="min").astype(int),
+        "n_folds": np.array([len(rung.scores) for rung in rungs]),
         "seconds": np.array([rung.seconds for rung in rungs]),
         "reason": np.array([rung.reason for rung in rungs], dtype=object),
     }
+
+
+def told_of(rung: Rung) -> str:
+    """A line: its accuracy, and what there was no time for."""
+    if not len(rung.scores):
+        return rung.reason
+    return f"{rung.mean:.1%} in {rung.seconds:.1f} s{', ' * bool(rung.reason)}{rung.reason}"
 
 
 def draw_ladder(results: dict[str, np.ndarray], best: str, ax: Any = None) -> Any:
@@ -39,8 +47,8 @@ def draw_ladder(results: dict[str, np.ndarray], best: str, ax: Any = None) -> An
     spreads = np.nan_to_num(results["std_test_score"])
     bars = ax.barh(names, means, xerr=spreads, color=colours)
     told = [
-        " no time" if reason else f" {seconds:.1f} s"
-        for reason, seconds in zip(results["reason"], results["seconds"], strict=True)
+        f" {seconds:.1f} s" if n_folds else " no time"
+        for n_folds, seconds in zip(results["n_folds"], results["seconds"], strict=True)
     ]
     ax.bar_label(bars, told)
     ax.set(xlabel="cross-validated accuracy", xlim=(0, 1.15))

@@ -38,7 +38,7 @@ class Ladder:
         self, codes: CNNCodes, splits: Any, deadline: float, *, epochs: int, random_state: int
     ):
         self.codes, self.splits = codes, splits
-        self.clock = Clock(deadline, len(splits) + 1)
+        self.clock = Clock(deadline)
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
     def climb(self, X: Any, y: np.ndarray, rungs: Any, *, frame: bool) -> Iterator[Rung]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RUNGS", "Clock", "Rung"]
+__all__ = ["RUNGS", "Clock", "Rung", "best_of"]
 
 RUNGS = ("probe", "framing", "layers", "stacked", "fine-tune last", "fine-tune all")
 
@@ -23,7 +24,7 @@ class Rung:
     estimator : estimator
         Not fitted.
     scores : ndarray
-        Accuracies of the folds; empty where it was not tried.
+        Accuracies of the folds, or of the first ones; empty where it was not tried.
     seconds : float
         That it took.
     reason : str
@@ -49,12 +50,9 @@ class Clock:
     ----------
     deadline : float
         Of `time.perf_counter`.
-    n_fits : int
-        That a rung takes: one for each fold, and the last one to all photographs.
     """
 
     deadline: float
-    n_fits: int
 
     def fits(self, seconds: float) -> bool:
         """Whether so many seconds are left."""
@@ -65,10 +63,16 @@ class Clock:
     ) -> Rung:
         """The rung for which there is none: what a fit would take, and what was spent on it."""
         left = max(0.0, self.deadline - time.perf_counter())
-        cost = ""
-        if fit is not None:
-            cost = (
-                f", {self.n_fits} fits (the last to all photographs) take about "
-                f"{self.n_fits * fit:.1f} s"
-            )
+        cost = "" if fit is None else f", a fold and the last fit take about {2 * fit:.1f} s"
         return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
+
+
+def best_of(rungs: Sequence[Rung]) -> Rung:
+    """The best by the folds that two have in common; of equals the first, which is the cheapest."""
+    tried = [rung for rung in rungs if len(rung.scores)]
+    best = tried[0]
+    for rung in tried[1:]:
+        shared = min(len(best.scores), len(rung.scores))
+        if rung.scores[:shared].mean() > best.scores[:shared].mean():
+            best = rung
+    return best

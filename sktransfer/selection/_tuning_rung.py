@@ -28,7 +28,7 @@ def fine_tune_rung(
     *,
     pass_seconds: float = 0.0,
 ) -> Rung:
-    """Judge a fine-tuned network on the folds, if they and the last fit are done in time."""
+    """Judge a fine-tuned network on the folds, as many as there is time for with the last fit."""
     begin = time.perf_counter()
     # The trial itself takes about as long as two small epochs.
     if not clock.fits(0.0):
@@ -37,12 +37,17 @@ def fine_tune_rung(
     scores: list[float] = []
     for split in splits:
         # What is tried must also be fitted to all photographs in the end.
-        if not clock.fits((clock.n_fits - len(scores)) * fold):
-            return clock.no_time(name, estimator, fold, time.perf_counter() - begin)
+        if not clock.fits(2 * fold):
+            break
         start = time.perf_counter()
         scores += cross_val_score(clone(estimator), X, y, cv=[split], error_score="raise").tolist()
         fold = time.perf_counter() - start
-    return Rung(name, estimator, np.array(scores), time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    if not scores:
+        return clock.no_time(name, estimator, fold, seconds)
+    left_out = len(splits) - len(scores)
+    reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
+    return Rung(name, estimator, np.array(scores), seconds, reason)
 
 
 def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
