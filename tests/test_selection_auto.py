@@ -78,7 +78,7 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
         time_budget=600, image_size=32, rungs=["probe", "fine-tune last", "fine-tune all"]
     ).fit(*labelled)
     assert time.perf_counter() - start < 300
-    told = r"a fold and the last fit take about 72\d\d\.\d s"
+    told = r"a fold and the last fit take about 90\d\d\.\d s"
     assert re.search(told, auto.cv_results_["reason"][1])
     assert auto.best_rung_ == "probe"
 
@@ -138,7 +138,7 @@ def test_copies_are_never_parted():
 
 
 def test_as_many_folds_as_there_is_time_for(labelled, monkeypatch):
-    """Each fold seems to take 40 of 100 seconds, by a clock that is moved on."""
+    """Each fold seems to take 40 of 120 seconds, and the last fit 60; the clock is moved on."""
     moved = [0.0]
     monkeypatch.setattr(_tuning_rung, "seconds_of_fit", lambda *_: 40.0)
     monkeypatch.setattr(_tuning_rung, "cross_val_score", lambda *_, **__: fold(moved))
@@ -150,7 +150,7 @@ def test_as_many_folds_as_there_is_time_for(labelled, monkeypatch):
         return np.array([1.0])
 
     auto = AutoTransferClassifier(
-        time_budget=100, image_size=32, max_epochs=1, rungs=["fine-tune last"]
+        time_budget=120, image_size=32, max_epochs=1, rungs=["fine-tune last"]
     ).fit(*labelled)
     assert auto.cv_results_["n_folds"].tolist() == [3, 1]
     assert auto.cv_results_["reason"][1] == "no time for 2 of 3 folds"

@@ -38,7 +38,7 @@ class Ladder:
         self, codes: CNNCodes, splits: Any, deadline: float, *, epochs: int, random_state: int
     ):
         self.codes, self.splits = codes, splits
-        self.clock = Clock(deadline)
+        self.clock, self.last_fit = Clock(deadline), 0.0
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
     def climb(self, X: Any, y: np.ndarray, rungs: Any, *, frame: bool) -> Iterator[Rung]:
@@ -105,8 +105,7 @@ class Ladder:
         layer: Any = layers if len(layers) > 1 else layers[0]
         cost = len(layers) * self.a_probe
         if not self.clock.fits(2 * cost):
-            fit = cost / len(self.splits)
-            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer), fit)
+            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer))
         start = time.perf_counter()
         codes = np.hstack([self.layers[one] for one in layers])
         score = probe_layer(name, codes, self.numbers, self.splits)
@@ -138,6 +137,9 @@ class Ladder:
         layer = next(name for name in layers if self.scores[name] is end)
         estimator = tune_up_to(self.codes, layer, trainable, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"
-        return fine_tune_rung(
-            told, estimator, self.X, self.y, self.splits, self.clock, pass_seconds=self.a_pass
-        )
+        rung = fine_tune_rung(
+            told, estimator, self.X, self.y, self.splits, self.clock,
+            pass_seconds=self.a_pass, reserve=self.last_fit,
+        )  # fmt: skip
+        self.last_fit = max(self.last_fit, rung.last_fit)
+        return rung

@@ -29,6 +29,8 @@ class Rung:
         That it took.
     reason : str
         Why it was not tried, or not to the end.
+    last_fit : float
+        Seconds that the fit to all photographs is expected to take, where that is long.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Rung:
     scores: np.ndarray
     seconds: float
     reason: str = ""
+    last_fit: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -59,11 +62,11 @@ class Clock:
         return time.perf_counter() + seconds < self.deadline
 
     def no_time(
-        self, name: str, estimator: Any, fit: float | None = None, seconds: float = 0.0
+        self, name: str, estimator: Any, needs: float | None = None, seconds: float = 0.0
     ) -> Rung:
-        """The rung for which there is none: what a fit would take, and what was spent on it."""
+        """The rung for which there is none: what it would take, and what was spent on it."""
         left = max(0.0, self.deadline - time.perf_counter())
-        cost = "" if fit is None else f", a fold and the last fit take about {2 * fit:.1f} s"
+        cost = "" if needs is None else f", a fold and the last fit take about {needs:.1f} s"
         return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
 
 

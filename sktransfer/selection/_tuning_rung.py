@@ -27,27 +27,33 @@ def fine_tune_rung(
     clock: Clock,
     *,
     pass_seconds: float = 0.0,
+    reserve: float = 0.0,
 ) -> Rung:
-    """Judge a fine-tuned network on the folds, as many as there is time for with the last fit."""
+    """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
+
+    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of an earlier rung
+    takes, which must be left if this one is not the best.
+    """
     begin = time.perf_counter()
     # The trial itself takes about as long as two small epochs.
-    if not clock.fits(0.0):
+    if not clock.fits(1.2 * reserve):
         return clock.no_time(name, estimator)
     fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0])
+    more = len(y) / len(splits[0][0])  # photographs of the last fit to those of a fold
     scores: list[float] = []
     for split in splits:
         # What is tried must also be fitted to all photographs in the end.
-        if not clock.fits(2 * fold):
+        if not clock.fits(fold + max(reserve, more * fold)):
             break
         start = time.perf_counter()
         scores += cross_val_score(clone(estimator), X, y, cv=[split], error_score="raise").tolist()
         fold = time.perf_counter() - start
     seconds = time.perf_counter() - begin
     if not scores:
-        return clock.no_time(name, estimator, fold, seconds)
+        return clock.no_time(name, estimator, (1 + more) * fold, seconds)
     left_out = len(splits) - len(scores)
     reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
-    return Rung(name, estimator, np.array(scores), seconds, reason)
+    return Rung(name, estimator, np.array(scores), seconds, reason, more * fold)
 
 
 def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
