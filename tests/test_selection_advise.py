@@ -314,7 +314,7 @@ def test_files_that_cannot_be_read_are_left_out(labelled, tmp_path):
 
 def test_the_layer_is_that_of_the_estimator(sample):
     """Also where the probe prefers another one than what is fine-tuned."""
-    for n, fine_tune in ((120, "auto"), (120, False), (220, True)):
+    for n, fine_tune in ((120, "auto"), (120, False), (90, True), (220, True)):
         advice = advise(sample.data[:n], sample.target[:n], image_size=32, fine_tune=fine_tune)
         params = advice.estimator.get_params()
         end = params.get("codes__layer", params.get("layer"))
@@ -323,6 +323,7 @@ def test_the_layer_is_that_of_the_estimator(sample):
         assert scores[advice.layer] == (advice.expected_accuracy, advice.accuracy_spread)
         assert advice.learning_curve.means[-1] == pytest.approx(advice.expected_accuracy)
         assert ("since fine_tune=False" in repr(advice)) == (fine_tune is False)
+        assert ("since fine_tune=True" in repr(advice)) == (n == 90)
         assert "framed" not in repr(advice)  # they are square
 
 

@@ -118,12 +118,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         if best is not last:
             yield f"It ends with {best.name}, which tells more than what is behind it."
     elif strategy == "fine-tune last":
-        yield (
-            f"Too few to fine-tune all layers, but enough ({SOME[0]} photographs and {SOME[1]} of "
-            f"the middle class) for {LAST_STAGES} stages to learn gently, from a linear probe, "
-            "which has been better than the probe alone on such numbers. For a model in seconds, "
-            "fine_tune=False gives the probe."
-        )
+        yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
             yield (
                 f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last "
@@ -136,6 +131,20 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     else:
         where = "the codes" if best is last else "the earlier layer"
         yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
+
+
+def _about_last_stages(study: Study) -> str:
+    enough = f"{SOME[0]} photographs and {SOME[1]} of the middle class"
+    if not _at_least(study, SOME):
+        return (
+            f"{LAST_STAGES} stages learn gently, from a linear probe, since fine_tune=True; of so "
+            f"few photographs ({enough} would be enough) the probe alone may be as good."
+        )
+    return (
+        f"Too few to fine-tune all layers, but enough ({enough}) for {LAST_STAGES} stages to learn "
+        "gently, from a linear probe, which has been better than the probe alone on such numbers. "
+        "For a model in seconds, fine_tune=False gives the probe."
+    )
 
 
 def _about_more(curve: LearningCurve) -> str:
