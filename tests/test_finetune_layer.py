@@ -16,9 +16,9 @@ RANDOM = {"weights": None, "preprocessing": "default"}
 NETWORKS = [
     ("efficientnet_lite0", "blocks.4", {}),
     ("efficientnet_lite0", "conv_stem", {}),
-    ("efficientnet_lite0", -3, {}),
+    pytest.param("efficientnet_lite0", -3, {}, marks=pytest.mark.slow),
     ("resnet18", "layer2", RANDOM),
-    ("timm:vit_tiny_patch16_224", "blocks.3", RANDOM),
+    pytest.param("timm:vit_tiny_patch16_224", "blocks.3", RANDOM, marks=pytest.mark.slow),
 ]
 
 
@@ -107,6 +107,7 @@ def _pixels(clf, X):
     return ((x - mean) / std).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_regression_search_and_going_on(thirty):
     from sklearn.model_selection import GridSearchCV
 

@@ -218,6 +218,7 @@ def test_copies_and_conflicts_are_found_and_do_not_leak(labelled, tmp_path):
     assert twice.expected_accuracy < 0.8
 
 
+@pytest.mark.slow
 def test_labels_that_were_changed_are_suspected(sample):
     X, clean = sample.data[:200], sample.target[:200]
     keep = np.isin(clean, [0, 1, 6, 8])  # airplane, automobile, frog, ship
@@ -312,6 +313,7 @@ def test_files_that_cannot_be_read_are_left_out(labelled, tmp_path):
     assert repr(plain).split("Because:")[1].split(":")[0] in repr(advice)  # how many of each
 
 
+@pytest.mark.slow
 def test_the_layer_is_that_of_the_estimator(sample):
     """Also where the probe prefers another one than what is fine-tuned."""
     for n, fine_tune in ((120, "auto"), (120, False), (90, True), (220, True)):

@@ -48,6 +48,7 @@ def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
     assert climbed.score(*labelled) > 0.8
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_scikit_learn(climbed, labelled):
     from sktransfer.selection._probe import make_splits
 
@@ -83,6 +84,7 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
     assert auto.best_rung_ == "probe"
 
 
+@pytest.mark.slow
 def test_framings_are_tried_where_photographs_are_not_square(labelled):
     """What matters stands at the ends of wide photographs, where a crop does not look."""
     rng = np.random.default_rng(0)
@@ -190,6 +192,7 @@ def test_what_is_done_once_is_not_counted_for_every_epoch():
     assert estimate == pytest.approx(0.5 + 10 * 10 * 0.01, abs=0.4)
 
 
+@pytest.mark.slow
 def test_probes_do_not_cost_a_pass(labelled, monkeypatch):
     """After a slow first pass there is time for probes on the codes that are there."""
 
