@@ -88,6 +88,7 @@ def test_only_a_few_networks_are_kept():
     assert built == [*"abcab", "large", "a"]
 
 
+@pytest.mark.slow
 def test_random_networks_are_the_same_everywhere():
     """In this process, in another, after other random numbers, whatever was loaded before."""
     own = load_backbone("squeezenet1_1", weights=None)

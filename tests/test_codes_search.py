@@ -171,6 +171,7 @@ def test_threads_share_one_pass(photos, passes):
     assert passes["images"] == len(X)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_finished(tmp_path):
     """SIGINT after the third batch: the batches that were finished are in the store."""
     folder = os.fspath(tmp_path / "codes")
@@ -224,9 +225,8 @@ def warm_up(seconds):
     return os.getpid()
 
 
-@pytest.mark.parametrize(
-    ("cache", "bound"), [("disk", 1.1), pytest.param("memory", 2.0, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("cache", "bound"), [("disk", 1.1), ("memory", 2.0)])
 def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
     """Both processes share a store on disk; in memory each makes one pass of its own."""
     import joblib.externals.loky

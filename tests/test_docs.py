@@ -34,9 +34,17 @@ def folder(tmp_path, monkeypatch, sample):
     set_memory_limit(limit)  # a page shows how to change it
 
 
-@pytest.mark.parametrize(
-    "page", filter(with_code, PAGES), ids=lambda page: str(page.relative_to(ROOT))
-)
+# Their code takes ten seconds or so each.
+LONG = {"which_network.md", "when_and_how_to_fine_tune.md", "fine_tune.md"}
+
+
+def pages():
+    for page in filter(with_code, PAGES):
+        marks = [pytest.mark.slow] if page.name in LONG else []
+        yield pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("page", list(pages()))
 def test_code_of_page(page, folder):
     names: dict[str, object] = {"__name__": "__main__"}
     text = page.read_text()

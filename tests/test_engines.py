@@ -152,6 +152,7 @@ while time.time() < end:
 """
 
 
+@pytest.mark.slow
 def test_processes_take_turns(tmp_path):
     """Their times on a device never overlap, and each of them gets some."""
     log = tmp_path / "log"

@@ -239,6 +239,7 @@ def test_ctrl_c_is_not_the_end_of_a_fit(forty, tmp_path, monkeypatch):
     assert_equal(learnt(again), learnt(whole))
 
 
+@pytest.mark.slow
 def test_digest_is_the_same_in_every_process():
     """Also of functions, sets and objects whose repr is an address."""
     script = (

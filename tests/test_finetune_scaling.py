@@ -62,6 +62,7 @@ def test_small_gradients_do_not_vanish(sample, monkeypatch):
 @pytest.mark.filterwarnings(
     "ignore:Detected call of `lr_scheduler.step"
 )  # torch, of a left-out step
+@pytest.mark.slow
 def test_a_step_that_overflows_is_left_out(sample):
     """The weights stay, the scale is halved, and the next step learns."""
 

@@ -211,6 +211,7 @@ def test_a_search_with_two_processes_finds_the_same(photos):
     np.testing.assert_allclose(found[0].predict_proba(X), found[1].predict_proba(X), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["head", 1])
 def test_one_core_gives_what_two_give(photos, tmp_path, trainable):
     X, y = photos

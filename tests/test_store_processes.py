@@ -84,6 +84,7 @@ def write_until_killed(folder, first, done):
         done.send(i + 8)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_writing_loses_nothing_it_had_put(tmp_path):
     folder, rng = tmp_path / "store", np.random.default_rng(0)
     DiskStore(folder)
