@@ -63,6 +63,7 @@ def test_a_pipeline_is_small_and_refers_to_its_weights(sample, tmp_path):
     np.testing.assert_array_equal(joblib.load(path).predict(X), pipe.predict(X))
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_bit_equal_codes(sample, tmp_path):
     X = sample.data[:16]
     codes = CNNCodes(image_size=64, cache=None).fit(X)

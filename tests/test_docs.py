@@ -35,7 +35,13 @@ def folder(tmp_path, monkeypatch, sample):
 
 
 # Their code takes ten seconds or so each.
-LONG = {"which_network.md", "when_and_how_to_fine_tune.md", "fine_tune.md"}
+LONG = {
+    "which_network.md",
+    "when_and_how_to_fine_tune.md",
+    "how_many_photographs.md",
+    "fine_tune.md",
+    "search_cheaply.md",
+}
 
 
 def pages():

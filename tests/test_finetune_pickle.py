@@ -126,6 +126,7 @@ def test_a_module_travels_and_stays_as_it_is(photos, resnet, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(photos[0]), expected)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_the_same(photos, tmp_path):
     X, y = photos
     clf = classifier(trainable=1, cache=None, n_jobs=1).fit(X, y)
