@@ -18,7 +18,10 @@ from ..exceptions import ImageError
 from ..images import Framing, OpenedImage, frame
 from ..store import Store
 
-__all__ = ["Opens", "Prefix", "Some"]
+__all__ = ["LEAVE_IT_OUT", "Opens", "Prefix", "Some"]
+
+# What to do about an image that cannot be read, where there can be no row of NaN.
+LEAVE_IT_OUT = "Mend it or leave it out; load_image_folder(..., verify=True) passes over such files"
 
 
 class Opens(Protocol):
@@ -165,8 +168,4 @@ def _complain(failures: Sequence[ImageError], images: Any) -> None:
         index = images.number(index) if isinstance(images, Some) else index
         images = images.images
     also = f", and {more} more cannot be read" if more else ""
-    cause = (
-        f"{first.cause}{also}. Mend it or leave it out; load_image_folder(..., verify=True) passes "
-        "over such files"
-    )
-    raise ImageError(cause, index, first.source) from first
+    raise ImageError(f"{first.cause}{also}. {LEAVE_IT_OUT}", index, first.source) from first

@@ -202,9 +202,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         classes, numbers = as_labels(y, len(images))
-        groups = digests(images, strict=True)[0]
-        copied = len(np.unique(groups)) < len(groups)
-        splits = make_splits(numbers, self.cv, groups=groups if copied else None)
+        splits = make_splits(numbers, self.cv, groups=digests(images, strict=True)[0])
         check_columns(self, X, reset=True)
         ladder = Ladder(
             self._codes(),

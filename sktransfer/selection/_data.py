@@ -25,8 +25,6 @@ class DataLook:
     ----------
     y : ndarray
         Labels as given.
-    counts : dict
-        Photographs of each class.
     usable : ndarray of bool
         Photographs that can be read, of classes that can be validated.
     groups : ndarray of int
@@ -41,7 +39,6 @@ class DataLook:
     """
 
     y: np.ndarray
-    counts: dict[Any, int]
     usable: np.ndarray
     groups: np.ndarray
     tall_share: float
@@ -89,7 +86,6 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
         )
     look = DataLook(
         y=labels,
-        counts=dict(zip(classes.tolist(), np.bincount(numbers).tolist(), strict=True)),
         usable=readable & ~np.isin(numbers, small),
         groups=groups,
         tall_share=tall_share(images, readable),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
+from ..finetune._prefix import LEAVE_IT_OUT
 from ._framings import best_framing, other_framings, probe_framing
 from ._layers import LayerScore, best_layer, layer_to_tune, probe_layer
 from ._passes import Seen, pass_over, with_params
@@ -78,11 +79,7 @@ class Ladder:
         except ImageError as error:
             # A transformer may be told to go on without the image, a classifier may not.
             first = error.__cause__ if isinstance(error.__cause__, ImageError) else error
-            cause = (
-                f"{first.cause}. Mend it or leave it out; load_image_folder(..., verify=True) "
-                "passes over such files"
-            )
-            raise ImageError(cause, error.index, error.source) from first
+            raise ImageError(f"{first.cause}. {LEAVE_IT_OUT}", error.index, error.source) from first
 
     def _framings(self) -> Iterator[Rung]:
         """The last layer with photographs framed otherwise; what follows takes the best."""

@@ -12,7 +12,6 @@ from sklearn.model_selection import cross_val_predict
 from ._probe import make_probe
 
 __all__ = [
-    "ENOUGH_TO_CUT",
     "LIKELY",
     "SURE",
     "LayerScore",
@@ -26,7 +25,7 @@ __all__ = [
 # be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
 SURE, LIKELY = 2.0, 1.0
 # Photographs from which on a network that is fine-tuned is better cut behind an earlier layer.
-ENOUGH_TO_CUT = 200
+_ENOUGH_TO_CUT = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,6 @@ def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
     from which it cannot, the last layer of the pretrained network knows more; and where all
     layers learn, which are the best is as good a guide as for a probe.
     """
-    if len(scores) == 1 or len(scores[-1].correct) < ENOUGH_TO_CUT:
+    if len(scores) == 1 or len(scores[-1].correct) < _ENOUGH_TO_CUT:
         return scores[-1]
     return max(scores[:-1], key=lambda score: score.mean)

@@ -81,6 +81,8 @@ def make_splits(y: Any, cv: Any, *, regression: bool = False, groups: Any = None
         If a class has but one photograph (or group), so that no fold can both learn and test it.
     """
     n = len(y)
+    if groups is not None and len(np.unique(groups)) == n:
+        groups = None  # nothing is there twice
     if hasattr(cv, "split"):
         return list(cv.split(np.zeros((n, 1)), y, groups))
     if not isinstance(cv, (int, np.integer)):

@@ -121,10 +121,8 @@ def _task(look: DataLook, kept: np.ndarray, cv: Any) -> Task:
     if len(usable) > _ENOUGH:
         part = _some_of_each(numbers, cv)
         usable, numbers = usable[part], numbers[part]
-    copied = len(np.unique(look.groups[usable])) < len(usable)
-    groups = look.groups[usable] if copied else None
     at = (np.cumsum(kept) - 1)[usable]
-    return Task(usable, at, numbers, make_splits(numbers, cv, groups=groups))
+    return Task(usable, at, numbers, make_splits(numbers, cv, groups=look.groups[usable]))
 
 
 def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:

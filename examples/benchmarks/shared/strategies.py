@@ -42,7 +42,6 @@ def strategies(codes, advice, *, partly, wholly):
 def advised_name(advice):
     """Which of the strategies the advice is; of probes there may be others."""
     if advice.strategy != "probe":
-        whole = {"fine-tune last": "fine-tune earlier"}
-        earlier = whole.get(advice.strategy, f"{advice.strategy} earlier")
-        return advice.strategy if advice.estimator.layer is None else earlier
+        earlier = {"fine-tune last": "fine-tune earlier", "fine-tune all": "fine-tune all earlier"}
+        return advice.strategy if advice.estimator.layer is None else earlier[advice.strategy]
     return "last layer" if advice.layer == advice.layer_scores[-1][0] else f"layer {advice.layer}"
