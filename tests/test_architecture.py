@@ -72,20 +72,3 @@ def test_public_names_exist():
         assert getattr(sktransfer, name) is not None
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = sktransfer.nothing_of_the_kind
-
-
-def test_modules_are_short():
-    """One idea a file: some 150 lines, more only where docstrings are long."""
-    for path in FILES:
-        tree = ast.parse(path.read_text())
-        lines = set(range(1, len(path.read_text().splitlines()) + 1))
-        for node in ast.walk(tree):
-            docstring = (
-                ast.get_docstring(node, clean=False)
-                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-                else None
-            )
-            if docstring:
-                first = node.body[0]
-                lines -= set(range(first.lineno, first.end_lineno + 1))
-        assert len(lines) <= 210, f"{path.name} has {len(lines)} lines of code"
