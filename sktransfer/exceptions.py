@@ -63,8 +63,46 @@ __all__ = [
 ]
 
 
+# Longer messages are cut in the middle: a log or a notebook is to stay readable, whatever was given.
+LONGEST_MESSAGE = 1_900
+
+
+def shown(value: object, longest: int = 200) -> str:
+    """`value` as a message shows it: on one line, and not longer than `longest` characters.
+
+    Parameters
+    ----------
+    value : object
+        What a user has given: a path, a name, a label. What is not a string is shown by ``str``.
+    longest : int, default=200
+        Characters that are shown at most; what is longer is cut in the middle.
+
+    Returns
+    -------
+    str
+        Plain text where all of it can be printed, else as ``repr`` writes it.
+    """
+    text = str(value)
+    if len(text) > 10 * longest:  # repr of a whole file would take its time
+        text = f"{text[: 5 * longest]}{text[-5 * longest :]}"
+    if not text.isprintable() or text != text.strip():
+        text = repr(text)
+    return _shortened(text, longest)
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    cut = f" … ({len(text) - longest} more characters) … "
+    kept = max(longest - len(cut), 20)
+    return f"{text[: kept - kept // 3]}{cut}{text[len(text) - kept // 3 :]}"
+
+
 class SktransferError(Exception):
-    """Base of every error that sktransfer raises on purpose."""
+    """Base of every error that sktransfer raises on purpose; its message is never long."""
+
+    def __str__(self) -> str:
+        return _shortened(super().__str__(), LONGEST_MESSAGE)
 
 
 class InputError(SktransferError, ValueError):
@@ -95,8 +133,8 @@ class ImageError(SktransferError, ValueError):
     def __str__(self) -> str:
         where = "an image" if self.index is None else f"image {self.index}"
         if self.source is not None:
-            where += f" ({self.source})"
-        return f"{where}: {self.cause}"
+            where += f" ({shown(self.source)})"
+        return _shortened(f"{where}: {self.cause}", LONGEST_MESSAGE)
 
 
 class BackboneError(SktransferError):
@@ -156,7 +194,10 @@ class CheckpointError(TrainingError):
 
 
 class SktransferWarning(UserWarning):
-    """Base of every warning that sktransfer gives."""
+    """Base of every warning that sktransfer gives; its message is never long."""
+
+    def __str__(self) -> str:
+        return _shortened(super().__str__(), LONGEST_MESSAGE)
 
 
 class ImageSkippedWarning(SktransferWarning):
