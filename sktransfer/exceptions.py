@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 
-# Longer messages are cut in the middle: a log or a notebook is to stay readable, whatever was given.
+# Longer messages are cut in the middle: logs and notebooks stay readable, whatever was given.
 LONGEST_MESSAGE = 1_900
 
 

@@ -31,7 +31,9 @@ def test_a_warning_that_is_shown_is_short_as_well():
     assert len(text) < 2100
 
 
-@pytest.mark.parametrize("path", ["a\nb.png", "a\r\n.png", "\0.png", " a.png", "a.png ", "a\x1b[31m"])
+@pytest.mark.parametrize(
+    "path", ["a\nb.png", "a\r\n.png", "\0.png", " a.png", "a.png ", "a\x1b[31m"]
+)
 def test_what_cannot_be_printed_is_escaped(path):
     message = str(ImageError("not found", 3, path))
     assert message.startswith("image 3 (") and message.isprintable()
