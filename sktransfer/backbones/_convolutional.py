@@ -19,7 +19,7 @@ import torch
 from torch import fx, nn
 
 from ._cut import is_passive_module
-from ._nodes import module_of, replace_module
+from ._nodes import is_plain, module_of, replace_module
 from ._trace import TracedNetwork, retrace_shapes
 
 __all__ = ["slide_fully_connected"]
@@ -60,7 +60,7 @@ def _source(node: fx.Node) -> fx.Node:
 
 def _grid(node: fx.Node, network: TracedNetwork) -> tuple[int, int] | None:
     module = module_of(network.module, node)
-    if not isinstance(module, nn.AdaptiveAvgPool2d):
+    if not isinstance(module, nn.AdaptiveAvgPool2d) or not is_plain(module):
         return None
     size: Any = module.output_size
     height, width = (size, size) if isinstance(size, int) else size
@@ -80,6 +80,8 @@ def _chain(pool: fx.Node, network: TracedNetwork) -> list[fx.Node]:
         if node.op == "output":
             return chain
         module = module_of(network.module, node)
+        if module is not None and not is_plain(module):
+            return []
         flattens = node.target is torch.flatten or isinstance(module, nn.Flatten)
         slides = isinstance(module, (nn.Linear, *_POINTWISE)) or (
             module is not None and is_passive_module(module)

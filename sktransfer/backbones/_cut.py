@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import fx, nn
 
+from ._nodes import is_plain
 from ._trace import TracedNetwork
 
 __all__ = [
@@ -89,4 +90,4 @@ def is_passive(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 def is_passive_module(module: nn.Module) -> bool:
     """Whether a module in eval mode hands its input on."""
-    return isinstance(module, _PASSIVE_MODULES)
+    return isinstance(module, _PASSIVE_MODULES) and is_plain(module)

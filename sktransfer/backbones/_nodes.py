@@ -6,7 +6,19 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["module_of", "replace_module"]
+__all__ = ["is_plain", "module_of", "replace_module"]
+
+# Where torch keeps what is called before and after a module.
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module computes what its class says: no hooks, no `forward` of its own.
+
+    What is not plain may compute anything, whatever it is an instance of.
+    """
+    own = vars(module)
+    return "forward" not in own and not any(own.get(hooks) for hooks in _HOOKS)
 
 
 def module_of(root: nn.Module, node: object) -> Any:

@@ -12,8 +12,9 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
 from ..exceptions import BackboneError, TracingError
+from ._nodes import is_plain
 
-__all__ = ["TracedNetwork", "retrace_shapes", "trace"]
+__all__ = ["TracedNetwork", "follow", "retrace_shapes", "trace"]
 
 
 @dataclass
@@ -64,10 +65,34 @@ def trace(module: nn.Module, image_size: tuple[int, int]) -> TracedNetwork:
     BackboneError
         If it cannot take images of this size.
     """
+    traced, names = follow(module)
+    record = _record(traced, image_size)
+    data = _data_nodes(traced, record.holds_tensors)
+    return TracedNetwork(traced, names, record.shapes, data, _prefix_tokens(module))
+
+
+def follow(module: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
+    """The operations of a module, and their names.
+
+    What Python code computes on the way (settings, closures, global names, hooks of modules that
+    are entered) is in the graph as constants.
+
+    Raises
+    ------
+    TracingError
+        If the module's Python code branches on its data.
+    """
     from timm.models import get_notrace_functions, get_notrace_modules
     from torchvision.models.feature_extraction import NodePathTracer
 
-    tracer = NodePathTracer(
+    class Tracer(NodePathTracer):
+        def create_args_for_root(self, root_fn: Any, *options: Any) -> Any:
+            call, arguments = super().create_args_for_root(root_fn, *options)
+            if not is_plain(module):  # torch.fx would follow the `forward` of the class alone
+                return (lambda root, *inputs: root(*inputs)), arguments
+            return call, arguments
+
+    tracer = Tracer(
         leaf_modules=list(get_notrace_modules()),
         autowrap_functions=tuple(get_notrace_functions()),
     )
@@ -83,9 +108,7 @@ def trace(module: nn.Module, image_size: tuple[int, int]) -> TracedNetwork:
     # A GraphModule is born in training mode and would bring the shared children along.
     traced.train(module.training)
     names = {node: name for node, name in tracer.node_to_qualname.items() if name is not None}
-    record = _record(traced, image_size)
-    data = _data_nodes(traced, record.holds_tensors)
-    return TracedNetwork(traced, names, record.shapes, data, _prefix_tokens(module))
+    return traced, names
 
 
 def _prefix_tokens(module: nn.Module) -> int:

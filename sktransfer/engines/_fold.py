@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..backbones._frozen import FrozenNetwork
-from ..backbones._nodes import module_of, replace_module
+from ..backbones._nodes import is_plain, module_of, replace_module
 
 __all__ = ["fold_batch_norms", "folded"]
 
@@ -45,5 +45,5 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _is_a(module: Any, *kinds: type) -> bool:
-    """Exactly of a kind: a subclass may compute something else with the same weights."""
-    return type(module) in kinds
+    """Exactly of a kind: a subclass, or a module with hooks, may compute something else with the same weights."""
+    return type(module) in kinds and is_plain(module)
