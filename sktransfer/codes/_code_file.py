@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from ..exceptions import CodesFileError
 from ._journal import Journal
@@ -230,4 +230,4 @@ class CodeFile:
 
 
 def _checksum(digest: bytes, row: bytes) -> bytes:
-    return xxhash.xxh3_64_digest(digest + row)
+    return hashlib.sha256(digest + row).digest()[:8]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-
-import xxhash
 
 from ..backbones import Backbone
 from ..backbones._frozen import freeze
@@ -100,7 +99,7 @@ def _packed(
 
 def _address(facts: tuple[object, ...], layer: str) -> str:
     """A name that changes with whatever could change a code."""
-    return xxhash.xxh3_128_hexdigest(repr((*facts, layer)).encode())
+    return hashlib.sha256(repr((*facts, layer)).encode()).hexdigest()[:32]
 
 
 def memory_of_all_layers(table: LayerTable, n_images: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import warnings
@@ -10,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from importlib.util import find_spec
 
 import torch
-import xxhash
 
 from ..backbones._frozen import FrozenNetwork
 from ..exceptions import EngineError, EngineWarning
@@ -65,7 +65,7 @@ def make_engine(
         if full_key not in _engines:
             made = None
             if openvino:
-                name = xxhash.xxh3_128_hexdigest(repr(key).encode())
+                name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
                 made = _openvino(network, image_size, precision, name)
             _engines[full_key] = made or _torch(
                 network(), devices, precision, image_size if compile else None

@@ -15,10 +15,9 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-import xxhash
 from PIL import Image, ImageEnhance
 
-from ..images import OpenedImage
+from ..images import OpenedImage, digest_of
 from ._prefix import Opens
 
 __all__ = ["AUGMENTS", "Augment", "Augmented", "make_augment"]
@@ -149,9 +148,9 @@ class Augmented:
         opened = self.images.open(index)
         if self._view == 0:
             return opened
-        digest = xxhash.xxh3_128(opened.digest)
-        digest.update(f"{self._augment.key} view {self._view}".encode())
-        return opened.changed(digest.digest(), partial(self._change, seed=digest.intdigest()))
+        digest = digest_of(f"view {self._view}, {self._augment.key}", opened.digest)
+        seed = int.from_bytes(digest, "little")
+        return opened.changed(digest, partial(self._change, seed=seed))
 
     def _change(self, picture: Image.Image, seed: int) -> Image.Image:
         return self._augment(picture, np.random.default_rng(seed))

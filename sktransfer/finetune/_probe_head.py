@@ -6,11 +6,11 @@ out-of-distribution. ICLR. Section 4 (LP-FT).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
 import torch
-import xxhash
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_score
 from torch import nn
@@ -133,9 +133,11 @@ def _probe(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> 
 
 
 def _digest(*arrays: np.ndarray | None) -> bytes:
-    digest = xxhash.xxh3_128()
-    for array in arrays:
-        digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+    digest = hashlib.sha256()
+    for array in arrays:  # type and shape first, so that no two sets of arrays run together
+        digest.update(b"none|" if array is None else f"{array.dtype} {array.shape}|".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 

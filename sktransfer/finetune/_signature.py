@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xxhash
 
 from ..engines import worker_pool
 
@@ -52,12 +52,12 @@ def signature_of(est: FineTuneBase, parts: list[Any], more: Any, start: Any) -> 
 
 def digest_of(value: Any) -> str:
     """A hash that is the same in every process."""
-    return xxhash.xxh3_128(_describe(value, 0).encode()).hexdigest()
+    return hashlib.sha256(_describe(value, 0).encode()).hexdigest()[:32]
 
 
 def _photographs(images: Any) -> str:
     digests = worker_pool().map(lambda number: images.open(number).digest, range(len(images)))
-    return xxhash.xxh3_128(b"".join(digests)).hexdigest()
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:32]
 
 
 def _describe(value: Any, depth: int) -> str:
@@ -69,7 +69,7 @@ def _describe(value: Any, depth: int) -> str:
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return f"array {_all(value.ravel().tolist(), depth)} {value.shape}"
-        data = xxhash.xxh3_128(np.ascontiguousarray(value).tobytes()).hexdigest()
+        data = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return f"array {data} {value.dtype} {value.shape}"
     if isinstance(value, Mapping):
         return "{" + _all([item for key in value for item in (key, value[key])], depth) + "}"

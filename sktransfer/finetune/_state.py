@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xxhash
 
 from ..backbones import Backbone
 from ..codes import _state as codes_state
@@ -52,7 +52,7 @@ def _merged(backbone: Backbone, learnt: Learnt) -> tuple[Backbone, Learnt]:
     }
     if not inside:
         return backbone, learnt
-    digest = xxhash.xxh3_128(backbone.fingerprint.encode())
+    digest = hashlib.sha256(backbone.fingerprint.encode())
     module = copy.deepcopy(backbone.module)
     own = module.state_dict()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def _merged(backbone: Backbone, learnt: Learnt) -> tuple[Backbone, Learnt]:
             own[plain_name(name)].copy_(torch.from_numpy(value))
             digest.update(name.encode() + value.tobytes())
     # It is another network now: tables and codes of the first are not its own.
-    changed = replace(backbone, module=module, fingerprint=digest.hexdigest())
+    changed = replace(backbone, module=module, fingerprint=digest.hexdigest()[:32])
     return changed, {name: value for name, value in learnt.items() if name not in inside}
 
 

@@ -14,6 +14,15 @@ upright 8-bit RGB pictures, one at a time, so that memory stays flat.
 
 from ._framing import READING, RESIZES, Framing, frame
 from ._images import Images, as_images
-from ._opened import OpenedImage
+from ._opened import OpenedImage, digest_of
 
-__all__ = ["READING", "RESIZES", "Framing", "Images", "OpenedImage", "as_images", "frame"]
+__all__ = [
+    "READING",
+    "RESIZES",
+    "Framing",
+    "Images",
+    "OpenedImage",
+    "as_images",
+    "digest_of",
+    "frame",
+]

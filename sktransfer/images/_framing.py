@@ -26,8 +26,9 @@ _FILTERS = {
 # What is cut away afterwards may be this many times what is kept, along each axis.
 _WHOLE = 8
 
-# Part of the address of codes in a store: to be raised when the pixels of a photograph change.
-READING = 2
+# Part of the address of codes in a store: to be raised when the pixels of an image change, when
+# an image that was taken is refused, or when its digest is another.
+READING = 3
 
 
 @dataclass(frozen=True)
