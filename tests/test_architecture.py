@@ -13,8 +13,8 @@ import sktransfer
 
 ROOT = Path(sktransfer.__file__).parent
 # Each room may import itself and the rooms before it.
-ORDER = ["exceptions", "_sklearn", "_optional", "images", "datasets", "backbones", "engines",
-         "store", "codes", "finetune", "selection", "plotting", "testing"]  # fmt: skip
+ORDER = ["exceptions", "_sklearn", "_optional", "_content", "images", "datasets", "backbones",
+         "engines", "store", "codes", "finetune", "selection", "plotting", "testing"]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 

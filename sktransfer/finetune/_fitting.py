@@ -16,6 +16,7 @@ from ..codes._info import BackboneInfo
 from ..engines import resolve_devices
 from ..exceptions import InputError
 from ..images import Images, as_images
+from ._augment import check_augment
 from ._checkpoints import Checkpoints, Follower
 from ._distributed import Team, make_team
 from ._fitted import Fitted, Part, images_of, model_of
@@ -69,6 +70,7 @@ def _fit(
     images = images_of(est, X) if go_on else _first_images(est, X)
     target = est._encode(y, len(images), classes=classes, known=go_on)
     every = Part(images, target, as_weights(sample_weight, images))
+    check_augment(est.augment, images)
     team = make_team(est)
     if go_on:
         _check_network(est)

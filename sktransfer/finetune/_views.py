@@ -60,7 +60,10 @@ class Views:
             images = Some(self._of(view), numbers)
             return self._prefix.compute(images, keep=False).astype(self._dtype, copy=False)
         if view not in self._kept:
-            self._kept[view] = self._prefix.compute(self._of(view), self._room(view))
+            # Views of a transform that cannot be told from others are for this fit alone.
+            keep = view == 0 or self._augment is None or self._augment.key is not None
+            room = self._room(view)
+            self._kept[view] = self._prefix.compute(self._of(view), room, keep=keep)
         return self._kept[view][numbers]
 
     def _of(self, view: int) -> Opens:

@@ -130,6 +130,10 @@ class OpenedImage:
         content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()))
         return OpenedImage(content, self._index, self._source)
 
+    def named(self, cause: str) -> str:
+        """What is wrong with it, behind its number and its path."""
+        return str(ImageError(cause, self._index, self._source))
+
     def _made(self, make: Callable[[], Made]) -> Made:
         try:
             return make()
