@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.model_selection import cross_val_score
 
 from sktransfer import FineTuneClassifier
 from sktransfer.exceptions import CheckpointError, CheckpointWarning
+from sktransfer.finetune._checkpoints import _read, _write
 from sktransfer.finetune._signature import digest_of
 
 # Everything that draws numbers or remembers something between epochs.
@@ -46,6 +49,26 @@ clf.fit(X[:60], y[:60] % 2)
 np.savez(result + ".partial.npz", **clf._model.learnt())
 os.replace(result + ".partial.npz", result)
 """
+
+
+# One epoch of a head.
+SHORT = {
+    **STATEFUL, "max_epochs": 1, "trainable": "head", "augment": None, "unfreeze_every": None,
+    "l2_sp": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished_fit(forty, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    FineTuneClassifier(**SHORT, checkpoint_dir=folder).fit(*forty)
+    return folder
+
+
+@pytest.fixture
+def finished(finished_fit, tmp_path):
+    """The checkpoints of a fit that is done, for each test anew."""
+    return shutil.copytree(finished_fit, tmp_path / "finished")
 
 
 @pytest.fixture(scope="module")
@@ -137,24 +160,57 @@ def test_without_a_seed_the_fit_keeps_its_own(forty, tmp_path, monkeypatch):
     assert clf._fitted.design.seed == seed
 
 
-@pytest.mark.parametrize("what", ["lr", "photograph", "label", "sample_weight"])
-def test_another_fit_is_an_error(forty, tmp_path, what):
-    X, y = forty[0].copy(), forty[1].copy()
-    clf = FineTuneClassifier(**{**STATEFUL, "max_epochs": 1}, checkpoint_dir=tmp_path).fit(X, y)
-    before = learnt(clf)
-    weight = None
-    if what == "lr":
-        clf.set_params(lr=3e-3)
-    elif what == "photograph":
+CHANGES = {
+    "lr": ({"lr": 3e-3}, "lr was 0.002 and is 0.003"),
+    "two parameters": ({"lr": 3e-3, "mixup": 0.3}, "lr was 0.002 and is 0.003; mixup was 0.2"),
+    "the optimizer": ({"optimizer": type("SGD", (torch.optim.SGD,), {})}, "optimizer was 'adamw'"),
+    "the seed": ({"random_state": 4}, "random_state was 3 and is 4"),
+    "a photograph": ({}, "X differs"),
+    "fewer photographs": ({}, "X was 40 images and is 39 images; y was 40 targets"),
+    "a label": ({}, "y differs"),
+    "weights": ({}, "sample_weight was not given and is 40 weights"),
+    "validation": ({}, "X of validation_data was not there and is 2 images"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_another_fit_is_an_error_that_names_what_differs(finished, forty, what):
+    changes, message = CHANGES[what]
+    X, y, more = forty[0].copy(), forty[1].copy(), {}
+    if what == "a photograph":
         X[7, 3, 3, 0] ^= 1
-    elif what == "label":
+    elif what == "fewer photographs":
+        X, y = X[1:], y[1:]
+    elif what == "a label":
         y[7] = 1 - y[7]
-    else:
-        weight = np.arange(40) + 1.0
-    with pytest.raises(CheckpointError, match=r"of another fit.*\{fit\}"):
-        FineTuneClassifier(**clf.get_params()).fit(X, y, sample_weight=weight)
-    again = FineTuneClassifier(**{**STATEFUL, "max_epochs": 1}, checkpoint_dir=tmp_path)
-    assert_equal(learnt(again.fit(*forty)), before)
+    elif what == "weights":
+        more["sample_weight"] = np.arange(40) + 1.0
+    elif what == "validation":
+        more["validation_data"] = (X[:2], y[:2])
+    clf = FineTuneClassifier(**{**SHORT, **changes}, checkpoint_dir=finished)
+    with pytest.raises(CheckpointError, match=rf"of another fit: .*{message}.*\{{fit\}}") as caught:
+        clf.fit(X, y, **more)
+    assert len(str(caught.value)) < 2000 and "\n" not in str(caught.value)
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+def test_functions_are_told_by_what_they_do(forty, tmp_path):
+    """Two heads of one name, and one that cannot be told from others."""
+
+    def head_of(width):
+        return lambda n_inputs, n_outputs: torch.nn.Sequential(
+            torch.nn.Linear(n_inputs, width), torch.nn.Linear(width, n_outputs)
+        )
+
+    clf = FineTuneClassifier(**{**SHORT, "head": head_of(3)}, checkpoint_dir=tmp_path).fit(*forty)
+    assert learnt(clf)["head.0.weight"].shape[0] == 3
+    FineTuneClassifier(**{**SHORT, "head": head_of(3)}, checkpoint_dir=tmp_path).fit(*forty)
+    with pytest.raises(CheckpointError, match="another fit: head"):
+        FineTuneClassifier(**{**SHORT, "head": head_of(4)}, checkpoint_dir=tmp_path).fit(*forty)
+    lock = threading.Lock()
+    locked = {**SHORT, "head": lambda a, b: torch.nn.Linear(a, b) if lock else None}
+    with pytest.raises(CheckpointError, match="compared after a restart, but head holds lock"):
+        FineTuneClassifier(**locked, checkpoint_dir=tmp_path).fit(*forty)
 
 
 def test_each_fold_has_a_folder_of_its_own(forty, tmp_path):
@@ -174,27 +230,120 @@ def test_as_many_files_as_asked(forty, tmp_path, keep):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_damaged_file_is_named(forty, tmp_path):
-    clf = FineTuneClassifier(**{**STATEFUL, "max_epochs": 1}, checkpoint_dir=tmp_path).fit(*forty)
-    (file,) = tmp_path.glob("*.pt")
+def test_every_damage_is_seen(finished, tmp_path):
+    """Flipped bits, bytes cut off, put in, zeroed and swapped; nowhere another error than ours."""
+    whole = next(finished.glob("*.pt")).read_bytes()
+    draw, file = random.Random(0), tmp_path / "epoch-000001.pt"
+    for number in range(300):
+        data = bytearray(whole)
+        at, size = draw.randrange(len(data)), draw.randrange(1, 2000)
+        kind = number % 6
+        if kind < 2:
+            data[at if kind else len(data) - draw.randrange(1, 200)] ^= 1 << draw.randrange(8)
+        elif kind == 2:
+            del data[at:]
+        elif kind == 3:
+            data[at:at] = draw.randbytes(size)
+        elif kind == 4:
+            del data[at : at + size]
+        else:
+            data[at : at + size] = draw.randbytes(len(data[at : at + size]))
+        file.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"epoch-000001\.pt cannot be read") as caught:
+            _read(file)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 2000
+    file.write_bytes(whole)
+    assert torch.load(file, weights_only=True)["done"] == _read(file)["done"]
+
+
+def test_a_damaged_file_alone_is_named(finished, forty):
+    (file,) = finished.glob("*.pt")
     file.write_bytes(file.read_bytes()[:1000])
+    clf = FineTuneClassifier(**SHORT, checkpoint_dir=finished)
     with pytest.raises(CheckpointError, match=r"epoch-000001-finished\.pt cannot be read.*Delete"):
         clf.fit(*forty)
+    assert set(vars(clf)) == set(clf.get_params())
 
 
-def test_files_hold_no_code(forty, tmp_path):
+def test_a_damaged_file_is_set_aside_where_there_is_an_earlier_one(forty, tmp_path):
+    parameters = {**SHORT, "max_epochs": 3, "keep_checkpoints": 3, "checkpoint_dir": tmp_path}
+    whole = FineTuneClassifier(**parameters).fit(*forty)
+    last = tmp_path / "epoch-000003-finished.pt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    with pytest.warns(CheckpointWarning, match=rf"{last.name} cannot .* resumes from epoch-000003"):
+        again = FineTuneClassifier(**parameters).fit(*forty)
+    assert_equal(learnt(again), learnt(whole))
+    assert (tmp_path / f"{last.name}.damaged").read_bytes() == data
+
+
+CRAFTED = {
+    "no weights": lambda s: s.update(weights={}),
+    "one missing": lambda s: s["weights"].pop("head.2.bias"),
+    "another name": lambda s: s["weights"].update(more=torch.ones(2)),
+    "another shape": lambda s: s["weights"].update({"head.2.bias": torch.ones(3)}),
+    "another type": lambda s: s["weights"].update({"head.2.bias": torch.ones(2).double()}),
+    "no tensor": lambda s: s["weights"].update({"head.2.bias": 3}),
+    "moments": lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.ones(5)),
+    "groups": lambda s: s["optimizer"]["param_groups"].pop(),
+    "no optimizer": lambda s: s.pop("optimizer"),
+    "history": lambda s: s.update(history="[{"),
+    "no rows": lambda s: s.update(history="[1]"),
+    "mixing": lambda s: s.update(mixing='{"bit_generator": "none"}'),
+    "torch": lambda s: s.update(torch=torch.ones(3)),
+    "order": lambda s: s.update(order=torch.ones(3)),
+    "format": lambda s: s.update(format=1),
+    "done": lambda s: s.update(done="1"),
+}
+
+
+@pytest.mark.parametrize("what", CRAFTED)
+def test_whole_files_that_do_not_fit_are_named(finished, forty, what):
+    (file,) = finished.glob("*.pt")
+    state = _read(file)
+    CRAFTED[what](state)
+    file.unlink()
+    _write(file, state)
+    clf = FineTuneClassifier(**SHORT, checkpoint_dir=finished)
+    message = rf"{file.name} (cannot be read|does not fit).*Delete"
+    with pytest.raises(CheckpointError, match=message):
+        clf.fit(*forty)
+    assert set(vars(clf)) == set(clf.get_params())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
+@pytest.mark.parametrize("name", ["epoch-000001.pt", "epoch-000001.partial", ".lock"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_the_place_of_files(forty, tmp_path, name, kind):
+    victim, folder = tmp_path / "victim", tmp_path / "checkpoints"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / name).symlink_to(victim) if kind == "link" else os.mkfifo(folder / name)
+    clf = FineTuneClassifier(**SHORT, checkpoint_dir=folder)
+    if name.endswith("partial"):
+        clf.fit(*forty)
+    else:
+        with pytest.raises(CheckpointError, match=rf"{name} must be a plain file"):
+            clf.fit(*forty)
+    assert victim.read_text() == "precious"
+
+
+def test_files_hold_no_code(finished, forty):
     """A pickle that would run something is an error and runs nothing."""
-    clf = FineTuneClassifier(**{**STATEFUL, "max_epochs": 1}, checkpoint_dir=tmp_path).fit(*forty)
-    (file,) = tmp_path.glob("*.pt")
+    (file,) = finished.glob("*.pt")
 
     class Evil:
         def __reduce__(self):
-            return os.system, (f"touch {tmp_path}/ran",)
+            return os.system, (f"touch {finished}/ran",)
 
-    torch.save({"format": 1, "evil": Evil()}, file)
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        clf.fit(*forty)
-    assert not (tmp_path / "ran").exists()
+    clf = FineTuneClassifier(**SHORT, checkpoint_dir=finished)
+    for write in (torch.save, lambda state, path: _write(path, state)):
+        file.unlink()
+        write({"format": 2, "evil": Evil()}, file)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            clf.fit(*forty)
+    assert not (finished / "ran").exists()
 
 
 def test_a_full_disk_does_not_end_the_fit(forty, tmp_path, monkeypatch):

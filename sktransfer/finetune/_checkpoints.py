@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import pickle
+import re
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from ..exceptions import CheckpointError, CheckpointWarning
+from ..exceptions import CheckpointError, CheckpointWarning, shown
+from ._signature import Signature
 
 __all__ = ["Checkpoints", "Follower"]
 
-_FORMAT = 1
+_FORMAT = 2
+_NAME = re.compile(r"epoch-(\d{6,})(-finished)?\.pt")
+# What a file ends with: the comment of its zip archive, which holds a hash of all before it.
+_MARK = b"sktransfer sha256 "
+_TAIL = len(_MARK) + 64
+_PARTS = {
+    "weights": dict, "optimizer": dict, "scaler": dict, "callbacks": dict, "history": str,
+    "order": (torch.Tensor, type(None)), "mixing": str, "torch": torch.Tensor,
+    "cuda": (torch.Tensor, type(None)), "done": int, "finished": bool, "seed": int,
+    "n_views": int, "signature": str, "facts": dict,
+}  # fmt: skip
 
 
 class Checkpoints:
@@ -25,16 +40,18 @@ class Checkpoints:
     ----------
     folder : path
         Made if it is not there. ``{fit}`` in it stands for the signature, so that fits with
-        other parameters or photographs, as those of a search, have folders of their own.
-    signature : str
-        What the fit is, see :func:`signature_of`.
+        other parameters or images, as those of a search, have folders of their own.
+    signature : Signature
+        What the fit is.
     keep : int
         Files that are kept.
 
     Attributes
     ----------
     state : dict or None
-        The newest checkpoint.
+        The newest checkpoint that is whole.
+    source : str
+        Its file, for messages.
 
     Raises
     ------
@@ -43,21 +60,25 @@ class Checkpoints:
         process.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], signature: str, keep: int):
-        self.folder = Path(os.fspath(folder).replace("{fit}", signature[:16]))
-        self.signature, self.keep = signature, keep
+    def __init__(self, folder: str | os.PathLike[str], signature: Signature, keep: int):
+        name = os.path.expanduser(os.fspath(folder))
+        self.folder = Path(name.replace("{fit}", signature.name[:16]))
+        self.signature, self.keep, self.source = signature, keep, ""
         self._lock = FileLock(self.folder / ".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            _check_kind(self.folder / ".lock")
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise CheckpointError(
-                f"Another fit is writing checkpoints into {self.folder} at this moment. Give each "
+                f"Another fit is writing checkpoints into {shown(self.folder)} at this moment. "
+                "Give each "
                 'fit a checkpoint_dir of its own; "{fit}" in the path does that.'
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
             raise CheckpointError(
-                f"checkpoint_dir must be a folder that can be written, got {self.folder}: {error}"
+                f"checkpoint_dir must be a folder that can be written, got {shown(self.folder)}: "
+                f"{shown(error)}."
             ) from error
         try:
             self.state = self._newest()
@@ -67,24 +88,25 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any], epoch: int, *, finished: bool = False) -> None:
         """Write a checkpoint and delete the oldest; training goes on if that fails."""
-        state = {**state, "format": _FORMAT, "signature": self.signature, "finished": finished}
+        state = {
+            **state, "format": _FORMAT, "finished": finished,
+            "signature": self.signature.name, "facts": self.signature.facts,
+        }  # fmt: skip
         # A finished fit sorts behind its last epoch.
         path = self.folder / f"epoch-{epoch:06}{'-finished' if finished else ''}.pt"
         partial = path.with_suffix(".partial")
         try:
-            with open(partial, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
+            partial.unlink(missing_ok=True)
+            _write(partial, state)
             os.replace(partial, path)
             for old in self._files()[: -self.keep]:
                 old.unlink()
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as RuntimeError.
-            partial.unlink(missing_ok=True)
+            _remove(partial)
             warnings.warn(
-                f"The checkpoint of epoch {epoch} could not be written to {self.folder}: {error}. "
-                "The fit goes on; killed now, it goes on from an earlier epoch.",
+                f"The checkpoint of epoch {epoch} could not be written to {shown(self.folder)}: "
+                f"{shown(error)}. The fit continues; killed now, it resumes from an earlier epoch.",
                 CheckpointWarning,
                 stacklevel=2,
             )
@@ -94,21 +116,42 @@ class Checkpoints:
         self._lock.release()
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*.pt"), key=lambda path: path.stem)
+        """From the oldest to the newest."""
+        found = [(match, path) for path in self.folder.iterdir() if (match := _match(path))]
+        return [path for _, path in sorted(found)]
 
     def _newest(self) -> dict[str, Any] | None:
         for partial in self.folder.glob("epoch-*.partial"):
-            partial.unlink()
+            _remove(partial)
         files = self._files()
-        if not files:
+        damaged: list[tuple[Path, CheckpointError]] = []
+        for path in reversed(files):
+            try:
+                state = _read(path)
+                break
+            except _Damaged as error:
+                damaged.append((path, error))
+        else:
+            if damaged:
+                # To begin anew what may have taken days is for the caller to decide.
+                raise CheckpointError(
+                    f"{damaged[0][1]} Delete it to start from the beginning."
+                ) from damaged[0][1]
             return None
-        state = _read(files[-1])
-        if state.get("signature") != self.signature:
+        if state["signature"] != self.signature.name:
             raise CheckpointError(
-                f"{self.folder} holds checkpoints of another fit: its parameters, photographs, "
-                "labels or weights were others. Name another checkpoint_dir, or delete the "
-                'folder; "{fit}" in the path gives each fit its own.'
+                f"{shown(self.folder)} holds checkpoints of another fit: "
+                f"{self.signature.differs_from(state['facts'])}. Name another checkpoint_dir, or "
+                'delete the folder; "{fit}" in the path gives each fit its own.'
             )
+        for bad, why in damaged:
+            os.replace(bad, bad.with_name(f"{bad.name}.damaged"))
+            warnings.warn(
+                f"{why} It was renamed to {bad.name}.damaged; the fit resumes from {path.name}.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+        self.source = str(path)
         return state
 
 
@@ -119,10 +162,12 @@ class Follower:
     ----------
     state : dict or None
         The newest.
+    source : str
+        Its file.
     """
 
-    def __init__(self, state: dict[str, Any] | None):
-        self.state = state
+    def __init__(self, state: dict[str, Any] | None, source: str = ""):
+        self.state, self.source = state, source
 
     def save(self, state: dict[str, Any], epoch: int, *, finished: bool = False) -> None:
         """Nothing: the first process writes."""
@@ -131,14 +176,113 @@ class Follower:
         """Nothing."""
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Damaged(CheckpointError):
+    """A file that is not what was written."""
+
+
+def _match(path: Path) -> tuple[int, bool] | None:
+    match = _NAME.fullmatch(path.name)
+    return None if match is None else (int(match[1]), bool(match[2]))
+
+
+def _check_kind(path: Path) -> None:
+    """A link would have another file written, and a pipe would be waited for without end."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise ValueError(f"its format must be {_FORMAT}")
-        return state
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(kind):
         raise CheckpointError(
-            f"The checkpoint {path} cannot be read: {error}. Delete it to go on from an earlier "
-            "one, or from the start."
-        ) from error
+            f"{shown(path)} must be a plain file, but is a link, a folder, a pipe or a device. "
+            "Remove it, or name another checkpoint_dir."
+        )
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or a link; what cannot be deleted is said when it is written."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+class _Hashing:
+    """A file that is only written to, and a hash of all that was."""
+
+    def __init__(self, file: Any):
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return int(self.file.write(data))
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    with open(path, "xb") as file:
+        hashing = _Hashing(file)
+        torch.save(state, hashing)  # type: ignore[arg-type]
+        # The last two bytes of a zip archive are the length of its comment.
+        file.seek(-2, os.SEEK_END)
+        file.write(_TAIL.to_bytes(2, "little") + _MARK + hashing.digest.hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint, if it is what was written.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a link or a pipe, of another version, or damaged.
+    """
+    _check_kind(path)
+    try:
+        with open(path, "rb") as file:
+            whole = _is_whole(file)
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True) if whole else None
+        if state is not None:
+            _check_parts(state)
+            return state
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch raises almost anything on files that are not its own
+        raise _Damaged(f"The checkpoint {shown(path)} cannot be read: {shown(error)}.") from error
+    raise _Damaged(
+        f"The checkpoint {shown(path)} cannot be read: it was damaged, or written by another "
+        "version of sktransfer."
+    )
+
+
+def _is_whole(file: Any) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    if size < _TAIL + 2:
+        return False
+    file.seek(size - _TAIL - 2)
+    length, comment = file.read(2), file.read(_TAIL)
+    if length != _TAIL.to_bytes(2, "little") or not comment.startswith(_MARK):
+        return False
+    digest, left = hashlib.sha256(), size - _TAIL - 2
+    file.seek(0)
+    while left and (block := file.read(min(left, 2**20))):
+        digest.update(block)
+        left -= len(block)
+    digest.update(b"\0\0")  # no comment yet
+    return comment.removeprefix(_MARK) == digest.hexdigest().encode()
+
+
+def _check_parts(state: Any) -> None:
+    """Whole files of this version hold what is read from them."""
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError(f"its format must be {_FORMAT}")
+    for name, kind in _PARTS.items():
+        if not isinstance(state.get(name, ...), kind):  # type: ignore[arg-type]
+            raise ValueError(f"{name!r} is missing or of another kind")
+    history = json.loads(state["history"])
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        raise ValueError("'history' must be a list of rows")
+    np.random.default_rng().bit_generator.state = json.loads(state["mixing"])

@@ -11,6 +11,7 @@ import torch
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from ..exceptions import CheckpointError, shown
 from ._checkpoints import Checkpoints, Follower
 
 __all__ = ["Checkpointing", "restore", "state_of"]
@@ -34,7 +35,7 @@ class Checkpointing(Callback):
         # Taken here, since gradual unfreezing hides some names in the first epochs.
         self.names = learning_names(net.module_)
         if self.saved.state is not None:
-            restore(net, self.saved.state)
+            restore(net, self.saved)
             self.done = self.saved.state["done"]
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
@@ -74,10 +75,28 @@ def state_of(net: Any, names: list[str]) -> dict[str, Any]:
     }
 
 
-def restore(net: Any, state: dict[str, Any]) -> None:
-    """Put a state back into a net that was made for the same fit."""
+def restore(net: Any, saved: Checkpoints | Follower) -> None:
+    """Put a state back into a net that was made for the same fit.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit the net.
+    """
+    try:
+        _restore(net, saved.state or {})
+    except Exception as error:  # optimizers and callbacks of all kinds take their states back
+        raise CheckpointError(
+            f"The checkpoint {shown(saved.source)} does not fit this fit: "
+            f"{type(error).__name__}: {shown(error)}. Delete it to start from the beginning."
+        ) from error
+
+
+def _restore(net: Any, state: dict[str, Any]) -> None:
+    _check_tensors(net.module_, state["weights"])
     net.module_.load_state_dict(state["weights"], strict=False)
     net.optimizer_.load_state_dict(state["optimizer"])
+    _check_moments(net.optimizer_)
     if state["scaler"] and net.scaler_.is_enabled():
         net.scaler_.load_state_dict(state["scaler"])
     for name, callback in net.callbacks_:
@@ -90,6 +109,32 @@ def restore(net: Any, state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and "cuda" in net.device:
         torch.cuda.set_rng_state(state["cuda"], net.device)
+
+
+def _check_tensors(module: torch.nn.Module, weights: dict[str, Any]) -> None:
+    """Exactly what may have changed in training, each of its shape and type."""
+    own = module.state_dict()
+    names = set(learning_names(module))
+    if different := sorted(names ^ set(weights), key=str):
+        raise ValueError(f"it must hold the tensor {different[0]!r} and no others")
+    for name in names:
+        value = weights[name]
+        facts = [(tuple(one.shape), one.dtype) for one in (own[name], value)]
+        if facts[0] != facts[1]:
+            raise ValueError(f"{name!r} must be {facts[0]}, got {facts[1]}")
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """AdamW and SGD keep means in the shapes of the weights; others what they like."""
+    if type(optimizer) not in (torch.optim.AdamW, torch.optim.SGD):
+        return
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if name != "step" and torch.is_tensor(value) and value.shape != weight.shape:
+                raise ValueError(
+                    f"{name!r} of the optimizer must be of the shape {tuple(weight.shape)}, got "
+                    f"{tuple(value.shape)}"
+                )
 
 
 def _order(net: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ._checkpoints import Checkpoints, Follower
 from ._distributed import Team
+from ._signature import Signature
 
 __all__ = ["Run", "open_checkpoints"]
 
@@ -43,7 +44,7 @@ class Run:
 
 
 def open_checkpoints(
-    folder: Any, signature: str, keep: int, team: Team | None
+    folder: Any, signature: Signature, keep: int, team: Team | None
 ) -> Checkpoints | Follower:
     """The checkpoints of a fit; of several processes the first has them, and tells the others.
 
@@ -54,14 +55,14 @@ def open_checkpoints(
     """
     if team is None:
         return Checkpoints(folder, signature, keep)
-    saved, error, state = None, None, None
+    saved, error, state, source = None, None, None, ""
     if team.rank == 0:
         try:
             saved = Checkpoints(folder, signature, keep)
-            state = saved.state
+            state, source = saved.state, saved.source
         except Exception as caught:
             error = caught
-    error, state = team.same((error, state))
+    error, state, source = team.same((error, state, source))
     if error is not None:
         raise error
-    return Follower(state) if saved is None else saved
+    return Follower(state, source) if saved is None else saved

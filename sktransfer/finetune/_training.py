@@ -157,7 +157,7 @@ def _run_with_checkpoints(
 ) -> None:
     state = run.state
     if state is not None and state["finished"]:
-        restore(net, state)
+        restore(net, checkpointing.saved)
         return
     net.callbacks_.append(("checkpoints", checkpointing))
     try:
