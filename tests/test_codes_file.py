@@ -98,8 +98,8 @@ def test_progress_counts_known_rows_too(paths, place, capsys):
         assert "12.0/12.0" in capsys.readouterr().err
 
 
-def test_searched_layer_keeps_all_layers_and_the_file_one(paths, place, passes):
-    codes = fitted(paths, cache="memory").set_params(layer="blocks.2").fit(paths)
+def test_cache_keeps_all_layers_and_the_file_one(paths, place, passes):
+    codes = fitted(paths, cache="memory", cache_layers="all", layer="blocks.2")
     report = codes.transform_to(place, paths)
     np.testing.assert_array_equal(report.load(), codes.transform(paths))
     other = fitted(paths, layer="blocks.2")  # another way to the same codes

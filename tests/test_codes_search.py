@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -17,12 +18,17 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes
-from sktransfer.store import DiskStore, MemoryStore
+from sktransfer.images import as_images
+from sktransfer.store import DiskStore, MemoryStore, Store
 
 
 @pytest.fixture
 def photos(sample):
     return sample.data[:60], sample.target[:60]
+
+
+def image_key(pixels):
+    return as_images(pixels[None]).open(0).digest
 
 
 def search(grid, cv=3, **parameters):
@@ -43,18 +49,146 @@ def test_without_a_cache_it_costs_sixteen(photos, passes):
     assert passes["images"] == 16 * len(X)
 
 
-def test_a_search_over_layers_costs_one_pass(photos, passes):
+# -3 is conv_head.
+LAYERS = ["blocks.2", "blocks", None, ["blocks.4", "conv_head"], -3, "classifier"]
+
+
+@pytest.mark.parametrize(("cache_layers", "bound"), [("auto", 2), ("all", 1), ("asked", 5)])
+def test_a_search_over_layers_costs_two_passes_at_most(photos, passes, cache_layers, bound):
     X, y = photos
-    layers = ["blocks.2", "blocks", None, ["blocks.4", "conv_head"], -3]
-    grid = {"cnn__layer": layers, "svm__C": [1e-3, 1e-2]}
-    found = search(grid, cv=2).fit(X, y)
-    assert passes["images"] == len(X)
+    grid = {"cnn__layer": LAYERS, "svm__C": [1e-3, 1e-2]}
+    found = search(grid, cv=2, cache_layers=cache_layers).fit(X, y)
+    assert passes["images"] == bound * len(X)
     # The codes that came out of the store are those of a fresh computation.
-    for layer in layers:
-        kept = CNNCodes(image_size=32).set_params(layer=layer).fit_transform(X[:9])
+    for layer in LAYERS:
+        kept = CNNCodes(image_size=32, layer=layer).fit_transform(X[:9])
         fresh = CNNCodes(image_size=32, layer=layer, cache=None).fit_transform(X[:9])
         np.testing.assert_allclose(kept, fresh, rtol=1e-3, atol=1e-4)
     assert found.best_estimator_.predict(X).shape == y.shape
+    assert passes["images"] == bound * len(X) + 9 * len(LAYERS)
+
+
+def test_candidates_may_be_whole_estimators(photos, passes, tmp_path):
+    X, y = photos
+    candidates = [CNNCodes(image_size=32, layer=one, cache=tmp_path) for one in LAYERS]
+    search({"cnn": candidates}, cv=2).fit(X, y)
+    assert passes["images"] == 2 * len(X)
+
+
+def test_layers_that_have_no_number_cost_two_passes(sample, passes):
+    """Sums within residual blocks are reached by name."""
+    X = sample.data[:4]
+    mine = {"backbone": "resnet18", "weights": None, "preprocessing": "default", "image_size": 32}
+    for layer in ("layer1.0.add", "layer2.0.add", "layer3", "layer4.1.add", None):
+        CNNCodes(**mine, layer=layer).fit_transform(X)
+    assert passes["images"] == 2 * len(X)
+
+
+@pytest.fixture
+def convolutions():
+    """Names of the convolutions that ran, in torch."""
+    import torch
+
+    ran = []
+
+    def note(module, args):
+        if isinstance(module, torch.nn.Conv2d):
+            ran.append(module)
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    yield ran
+    hook.remove()
+
+
+@pytest.mark.parametrize("layers", [["blocks.1"], ["blocks.1", None]])
+def test_what_a_search_chose_computes_nothing_behind_its_layer(photos, convolutions, layers):
+    X, y = photos
+    found = search({"cnn__layer": layers}, cv=2, engine="torch").fit(X[:40], y[:40])
+    best = found.best_estimator_.set_params(cnn__layer="blocks.1").fit(X[:40], y[:40])
+    alike = CNNCodes(image_size=32, engine="torch", layer="blocks.1")
+    assert vars(clone(best["cnn"])) == vars(alike)
+    convolutions.clear()
+    best.predict(X[40:48])
+    searched = len(convolutions)
+    convolutions.clear()
+    alike.set_params(cache=None).fit(X).transform(X[48:56])
+    assert searched == len(convolutions) > 0
+    restored = pickle.loads(pickle.dumps(best))
+    convolutions.clear()
+    restored.predict(X[56:])
+    # A batch of the half size: the same number of convolutions.
+    assert len(convolutions) in (searched // 2, searched)
+
+
+def test_all_layers_are_kept_only_where_the_store_can_hold_them(photos, passes):
+    X = photos[0][:8]
+    store = MemoryStore(8 * 4 * 10_000)  # all layers of an image are some 18,000 numbers
+    for layer in (None, "blocks", "blocks.2"):
+        CNNCodes(image_size=32, layer=layer, cache=store).fit_transform(X)
+    assert passes["images"] == 3 * len(X)
+
+
+def test_a_store_of_ones_own_needs_nothing_new(photos, passes):
+    """`knows` and `discard` are there for stores that had been written before them."""
+
+    class Plain(Store):
+        def __init__(self):
+            self.rows = {}
+
+        def get_many(self, space, keys):
+            return [self.rows.get((space, key)) for key in keys]
+
+        def put_many(self, space, keys, rows):
+            self.rows.update({(space, key): row for key, row in zip(keys, rows, strict=True)})
+
+        def claim(self, space, keys):
+            return [True] * len(keys)
+
+        def release(self, space, keys): ...
+
+        def wait(self, space, keys, timeout=None):
+            return True
+
+        def clear(self, space=None): ...
+
+        def info(self): ...
+
+    X, store = photos[0][:8], Plain()
+    for layer in LAYERS:
+        CNNCodes(image_size=32, layer=layer, cache=store).fit_transform(X)
+    assert passes["images"] == 2 * len(X)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.float32(0.5),
+        np.zeros(1, np.float32),
+        np.zeros(640, np.float32),
+        np.zeros((1280, 1), np.float32),
+        np.zeros(1280, np.float64),
+        np.zeros(1280, np.float16),
+        np.zeros(1280, bool),
+        np.full(1280, np.nan, np.float32),
+        np.append(np.zeros(1279, np.float32), np.float32(np.inf)),
+    ],
+    ids=lambda row: f"{row.dtype}-{row.shape}-{row.ravel()[-1]}",
+)
+@pytest.mark.filterwarnings("ignore:.*not codes of this network")
+def test_rows_that_are_no_codes_are_computed_again(sample, passes, tmp_path, cache, wrong):
+    X = sample.data[:2]
+    store = DiskStore(tmp_path) if cache == "disk" else MemoryStore()
+    codes = CNNCodes(image_size=32, cache=store).fit(X)
+    right = codes.transform(X)
+    (space,) = store.info().spaces
+    rows = store.get_many(space, keys := [image_key(one) for one in X])
+    assert all(row is not None for row in rows)
+    store.clear()
+    store.put_many(space, keys, [np.asarray(wrong)] * 2)
+    for _ in range(2):
+        np.testing.assert_array_equal(codes.transform(X), right)
+        assert passes["images"] == 4
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
@@ -105,9 +239,10 @@ def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TorchEngine, "run", run)
         codes.transform(photos[0][:8])
+        clone(codes).set_params(cache_layers="asked").fit_transform(photos[0][8:16])
         assert widths and all(found == [40] for found in widths)
         widths.clear()
-        clone(codes).set_params(cache_layers="all").fit_transform(photos[0][:8])
+        clone(codes).set_params(cache_layers="all").fit_transform(photos[0][16:24])
         assert all(len(found) > 20 for found in widths)
 
 
@@ -226,9 +361,16 @@ def warm_up(seconds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cache", "bound"), [("disk", 1.1), ("memory", 2.0)])
-def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
-    """Both processes share a store on disk; in memory each makes one pass of its own."""
+@pytest.mark.parametrize(
+    ("cache", "grid", "bound"),
+    [
+        ("disk", {"svm__C": [1e-4, 1e-3, 1e-2]}, 1.1),
+        ("memory", {"svm__C": [1e-4, 1e-3, 1e-2]}, 2.0),
+        ("disk", {"cnn__layer": [None, "blocks", "blocks.2", "blocks.4", "conv_head"]}, 2.1),
+    ],
+)
+def test_two_processes(sample, tmp_path, monkeypatch, cache, grid, bound):
+    """Both processes share a store on disk; in memory each makes passes of its own."""
     import joblib.externals.loky
 
     counts = tmp_path / "counts"
@@ -240,7 +382,7 @@ def test_two_processes(sample, tmp_path, monkeypatch, cache, bound):
     assert len(set(Parallel(n_jobs=2)(delayed(warm_up)(1.0) for _ in range(8)))) == 2
     cnn = CountingCodes(image_size=32, cache=store, engine="torch")
     pipe = Pipeline([("cnn", cnn), ("svm", LinearSVC())])
-    found = GridSearchCV(pipe, {"svm__C": [1e-4, 1e-3, 1e-2]}, cv=5, n_jobs=2, refit=False)
+    found = GridSearchCV(pipe, grid, cv=5, n_jobs=2, refit=False)
     found.fit(X, y)
     lines = [line.split() for line in counts.read_text().splitlines()]
     assert len({process for process, _ in lines}) == 2

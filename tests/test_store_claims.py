@@ -167,7 +167,7 @@ def pretend(folder, age=None, **fields):
     """Change the owner of all claims, as another program may."""
     if age is not None:
         fields["renewed"] = time.time() - age
-    base = sqlite3.connect(folder / "codes-v1.sqlite")
+    base = sqlite3.connect(folder / "codes-v2.sqlite")
     with base:
         for name, value in fields.items():
             base.execute(f"UPDATE owners SET {name} = ?", (value,))
@@ -248,7 +248,7 @@ def test_nothing_is_left_behind_by_owners_that_are_gone(folder):
         thread.start()
         thread.join()
     store.claim("space", KEYS[20:23])
-    base = sqlite3.connect(folder / "codes-v1.sqlite")
+    base = sqlite3.connect(folder / "codes-v2.sqlite")
     assert base.execute("SELECT count(*) FROM owners").fetchone() == (1,)
     assert base.execute("SELECT count(*) FROM claims").fetchone() == (3,)
     base.close()

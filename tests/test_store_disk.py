@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import os
 import pickle
 import shutil
@@ -13,11 +14,11 @@ import subprocess
 import threading
 import time
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xxhash
 from sklearn.base import BaseEstimator, clone
 
 from sktransfer.exceptions import StoreError, StoreWarning
@@ -25,11 +26,11 @@ from sktransfer.store import DiskStore
 from sktransfer.store import _network as network
 from sktransfer.store._folder import database
 
-NAME = "codes-v1.sqlite"
+NAME = "codes-v2.sqlite"
 
 
 def key(i: int) -> bytes:
-    return xxhash.xxh3_128_digest(str(i).encode())
+    return hashlib.md5(str(i).encode()).digest()
 
 
 def row(i: int, length: int = 1280) -> np.ndarray:
@@ -60,6 +61,12 @@ def sql(folder: Path, name: str = NAME):
     base.close()
 
 
+def edit_schema(folder: Path, text: str) -> None:
+    with sql(folder) as base:
+        base.execute("PRAGMA writable_schema = ON")
+        base.execute(f"UPDATE sqlite_master SET sql = {text}")
+
+
 def in_thread(function):
     result = []
     thread = threading.Thread(target=lambda: result.append(function()))
@@ -76,28 +83,38 @@ def folder(tmp_path):
 # The file
 
 
+SCHEMA = """
+CREATE TABLE spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE rows (
+    id INTEGER PRIMARY KEY, space INTEGER NOT NULL, key BLOB NOT NULL,
+    dtype TEXT NOT NULL, shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL,
+    UNIQUE (space, key));
+CREATE TABLE owners (
+    id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT NOT NULL,
+    thread INTEGER NOT NULL, renewed REAL NOT NULL, UNIQUE (host, pid, start, thread));
+CREATE TABLE claims (
+    space TEXT NOT NULL, key BLOB NOT NULL, owner INTEGER NOT NULL,
+    PRIMARY KEY (space, key)) WITHOUT ROWID;
+PRAGMA application_id = 0x736B7466; PRAGMA user_version = 2;
+"""
+
+
 def test_the_format_is_what_the_version_says(folder):
-    """A file of version 1, written here by hand, is read: who changes one changes both."""
+    """A file of version 2, written here by hand, is read: who changes one changes both."""
     folder.mkdir()
-    data = row(0, 6).reshape(2, 3)
-    check = xxhash.xxh3_64_digest(key(0) + b"|<f4|2,3|" + data.tobytes())
+    data = row(0, 6).reshape(2, 3).tobytes()
+    text = f"|<f4|2,3|24|{zlib.crc32(data)}".encode()
+    check = hashlib.blake2b(b"space\0" + key(0) + text, digest_size=8).digest()
     with sql(folder) as base:
-        base.executescript(
-            """CREATE TABLE spaces (id INTEGER PRIMARY KEY, name TEXT);
-            CREATE TABLE rows (id INTEGER PRIMARY KEY, space INTEGER, key BLOB, dtype TEXT,
-                               shape TEXT, checksum BLOB, data BLOB);
-            CREATE TABLE owners (id INTEGER PRIMARY KEY, host TEXT, pid INTEGER, start TEXT,
-                                 thread INTEGER, renewed REAL);
-            CREATE TABLE claims (space TEXT, key BLOB, owner INTEGER, PRIMARY KEY (space, key));
-            PRAGMA application_id = 0x736B7466; PRAGMA user_version = 1;
-            INSERT INTO spaces VALUES (5, 'space');"""
-        )
-        values = (key(0), "<f4", "2,3", check, data.tobytes())
+        base.executescript(SCHEMA)
+        base.execute("INSERT INTO spaces VALUES (5, 'space')")
+        values = (key(0), "<f4", "2,3", check, data)
         base.execute("INSERT INTO rows VALUES (1, 5, ?, ?, ?, ?, ?)", values)
-    np.testing.assert_array_equal(DiskStore(folder).get_many("space", [key(0)])[0], data)
+    found = DiskStore(folder).get_many("space", [key(0)])[0]
+    np.testing.assert_array_equal(found, row(0, 6).reshape(2, 3))
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 1, 99])
 def test_a_file_of_another_version_is_left_alone(folder, version):
     folder.mkdir()
     with sql(folder) as base:
@@ -105,13 +122,13 @@ def test_a_file_of_another_version_is_left_alone(folder, version):
         base.execute("INSERT INTO rows VALUES ('precious')")
         base.execute("PRAGMA application_id = 0x736B7466")
         base.execute(f"PRAGMA user_version = {version}")
-    (folder / "codes-v2.sqlite").write_bytes(b"of a later sktransfer")
+    (folder / "codes-v3.sqlite").write_bytes(b"of a later sktransfer")
     before = (folder / NAME).read_bytes()
     assert right(fill(DiskStore(folder), 50), 60) == list(range(50))
     assert in_thread(lambda: right(DiskStore(folder), 60)) == list(range(50))
     assert (folder / NAME).read_bytes() == before
-    assert (folder / "codes-v2.sqlite").read_bytes() == b"of a later sktransfer"
-    with sql(folder, "codes-v1-1.sqlite") as base:
+    assert (folder / "codes-v3.sqlite").read_bytes() == b"of a later sktransfer"
+    with sql(folder, "codes-v2-1.sqlite") as base:
         assert base.execute("SELECT count(*) FROM rows").fetchone() == (50,)
 
 
@@ -221,12 +238,11 @@ def test_reading_is_fast(folder):
 )
 def test_a_damaged_row_is_missing_and_can_be_put_again(folder, damage):
     store = fill(DiskStore(folder), 20)
-    with sql(folder) as base:
-        # NOT NULL would refuse some of it; damage asks nobody.
-        base.execute("PRAGMA writable_schema = ON")
-        base.execute("UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '')")
+    # NOT NULL would refuse some of it; damage asks nobody.
+    edit_schema(folder, "replace(sql, 'NOT NULL', 'NOT_NULL')")
     with sql(folder) as base:
         assert base.execute(f"UPDATE rows SET {damage} WHERE key = ?", (key(3),)).rowcount == 1
+    edit_schema(folder, "replace(sql, 'NOT_NULL', 'NOT NULL')")
     store.close()
     moved = damage.startswith("key")  # such a row is found under neither key
     asked = bytes.fromhex("00112233445566778899aabbccddeeff") if moved else key(3)
@@ -271,7 +287,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(folder, content):
         warnings.simplefilter("error")
         assert right(store, 500) == list(range(500))
         assert in_thread(lambda: right(DiskStore(folder), 500)) == list(range(500))
-    assert (folder / "codes-v1-1.sqlite").exists(), "who has the old file open keeps its name"
+    assert (folder / "codes-v2-1.sqlite").exists(), "who has the old file open keeps its name"
     assert not file.exists()
 
 

@@ -47,7 +47,7 @@ def put(store: DiskStore, numbers) -> None:
 
 
 def sound(folder: Path) -> bool:
-    base = sqlite3.connect(folder / "codes-v1.sqlite")
+    base = sqlite3.connect(folder / "codes-v2.sqlite")
     try:
         return base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     finally:

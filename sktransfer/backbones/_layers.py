@@ -110,11 +110,20 @@ class LayerTable:
         last = self.resolve(layer)
         if last is self.layers[-1]:
             return self
-        order = [self._layers[node] for node in self._nodes]
+        order = self.every()
         before = order[: order.index(last)]
         table = copy.copy(self)
         table.layers = [*(one for one in self.layers if one in before), last]
         return table
+
+    def every(self) -> list[Layer]:
+        """All cut points, from the input to the output of the network."""
+        return [self._layers[node] for node in self._nodes]
+
+    def nameable(self) -> list[Layer]:
+        """The numbered layers, and what is behind the last of them."""
+        every = self.every()
+        return [*self.layers, *every[every.index(self.layers[-1]) + 1 :]]
 
     def has(self, name: str) -> bool:
         """Whether the network can be cut behind a module."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,14 +14,15 @@ from ..engines import available_cores
 from ..exceptions import ImageError
 from ..images import OpenedImage, frame
 from ..store import Store
-from ._plan import Plan
+from ._plan import Pass, Plan
 
 __all__ = ["BatchRunner", "Waiting"]
 
 Waiting = tuple[int, OpenedImage]
 Outcome = tuple[list[bytes], list[tuple[np.ndarray, ...]], list[ImageError]]
-# How long to wait for another process before looking whether it is still alive.
-_PATIENCE = 5.0
+# How long to wait for another process before looking whether it is still alive, and how long for
+# one that is alive and gets nothing done.
+_PATIENCE, _LONGEST = 5.0, 30.0
 
 
 class BatchRunner:
@@ -32,6 +34,8 @@ class BatchRunner:
     store : Store or None
     pool : ThreadPoolExecutor
     batch_size, n_jobs : int or None
+    computed : callable or None
+        Told how many images have gone through the network, batch by batch.
     """
 
     def __init__(
@@ -42,8 +46,9 @@ class BatchRunner:
         *,
         batch_size: int | None,
         n_jobs: int | None,
+        computed: Callable[[int], None] | None = None,
     ):
-        self.plan, self.store, self.pool = plan, store, pool
+        self.plan, self.store, self.pool, self.computed = plan, store, pool, computed
         cores = available_cores()
         self.workers = cores if n_jobs is None or n_jobs < 1 else min(n_jobs, cores)
         self.batch_size = batch_size
@@ -60,21 +65,25 @@ class BatchRunner:
             images.setdefault(key, image)
         failures: list[ImageError] = []
         missing = self._look_up(list(images))
-        claim = True
+        claim, since = True, time.monotonic()
         while missing:
             wanted = {key: images[key] for key in missing}
             postponed = self._compute(wanted, failures, claim=claim)
             free = self._await_others(postponed)
             missing = self._look_up(postponed) if postponed else []
-            # Nobody is at them and yet they were not granted: a store gone wrong. Compute them.
-            claim = not (free and len(missing) == len(wanted))
+            if len(missing) < len(wanted):
+                since = time.monotonic()
+            # Nobody is at them and yet they were not granted, which is a store gone wrong; or
+            # others say for long that they are and finish none. Compute them.
+            idle = time.monotonic() - since > _LONGEST
+            claim = not ((free or idle) and len(missing) == len(wanted))
         return failures
 
     def _look_up(self, keys: list[bytes]) -> list[bytes]:
         """Write what the store knows; give back the keys it does not know."""
         if self.store is None:
             return keys
-        for shelf in (self.plan.shelf, *self.plan.others):
+        for shelf in self.plan.shelves:
             if not keys:
                 break
             found = shelf.get(self.store, keys)
@@ -99,9 +108,9 @@ class BatchRunner:
         postponed: list[bytes] = []
         running: deque[Future[Outcome]] = deque()
         try:
-            for keys in self._batches(list(images), postponed if claim else None):
+            for way, keys in self._batches(list(images), postponed if claim else None):
                 batch = [images[key] for key in keys]
-                running.append(self.pool.submit(self._work, keys, batch))
+                running.append(self.pool.submit(self._work, way, keys, batch))
                 # Each worker has a batch in hand and one waiting, never the whole set.
                 while len(running) >= 2 * self.workers:
                     self._finish(running.popleft(), failures)
@@ -115,34 +124,45 @@ class BatchRunner:
             self._release_all(images)
         return postponed
 
-    def _batches(self, keys: list[bytes], postponed: list[bytes] | None) -> Iterator[list[bytes]]:
+    def _batches(
+        self, keys: list[bytes], postponed: list[bytes] | None
+    ) -> Iterator[tuple[Pass, list[bytes]]]:
         """Claim keys batch by batch, so that two processes share a chunk between them.
 
         Keys that others compute are added to `postponed`; None claims nothing.
         """
-        size = self.batch_size or self._even_size(len(keys))
-        if self.store is None or postponed is None:
-            yield from (keys[i : i + size] for i in range(0, len(keys), size))
+        expected = self.plan.runs_on
+        divided = self.plan.divide(self.store, keys)
+        if self.plan.runs_on != expected:  # the engine is another, and so are the addresses
+            keys = self._look_up(keys)
+            divided = self.plan.divide(self.store, keys)
+        if not keys:
             return
-        mine: list[bytes] = []
+        size = self.batch_size or self._even_size(divided[0][0], len(keys))
+        if self.store is None or postponed is None:
+            for way, some in divided:
+                yield from ((way, some[i : i + size]) for i in range(0, len(some), size))
+            return
+        mine: dict[Pass, list[bytes]] = {}
         for start in range(0, len(keys), size):
             part = keys[start : start + size]
-            granted = self.store.claim(self.plan.shelf.claim_space, part)
+            granted = self.store.claim(self.plan.claim_space, part)
             taken = [key for key, ok in zip(part, granted, strict=True) if ok]
             postponed += [key for key, ok in zip(part, granted, strict=True) if not ok]
             # Another process may have finished them since they were looked up.
-            mine += self._look_up(taken)
-            while len(mine) >= size:
-                yield mine[:size]
-                mine = mine[size:]
-        if mine:
-            yield mine
+            for way, some in self.plan.divide(self.store, self._look_up(taken)):
+                waiting = mine.setdefault(way, [])
+                waiting += some
+                while len(waiting) >= size:
+                    yield way, waiting[:size]
+                    del waiting[:size]
+        yield from ((way, waiting) for way, waiting in mine.items() if waiting)
 
-    def _even_size(self, n_images: int) -> int:
+    def _even_size(self, way: Pass, n_images: int) -> int:
         """The engine's batch size, or less where there is not one batch for each worker."""
-        return max(1, min(self.plan.engine.batch_size, -(-n_images // self.workers)))
+        return max(1, min(way.engine.batch_size, -(-n_images // self.workers)))
 
-    def _work(self, keys: list[bytes], images: list[OpenedImage]) -> Outcome:
+    def _work(self, way: Pass, keys: list[bytes], images: list[OpenedImage]) -> Outcome:
         """Read, compute and keep one batch; runs in a thread of the pool."""
         good: list[bytes] = []
         pixels: list[np.ndarray] = []
@@ -157,10 +177,10 @@ class BatchRunner:
                 ]
         if not good:
             return [], [], failures
-        outputs = self.plan.engine.run(np.stack(pixels))
+        outputs = way.engine.run(np.stack(pixels))
         if self.store is not None:
-            self.plan.shelf.put(self.store, good, outputs)
-        rows = zip(*(outputs[i] for i in self.plan.wanted), strict=True)
+            way.shelf.put(self.store, good, outputs)
+        rows = zip(*(outputs[i] for i in way.wanted), strict=True)
         return good, list(rows), failures
 
     def _finish(self, future: Future[Outcome], failures: list[ImageError]) -> None:
@@ -168,15 +188,17 @@ class BatchRunner:
         for key, parts in zip(keys, rows, strict=True):
             self._write(key, parts)
         failures += failed
+        if self.computed is not None:
+            self.computed(len(keys))
         if self.store is not None:
-            self.store.release(self.plan.shelf.claim_space, keys)
+            self.store.release(self.plan.claim_space, keys)
 
     def _release_all(self, images: dict[bytes, OpenedImage]) -> None:
         if self.store is not None:
-            self.store.release(self.plan.shelf.claim_space, list(images))
+            self.store.release(self.plan.claim_space, list(images))
 
     def _await_others(self, keys: list[bytes]) -> bool:
         """Wait for what others compute; False if they have not finished in time."""
         if not keys or self.store is None:
             return True
-        return self.store.wait(self.plan.shelf.claim_space, keys, _PATIENCE)
+        return self.store.wait(self.plan.claim_space, keys, _PATIENCE)

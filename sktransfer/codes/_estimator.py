@@ -106,9 +106,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         (:func:`sktransfer.set_memory_limit`, 512 MB), or in a folder shared by processes
         and runs. The key is the content of the photograph, not its name.
     cache_layers : {"auto", "asked", "all"}, default="auto"
-        Which layers a pass keeps in the cache. ``"auto"`` keeps those of `layer`, but all of
-        them where `layer` was changed by `set_params`, as searches do, so that a search over
-        layers costs one pass as well; "all" needs a `pooling` to one row per layer.
+        Which layers a pass computes and keeps in the cache. ``"asked"``: those of `layer`, and
+        nothing behind them. ``"auto"``: the same, but all layers of an image of which the cache
+        knows another layer of the same network already, so that a search over any number of
+        layers costs two passes, unless all layers are more than the cache may hold. ``"all"``:
+        all, so that it costs one. Layers that are not pooled to a row each are kept as asked.
     on_error : {"raise", "nan"}, default="raise"
         What an image that cannot be read does: an error that names it, or a row of NaN and
         one warning that lists them all. Either way the codes computed so far are kept.
@@ -364,23 +366,6 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         from ._fitting import table_of
 
         return table_of(self)[1].layers
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters, as scikit-learn's searches do for each candidate.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values. After a `layer` was set this way, passes keep all layers; see
-            `cache_layers`.
-
-        Returns
-        -------
-        self : object
-        """
-        if "layer" in params:
-            self._layer_is_searched = True
-        return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

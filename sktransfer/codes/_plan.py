@@ -3,42 +3,169 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..backbones import Backbone
 from ..backbones._frozen import freeze
 from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import POOLINGS, pooled_shape
-from ..engines import Engine, make_engine
+from ..engines import Engine, engine_identity, make_engine
 from ..images import READING, Framing
+from ..store import Store
 from ._shelf import LayerShelf, PackedShelf, Shelf
 
-__all__ = ["Plan", "make_plan", "memory_of_all_layers", "shape_of"]
+__all__ = ["Pass", "Plan", "make_plan", "memory_of_all_layers", "shape_of"]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How the codes of images are had.
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One way of putting images through the network.
 
     Attributes
     ----------
     engine : Engine
         Computes the codes of one or more layers.
-    framing : Framing
-        Makes an image fit the network.
     wanted : tuple of int
         Which of the engine's outputs are asked for, in this order.
-    shelf : Shelf
-        Where codes are kept.
-    others : tuple of Shelf
-        Where else they may be found.
+    shelf : LayerShelf or PackedShelf
+        Where all its outputs are kept.
     """
 
     engine: Engine
-    framing: Framing
     wanted: tuple[int, ...]
     shelf: Shelf
-    others: tuple[Shelf, ...]
+
+
+class Plan:
+    """How the codes of images are had: where they may be found, and what computes the others.
+
+    A *narrow* pass computes the layers that are asked for and nothing behind them, a *wide* one
+    computes all layers. Engines are made when they are needed: what is known needs none.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        Asked for.
+    sets : list of list of Layer
+        What may stand in one row; a wide pass computes the first. Empty where layers cannot.
+    framing : Framing
+        Makes an image fit the network.
+    pooling : str or None
+    facts : tuple
+        What decides the codes of every layer, but for the engine.
+    runs_on : tuple of str
+        Name and precision that the engine should have.
+    engine_of : callable
+        Makes the engine of some layers.
+    keep : {"auto", "asked", "all"}
+        As `cache_layers` of `CNNCodes`.
+
+    Attributes
+    ----------
+    framing : Framing
+    runs_on : tuple of str
+        Name and precision of the engine. One that cannot run this network gives way to another
+        when it is made; from then on this, and every address, is that of the other.
+    claim_space : str
+        One for all layers: an image goes through the network in one place at a time.
+    """
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        sets: list[list[Layer]],
+        framing: Framing,
+        *,
+        pooling: str | None,
+        facts: tuple[object, ...],
+        runs_on: tuple[str, str],
+        engine_of: Callable[[list[Layer]], Engine],
+        keep: str,
+    ):
+        self.framing, self.runs_on = framing, runs_on
+        self._layers, self._sets, self._pooling, self._facts = layers, sets, pooling, facts
+        self._engine_of, self._keep = engine_of, keep
+        self._addresses: dict[object, str] = {}
+        self.claim_space = "claim " + self._address([])
+
+    @property
+    def single(self) -> LayerShelf:
+        """Where codes stand layer by layer."""
+        spaces = tuple(self._address([layer]) for layer in self._layers)
+        return LayerShelf(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
+
+    @property
+    def shelves(self) -> list[Shelf]:
+        """Where codes may be found."""
+        return [self.single, *(self._packed(layers) for layers in self._sets)]
+
+    @cached_property
+    def narrow(self) -> Pass:
+        """Computes what is asked for."""
+        engine = self._engine_of(self._layers)
+        self.runs_on = engine.name, engine.precision
+        return Pass(engine, tuple(range(len(self._layers))), self.single)
+
+    @cached_property
+    def wide(self) -> Pass:
+        """Computes all layers; the narrow pass where they cannot be had by the same engine."""
+        if not self._sets:
+            return self.narrow
+        engine = self._engine_of(self._sets[0])
+        # One engine may be able to run a part of the network and unable to run the whole.
+        for _ in range(2):
+            if self.runs_on == (engine.name, engine.precision):
+                wanted = tuple(self._sets[0].index(layer) for layer in self._layers)
+                return Pass(engine, wanted, self._packed(self._sets[0]))
+            self.narrow  # noqa: B018  (tells what this network runs on)
+        return self.narrow
+
+    @property
+    def usual(self) -> Pass:
+        """The pass of images of which nothing is known."""
+        return self.wide if self._keep == "all" else self.narrow
+
+    def divide(self, store: Store | None, keys: Sequence[bytes]) -> list[tuple[Pass, list[bytes]]]:
+        """Say which pass is for which of some images whose codes are not known.
+
+        With ``keep="auto"`` the wide one is for images of which another layer is known: who
+        asks for a second layer will ask for a third.
+        """
+        if not keys:
+            return []
+        if store is None:
+            return [(self.narrow, list(keys))]
+        if self._keep != "auto" or not self._sets:
+            return [(self.usual, list(keys))]
+        divided: dict[Pass, list[bytes]] = {}
+        for key, known in zip(keys, store.knows(self._spaces(), keys), strict=True):
+            divided.setdefault(self.wide if known else self.narrow, []).append(key)
+        return list(divided.items())
+
+    def _spaces(self) -> list[str]:
+        """Every place where a layer of this network may stand."""
+        every = max(self._sets, key=len)
+        return [self._address(layers) for layers in (*([one] for one in every), *self._sets)]
+
+    def _packed(self, layers: list[Layer]) -> PackedShelf:
+        stops, start = {}, 0
+        for layer in layers:
+            width = pooled_shape(layer, self._pooling)[0]
+            stops[layer] = slice(start, start + width)
+            start += width
+        return PackedShelf(
+            self._address(layers), start, tuple(stops[layer] for layer in self._layers)
+        )
+
+    def _address(self, layers: list[Layer]) -> str:
+        """A name that changes with whatever could change a code."""
+        names = "|".join(layer.name for layer in layers)
+        if (names, self.runs_on) not in self._addresses:
+            described = repr((*self._facts, *self.runs_on, names)).encode()
+            self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
+        return self._addresses[names, self.runs_on]
 
 
 def make_plan(
@@ -52,59 +179,47 @@ def make_plan(
     precision: str,
     engine: str,
     compile: bool,
-    all_layers: bool,
+    keep: str = "asked",
 ) -> Plan:
-    """Build the engine and the addresses of its codes in the store."""
+    """Say how the codes of some layers are had.
+
+    Raises
+    ------
+    EngineError
+        If the engine that is asked for is not installed, or is not for this device.
+    """
+
+    def engine_of(computed: list[Layer]) -> Engine:
+        # Normalisation is part of the network that runs, so it is part of what it is.
+        key = (backbone.fingerprint, backbone.preprocessing,
+               tuple(layer.name for layer in computed), pooling, framing.image_size)  # fmt: skip
+        return make_engine(
+            key,
+            lambda: freeze(backbone, table, computed, pooling),
+            image_size=framing.image_size,
+            device=device,
+            precision=precision,
+            engine=engine,
+            compile=compile,
+        )
+
     packable = pooling in POOLINGS and pooling not in ("flatten", "token")
-    computed = _union(table.layers, layers) if all_layers and packable else layers
-    # Normalisation is part of the network that runs, so it is part of what it is.
-    key = (backbone.fingerprint, backbone.preprocessing, tuple(layer.name for layer in computed),
-           pooling, framing.image_size)  # fmt: skip
-    runner = make_engine(
-        key,
-        lambda: freeze(backbone, table, computed, pooling),
-        image_size=framing.image_size,
-        device=device,
-        precision=precision,
-        engine=engine,
-        compile=compile,
+    sets = [table.nameable(), table.every()] if packable else []
+    return Plan(
+        layers,
+        [some for some in sets[: 1 + (sets[:1] != sets[1:])] if set(layers) <= set(some)],
+        framing,
+        pooling=pooling,
+        facts=(READING, backbone.fingerprint, backbone.preprocessing, framing, pooling),
+        runs_on=engine_identity(device, precision=precision, engine=engine, compile=compile),
+        engine_of=engine_of,
+        keep=keep,
     )
-    facts = (READING, backbone.fingerprint, backbone.preprocessing, framing, pooling,
-             runner.name, runner.precision)  # fmt: skip
-    single = LayerShelf(tuple(_address(facts, layer.name) for layer in layers))
-    others: tuple[Shelf, ...] = ()
-    if packable:
-        others = (_packed(facts, _union(table.layers, layers), layers, pooling),)
-    if computed is layers:
-        return Plan(runner, framing, tuple(range(len(layers))), single, others)
-    wanted = tuple(computed.index(layer) for layer in layers)
-    return Plan(runner, framing, wanted, others[0], (single,))
-
-
-def _union(numbered: list[Layer], asked: list[Layer]) -> list[Layer]:
-    return [*numbered, *(layer for layer in asked if layer not in numbered)]
-
-
-def _packed(
-    facts: tuple[object, ...], computed: list[Layer], layers: list[Layer], pooling: str | None
-) -> PackedShelf:
-    stops, start = {}, 0
-    for layer in computed:
-        width = pooled_shape(layer, pooling)[0]
-        stops[layer] = slice(start, start + width)
-        start += width
-    names = "|".join(layer.name for layer in computed)
-    return PackedShelf(_address(facts, names), tuple(stops[layer] for layer in layers))
-
-
-def _address(facts: tuple[object, ...], layer: str) -> str:
-    """A name that changes with whatever could change a code."""
-    return hashlib.sha256(repr((*facts, layer)).encode()).hexdigest()[:32]
 
 
 def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
     """Bytes that the pooled codes of every layer take in the store."""
-    return n_images * sum(4 * layer.n_channels for layer in table.layers)
+    return n_images * sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
 
 
 def shape_of(layers: list[Layer], pooling: str | None) -> tuple[int, ...]:

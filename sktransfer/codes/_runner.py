@@ -32,6 +32,7 @@ def compute_codes(
     stop_at_error: bool = True,
     progress: Any = None,
     known: Callable[[int, bytes], bool] | None = None,
+    computed: Callable[[int], None] | None = None,
     kept: str = "the codes computed so far are kept where there is a cache",
 ) -> list[ImageError]:
     """Fill rows with the codes of images.
@@ -53,6 +54,8 @@ def compute_codes(
         Moved on by one for each image.
     known : callable or None
         Tells by the number and digest of an image that its row need not be filled.
+    computed : callable or None
+        Told how many images have gone through the network, batch by batch.
     kept : str
         What an error says has become of the codes computed so far.
 
@@ -62,7 +65,9 @@ def compute_codes(
         Images that could not be read, in order.
     """
     pool = worker_pool()
-    runner = BatchRunner(plan, store, pool, batch_size=batch_size, n_jobs=n_jobs)
+    runner = BatchRunner(
+        plan, store, pool, batch_size=batch_size, n_jobs=n_jobs, computed=computed
+    )
     failures: list[ImageError] = []
     for chunk in _chunks(images, pool):
         opened = [item for item in chunk if isinstance(item[1], OpenedImage)]

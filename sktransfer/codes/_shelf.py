@@ -20,20 +20,23 @@ class LayerShelf:
     ----------
     spaces : tuple of str
         Address of each layer that is computed, which is each one asked for.
+    shapes : tuple of tuple of int
+        Of the row of each.
     """
 
     spaces: tuple[str, ...]
-
-    @property
-    def claim_space(self) -> str:
-        """One for each set of layers: a row of one layer does not mean that all are there."""
-        return self.spaces[0] if len(self.spaces) == 1 else "claim " + " ".join(self.spaces)
+    shapes: tuple[tuple[int, ...], ...]
 
     def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
         """The codes of each image, layer by layer, or None where one is missing."""
-        columns = [store.get_many(space, keys) for space in self.spaces]
-        rows = zip(*columns, strict=True)
-        return [None if any(part is None for part in row) else row for row in rows]
+        columns = [
+            _believable(store, space, keys, shape, (...,))
+            for space, shape in zip(self.spaces, self.shapes, strict=True)
+        ]
+        return [
+            None if any(parts is None for parts in row) else sum(row, ())
+            for row in zip(*columns, strict=True)
+        ]
 
     def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
         """Keep the codes of a batch."""
@@ -48,24 +51,19 @@ class PackedShelf:
     Attributes
     ----------
     space : str
+    width : int
+        Of the row.
     slices : tuple of slice
         Where in the row each layer asked for stands.
     """
 
     space: str
+    width: int
     slices: tuple[slice, ...]
-
-    @property
-    def claim_space(self) -> str:
-        return self.space
 
     def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
         """The codes of each image, layer by layer, or None where they are missing."""
-        rows = store.get_many(self.space, keys)
-        return [None if row is None else self.take(row) for row in rows]
-
-    def take(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(row[..., part] for part in self.slices)
+        return _believable(store, self.space, keys, (self.width,), self.slices)
 
     def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
         """Keep all layers of a batch."""
@@ -73,3 +71,26 @@ class PackedShelf:
 
 
 Shelf = LayerShelf | PackedShelf
+
+
+def _believable(
+    store: Store, space: str, keys: Sequence[bytes], shape: tuple[int, ...], parts: Sequence
+) -> list[tuple[np.ndarray, ...] | None]:
+    """Parts of the rows that are what an engine makes; what is not is dropped from the store.
+
+    A store may be a folder that others write to: a row that is sound need not be a code.
+    """
+    found: list[tuple[np.ndarray, ...] | None] = []
+    wrong = []
+    for key, row in zip(keys, store.get_many(space, keys), strict=True):
+        taken = None
+        if row is not None:
+            if row.dtype == np.float32 and row.shape == shape:
+                taken = tuple(row[part] for part in parts)
+            if taken is None or not all(np.isfinite(part).all() for part in taken):
+                taken = None
+                wrong.append(key)
+        found.append(taken)
+    if wrong:
+        store.discard(space, wrong)
+    return found

@@ -16,7 +16,6 @@ from ..images import Images
 from ._code_file import CodeFile
 from ._plan import Plan
 from ._report import TransformReport
-from ._shelf import LayerShelf
 from ._transforming import fill, images_of, prepare, skipped
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def stream_codes(
     place, kind = _check_path(path), _check_dtype(dtype)
     images = images_of(codes, X)
     store, plan = prepare(codes, images)
+    plan.usual  # noqa: B018  (the file says what computed it)
     shape = (len(images), *codes.code_shape_)
     facts = _facts(codes, plan, shape, kind)
     file = CodeFile(
@@ -84,7 +84,6 @@ def _facts(codes: CNNCodes, plan: Plan, shape: tuple[int, ...], dtype: np.dtype)
     The fingerprint, which is the address of the codes in the store, covers the weights and
     all that is done to pixels; the rest tells a reader what differs.
     """
-    single = next(s for s in (plan.shelf, *plan.others) if isinstance(s, LayerShelf))
     facts = {
         "shape": shape,
         "dtype": dtype.name,
@@ -94,9 +93,9 @@ def _facts(codes: CNNCodes, plan: Plan, shape: tuple[int, ...], dtype: np.dtype)
         "normalize": codes._fitted.normalize,
         "image size": codes.image_size_,
         "resize": codes._fitted.framing.resize,
-        "engine": plan.engine.name,
-        "precision": plan.engine.precision,
-        "fingerprint": single.spaces,
+        "engine": plan.runs_on[0],
+        "precision": plan.runs_on[1],
+        "fingerprint": plan.single.spaces,
     }
     return json.loads(json.dumps(facts))
 

@@ -99,20 +99,16 @@ def _plan(codes: CNNCodes, store: Store | None, n_images: int) -> Plan:
         precision=codes.precision,
         engine=codes.engine,
         compile=codes.compile,
-        all_layers=_keeps_all_layers(codes, table, store, n_images),
+        keep=_layers_to_keep(codes.cache_layers, table, store, n_images),
     )
 
 
-def _keeps_all_layers(
-    codes: CNNCodes, table: LayerTable, store: Store | None, n_images: int
-) -> bool:
-    """Whether other layers of these images will be asked for, and the store can hold them."""
-    if store is None or codes.cache_layers != "auto":
-        return store is not None and codes.cache_layers == "all"
-    if not getattr(codes, "_layer_is_searched", False):
-        return False
+def _layers_to_keep(wish: str, table: LayerTable, store: Store | None, n_images: int) -> str:
+    """What `cache_layers` comes to: a store that cannot hold all layers is not given them."""
     limit = getattr(store, "max_bytes", None)
-    return limit is None or memory_of_all_layers(table, n_images) < limit
+    if wish == "auto" and limit is not None and memory_of_all_layers(table, n_images) >= limit:
+        return "asked"
+    return wish
 
 
 @contextmanager

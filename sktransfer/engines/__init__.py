@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._base import Engine
 from ._devices import PRECISIONS, resolve_devices, resolve_precision, usable_devices
-from ._make import ENGINES, make_engine
+from ._make import ENGINES, engine_identity, make_engine
 from ._threads import available_cores, worker_pool
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "PRECISIONS",
     "Engine",
     "available_cores",
+    "engine_identity",
     "make_engine",
     "resolve_devices",
     "resolve_precision",

@@ -16,11 +16,11 @@ from ..backbones._frozen import FrozenNetwork
 from ..exceptions import EngineError, EngineWarning
 from ._base import Engine
 from ._devices import resolve_devices, resolve_precision
-from ._openvino import make_openvino
+from ._openvino import OpenVinoEngine, make_openvino
 from ._several import SeveralDevices
 from ._torch import TorchEngine
 
-__all__ = ["ENGINES", "make_engine"]
+__all__ = ["ENGINES", "engine_identity", "make_engine"]
 
 ENGINES = ("auto", "torch", "openvino")
 _KEPT = 4
@@ -74,6 +74,26 @@ def make_engine(
                 _engines.popitem(last=False)
         _engines.move_to_end(full_key)
         return _engines[full_key]
+
+
+def engine_identity(
+    device: str | Sequence[str] = "auto",
+    *,
+    precision: str = "auto",
+    engine: str = "auto",
+    compile: bool = False,
+) -> tuple[str, str]:
+    """Name and precision of the engine that will be made, unless it cannot run the network.
+
+    Raises
+    ------
+    EngineError
+        If this machine has no such device, or the engine is not installed.
+    """
+    devices = resolve_devices(device)
+    by_openvino = takes_openvino(engine, devices, compile=compile)
+    name = OpenVinoEngine.name if by_openvino else f"torch-{devices[0].type}"
+    return name, resolve_precision(precision, devices[0])
 
 
 def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: bool) -> bool:

@@ -129,7 +129,6 @@ class Prefix:
             precision=self.precision,
             engine=self.engine,
             compile=False,
-            all_layers=False,
         )
         failures = compute_codes(
             images,  # type: ignore[arg-type]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..images import RESIZES
 from ._data import look_at_data
-from ._passes import check_params, with_params
+from ._passes import check_params
 from ._rank import rank_backbones
 from ._ranking import BackboneRanking
 from ._recommendation import Recommendation
@@ -112,12 +113,12 @@ def _settle(
 ) -> tuple[CNNCodes, BackboneRanking | None]:
     # Which layer is what is asked.
     if isinstance(backbone, BackboneRanking):
-        return with_params(backbone.codes(), layer=None), backbone
+        return backbone.codes().set_params(layer=None), backbone
     if isinstance(backbone, CNNCodes):
-        return with_params(backbone, layer=None), None
+        return clone(backbone).set_params(layer=None), None
     if isinstance(backbone, (list, tuple, dict)):
         ranking = rank_backbones(X, y, backbone, weights=weights, **common)
-        return with_params(ranking.codes(), layer=None), ranking
+        return ranking.codes().set_params(layer=None), ranking
     return CNNCodes(backbone, weights=weights, **common), None
 
 

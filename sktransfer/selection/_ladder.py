@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
 from ..finetune._prefix import LEAVE_IT_OUT
 from ._framings import best_framing, other_framings, probe_framing
 from ._layers import LayerScore, best_layer, layer_to_tune, probe_layer
-from ._passes import Seen, pass_over, with_params
+from ._passes import Seen, pass_over
 from ._rungs import Clock, Rung
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 from ._tuning_rung import fine_tune_rung
@@ -85,7 +86,7 @@ class Ladder:
         """The last layer with photographs framed otherwise; what follows takes the best."""
         found = {self.codes.resize: self.scores[self.last]}
         for resize in other_framings(self.codes):
-            name, codes = f"probe, framed by {resize}", with_params(self.codes, resize=resize)
+            name, codes = f"probe, framed by {resize}", clone(self.codes).set_params(resize=resize)
             if not self.clock.fits(self.a_pass + 2 * self.a_probe):
                 yield self.clock.no_time(name, probe_pipeline(codes, layer=self.last))
                 continue
@@ -94,7 +95,7 @@ class Ladder:
             yield self._rung(name, found[resize], codes, start)
         better = best_framing(found)
         if better != self.codes.resize:
-            self.codes = with_params(self.codes, resize=better)
+            self.codes = clone(self.codes).set_params(resize=better)
             self.layers = self._pass().layers
             self.scores = {self.last: found[better]}
 

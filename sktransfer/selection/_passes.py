@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import threading
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..backbones._layers import LayerTable
 from ..backbones._pooling import POOLINGS
@@ -19,12 +19,11 @@ from ..codes import CNNCodes
 from ..codes._fitting import asked_layers, table_of
 from ..codes._state import network_of
 from ..codes._transforming import fill, images_of, normalize_rows, prepare, skipped
-from ..engines import Engine
 from ..exceptions import ImageSkippedWarning, LayerError
 from ._likeness import distance_from_source
 from ._source_head import source_probabilities
 
-__all__ = ["Seen", "check_params", "pass_over", "with_params"]
+__all__ = ["Seen", "check_params", "pass_over"]
 
 _MOST_LAYERS = 7
 # Photographs a second by network, size and device, for codes that are had without a pass.
@@ -73,11 +72,6 @@ class Seen:
     images_per_second: float
 
 
-def with_params(codes: CNNCodes, **params: Any) -> CNNCodes:
-    """Another transformer; unlike `set_params` it does not make passes keep every layer."""
-    return type(codes)(**{**codes.get_params(deep=False), **params})
-
-
 def check_params(function: str, params: dict[str, Any]) -> None:
     """More parameters of a function must be those of CNNCodes.
 
@@ -109,7 +103,7 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     table = table_of(codes)[1]
     asked = asked_layers(table, codes.layer)
     names = list(dict.fromkeys([*_depth(codes, table), *(layer.name for layer in asked)]))
-    fitted = with_params(codes, layer=names if len(names) > 1 else names[0]).fit(X)
+    fitted = clone(codes).set_params(layer=names if len(names) > 1 else names[0]).fit(X)
     if len(fitted.code_shape_) != 1:
         raise LayerError("codes must be rows: take another pooling than None.")
     rows, kept, speed = _compute(fitted, X)
@@ -123,7 +117,7 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     module = network_of(fitted).module
     weights = [*module.parameters(), *module.buffers()]
     return Seen(
-        estimator=with_params(codes),
+        estimator=clone(codes),
         codes=normalize_rows(wanted, codes.normalize),
         asked=" + ".join(layer.name for layer in asked),
         layers=layers,
@@ -163,36 +157,22 @@ def _probabilities(table: LayerTable, codes: np.ndarray | None) -> tuple[np.ndar
         return None, str(error)
 
 
-class _CountingEngine(Engine):
-    """Counts the photographs that are computed, not had from the store."""
-
-    def __init__(self, engine: Engine):
-        self._engine, self._lock, self.n_computed = engine, threading.Lock(), 0
-        self.name, self.precision = engine.name, engine.precision
-        self.batch_size = engine.batch_size
-
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        outputs = self._engine.run(pixels)
-        with self._lock:
-            self.n_computed += len(pixels)
-        return outputs
-
-
 def _compute(codes: CNNCodes, X: Any) -> tuple[np.ndarray, np.ndarray, float]:
     """Rows, not normalised; which photographs could be read; and photographs a second."""
     images = images_of(codes, X)
     store, plan = prepare(codes, images)
-    engine = _CountingEngine(plan.engine)
     rows = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    batches: list[int] = []
+    plan.usual  # noqa: B018  (made before the clock starts)
     start = time.perf_counter()
-    failures = fill(codes, images, store, replace(plan, engine=engine), rows)
+    failures = fill(codes, images, store, plan, rows, computed=batches.append)
     seconds = time.perf_counter() - start
     kept = np.ones(len(images), dtype=bool)
     if failures:
         kept[[int(error.index or 0) for error in failures]] = False
         warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
-    key = (codes.backbone_.fingerprint, codes.image_size_, engine.name, engine.precision)
+    key = (codes.backbone_.fingerprint, codes.image_size_, *plan.runs_on)
     # A few among many that were known tell nothing about speed.
-    if engine.n_computed > len(images) / 2:
-        _SPEEDS[key] = engine.n_computed / seconds
+    if sum(batches) > len(images) / 2:
+        _SPEEDS[key] = sum(batches) / seconds
     return rows, kept, _SPEEDS.get(key, float("nan"))

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
 from ..images import as_images
 from ._metrics import Metric, check_target, metric_names, score_of
-from ._passes import check_params, pass_over, with_params
+from ._passes import check_params, pass_over
 from ._ranking import BackboneRanking, RankedBackbone
 
 __all__ = ["rank_backbones"]
@@ -140,7 +141,7 @@ def _candidates(backbones: Any, weights: Any, common: dict[str, Any]) -> dict[st
             )
         own = weights.get(name, "default") if isinstance(weights, Mapping) else weights
         found[name] = (
-            with_params(one) if isinstance(one, CNNCodes) else CNNCodes(one, weights=own, **common)
+            clone(one) if isinstance(one, CNNCodes) else CNNCodes(one, weights=own, **common)
         )
     return found
 
@@ -188,7 +189,7 @@ def _one(
     return RankedBackbone(
         name,
         scores,
-        with_params(codes, layer=layer) if earlier else codes,
+        clone(codes).set_params(layer=layer) if earlier else codes,
         layer=layer,
         width=(seen.layers[layer] if earlier else seen.codes).shape[1],
         n_parameters=seen.n_parameters,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError
-from ._passes import with_params
 
 __all__ = ["BackboneRanking", "RankedBackbone"]
 
@@ -99,7 +99,7 @@ class BackboneRanking:
         wanted = self.best_ if name is None else name
         for row in self.rows:
             if row.name == wanted:
-                return with_params(row.estimator)
+                return clone(row.estimator)
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:

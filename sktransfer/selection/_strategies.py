@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,7 +13,6 @@ from ..backbones._stages import stages_of
 from ..codes import CNNCodes
 from ..codes._fitting import table_of
 from ..finetune import FineTuneClassifier
-from ._passes import with_params
 from ._probe import PROBE_C
 
 __all__ = [
@@ -39,7 +39,7 @@ def probe_pipeline(codes: CNNCodes, **params: Any) -> Pipeline:
     """Codes, scaling and a linear classifier."""
     return Pipeline(
         [
-            ("codes", with_params(codes, **params)),
+            ("codes", clone(codes).set_params(**params)),
             ("scale", StandardScaler()),
             ("classify", LogisticRegression(C=PROBE_C, max_iter=1000)),
         ]

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ._curve import LearningCurve, learning_curve_of
 from ._data import DataLook
 from ._framings import TALL_SHARE, best_framing, other_framings, probe_framing
 from ._layers import SURE, LayerScore, best_layer, is_better, layer_to_tune, probe_layer
-from ._passes import Seen, pass_over, with_params
+from ._passes import Seen, pass_over
 from ._probe import make_splits
 from ._suspects import suspect_labels
 
@@ -148,7 +149,7 @@ def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame
         part = take_photographs(X, task.chosen, len(seen.kept))
         framings = _framings(part, codes, scores[-1], task)
     if framings and (better := best_framing(framings)) != codes.resize:
-        codes = with_params(codes, resize=better)
+        codes = clone(codes).set_params(resize=better)
         seen = pass_over(codes, X)
         scores = _by_depth(seen, task)
     best = best_layer(scores)
@@ -168,7 +169,7 @@ def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: Task) -> dict[
     """Probes on the last layer for each way of framing, on the same folds."""
     found = {codes.resize: current}
     for resize in other_framings(codes):
-        other = with_params(codes, resize=resize)
+        other = clone(codes).set_params(resize=resize)
         found[resize] = probe_framing(X, other, task.numbers, task.splits)
     return found
 

@@ -144,6 +144,37 @@ class Store(ABC):
             claimer may have failed, so look, and claim what is missing.
         """
 
+    def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
+        """Tell which keys have a row in one space or another, without reading it if possible.
+
+        Parameters
+        ----------
+        spaces : sequence of str
+            Fingerprints of the spaces.
+        keys : sequence of bytes
+            16 bytes each.
+
+        Returns
+        -------
+        list of bool
+        """
+        known = [False] * len(keys)
+        for space in spaces:
+            rows = self.get_many(space, keys)
+            known = [was or row is not None for was, row in zip(known, rows, strict=True)]
+        return known
+
+    def discard(self, space: str, keys: Sequence[bytes]) -> None:  # noqa: B027 (not a must)
+        """Forget rows that whoever asked for them cannot use, so that others can be put.
+
+        Parameters
+        ----------
+        space : str
+            Fingerprint of the space.
+        keys : sequence of bytes
+            16 bytes each.
+        """
+
     @abstractmethod
     def clear(self, space: str | None = None) -> None:
         """Forget the rows of one space, or all rows.

@@ -8,35 +8,37 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from ._database import the_one
 from ._owners import Owner, is_alive
 
-CHUNK = 500  # SQLite before 3.32 takes 999 parameters
+CHUNK = 450  # SQLite before 3.32 takes 999 parameters, and a statement may name keys twice
 _IS = "host = ? AND pid = ? AND start = ? AND thread = ?"  # the fields of an Owner
 
 
-def chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut keys into as many as one statement can name.
 
     Parameters
     ----------
-    keys : sequence of bytes
+    keys : sequence
         Any number.
 
     Yields
     ------
-    sequence of bytes
+    sequence
     """
     for start in range(0, len(keys), CHUNK):
         yield keys[start : start + CHUNK]
 
 
-def marks(keys: Sequence[bytes]) -> str:
+def marks(keys: Sequence[Any]) -> str:
     """Write ``?,?,?`` for an ``IN (...)``.
 
     Parameters
     ----------
-    keys : sequence of bytes
+    keys : sequence
         The parameters it stands for.
 
     Returns
@@ -71,13 +73,14 @@ def claim(
     mine = renew(sql, me, lease)
     _take(sql, mine, space, keys)
     held = holders(sql, space, keys)
-    dead = {o for o in set(held.values()) - {me} if not _alive(sql, o, lease)}
-    if dead:
-        for owner in dead:
-            _bury(sql, owner)
+    alive = {number: _alive(sql, number, lease) for number in set(held.values()) - {mine}}
+    if not all(alive.values()):
+        for number, lives in alive.items():
+            if not lives:
+                _bury(sql, number)
         _take(sql, mine, space, keys)
         held = holders(sql, space, keys)
-    return [held.get(key) == me for key in keys]
+    return [held.get(key) == mine for key in keys]
 
 
 def renew(sql: sqlite3.Connection, me: Owner, lease: float) -> int:
@@ -99,14 +102,15 @@ def renew(sql: sqlite3.Connection, me: Owner, lease: float) -> int:
     """
     now = time.time()
     if not sql.execute(f"UPDATE owners SET renewed = ? WHERE {_IS}", (now, *me)).rowcount:
-        for owner, renewed in _owners(sql):  # once per thread: clean up after the dead
-            if not is_alive(owner, renewed, lease):
-                _bury(sql, owner)
+        # Once per thread: clean up after the dead.
+        for (number,) in sql.execute("SELECT id FROM owners").fetchall():
+            if not _alive(sql, number, lease):
+                _bury(sql, number)
         sql.execute(
             "INSERT INTO owners (renewed, host, pid, start, thread) VALUES (?, ?, ?, ?, ?)",
             (now, *me),
         )
-    return int(sql.execute(f"SELECT id FROM owners WHERE {_IS}", me).fetchone()[0])
+    return int(the_one(sql.execute(f"SELECT id FROM owners WHERE {_IS}", me)))
 
 
 def held_by_others(
@@ -132,12 +136,13 @@ def held_by_others(
     list of bytes
     """
     held = holders(sql, space, keys)
-    alive = {o for o in set(held.values()) - {me} if _alive(sql, o, lease)}
-    return [key for key, owner in held.items() if owner in alive]
+    mine = [number for (number,) in sql.execute(f"SELECT id FROM owners WHERE {_IS}", me)]
+    alive = {n for n in set(held.values()) - set(mine) if _alive(sql, n, lease)}
+    return [key for key, number in held.items() if number in alive]
 
 
-def holders(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> dict[bytes, Owner]:
-    """Look up who has claimed keys, dead or alive.
+def holders(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """Look up who has claimed keys, dead, alive or unknown.
 
     Parameters
     ----------
@@ -150,22 +155,18 @@ def holders(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> dict[
 
     Returns
     -------
-    dict of bytes to Owner
-        Without the keys that nobody claims.
+    dict of bytes to int
+        Numbers of owners, without the keys that nobody claims.
     """
-    held = {}
+    held: dict[bytes, int] = {}
     for some in chunks(keys):
-        found = sql.execute(
-            "SELECT key, host, pid, start, thread FROM claims JOIN owners ON owners.id = owner "
-            f"WHERE space = ? AND key IN ({marks(some)})",
-            (space, *some),
-        )
-        held.update({key: Owner(*owner) for key, *owner in found})
+        query = f"SELECT key, owner FROM claims WHERE space = ? AND key IN ({marks(some)})"
+        held.update(sql.execute(query, (space, *some)).fetchall())
     return held
 
 
 def release(sql: sqlite3.Connection, me: Owner, space: str, keys: Sequence[bytes]) -> None:
-    """End the claims of one owner; within a transaction.
+    """End the claims of one owner, which is a sign of life; within a transaction.
 
     Parameters
     ----------
@@ -184,6 +185,7 @@ def release(sql: sqlite3.Connection, me: Owner, space: str, keys: Sequence[bytes
             f"AND owner IN (SELECT id FROM owners WHERE {_IS})",
             (space, *some, *me),
         )
+    sql.execute(f"UPDATE owners SET renewed = ? WHERE {_IS}", (time.time(), *me))
 
 
 def fulfil(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
@@ -216,16 +218,15 @@ def _take(sql: sqlite3.Connection, owner: int, space: str, keys: Sequence[bytes]
     )
 
 
-def _owners(sql: sqlite3.Connection) -> list[tuple[Owner, float]]:
-    found = sql.execute("SELECT host, pid, start, thread, renewed FROM owners").fetchall()
-    return [(Owner(*row[:4]), row[4]) for row in found]
+def _alive(sql: sqlite3.Connection, number: int, lease: float) -> bool:
+    """Tell whether an owner may be at work; one whose fields are not those of an owner is not."""
+    query = "SELECT host, pid, start, thread, renewed FROM owners WHERE id = ?"
+    found = sql.execute(query, (number,)).fetchone()
+    if found is None or [type(field) for field in found] != [str, int, str, int, float]:
+        return False
+    return is_alive(Owner(*found[:4]), found[4], lease)
 
 
-def _alive(sql: sqlite3.Connection, owner: Owner, lease: float) -> bool:
-    found = sql.execute(f"SELECT renewed FROM owners WHERE {_IS}", owner).fetchone()
-    return found is not None and is_alive(owner, found[0], lease)
-
-
-def _bury(sql: sqlite3.Connection, owner: Owner) -> None:
-    sql.execute(f"DELETE FROM claims WHERE owner IN (SELECT id FROM owners WHERE {_IS})", owner)
-    sql.execute(f"DELETE FROM owners WHERE {_IS}", owner)
+def _bury(sql: sqlite3.Connection, number: int) -> None:
+    sql.execute("DELETE FROM claims WHERE owner = ?", (number,))
+    sql.execute("DELETE FROM owners WHERE id = ?", (number,))

@@ -1,7 +1,7 @@
 """One SQLite file in a folder: finding it, opening it, putting it aside when it is damaged.
 
-A folder may hold several files. ``codes-v1.sqlite`` is the usual one; if that is damaged, or of
-another program, ``codes-v1-1.sqlite`` follows, and so on: the newest is used. A name is never
+A folder may hold several files. ``codes-v2.sqlite`` is the usual one; if that is damaged, or of
+another program, ``codes-v2-1.sqlite`` follows, and so on: the newest is used. A name is never
 used twice, because some process may still have the old file open, and SQLite finds the log of a
 database by its name.
 """
@@ -11,17 +11,23 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from ..exceptions import StoreError
 from ._network import is_network_folder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had checksums that did not cover the space: its rows are not believed
 APPLICATION_ID = 0x736B7466  # "sktf", so that `file` and we know whose database it is
-BUSY_SECONDS = 20
+BUSY_SECONDS = 3  # for a lock of another; those of this package last for milliseconds
+CHECK_SECONDS = 3  # for looking through a file in which damage was found
 RETRY_SECONDS = 30  # until a file that could only be read is opened anew
+SIBLINGS = ("", "-wal", "-shm", "-journal")  # the ends of the names of SQLite's files
 # Rows are 1 to 16 KB, and a page holds a whole number of their heads: with pages of 4 or 16 KB
 # rows of 512 or 2048 float32 take twice their size on disk. Pages of 1 KB waste 1 to 8% (at most
 # 38%, for rows of 384 numbers and fewer), for some 20 µs more a row.
@@ -47,6 +53,10 @@ class ForeignFileError(Exception):
     """The file is a sound database, but not of this format."""
 
 
+class DamageError(sqlite3.DatabaseError):
+    """What the database holds is not what this package has written."""
+
+
 class Database:
     """An open connection; for one thread of one process.
 
@@ -56,6 +66,8 @@ class Database:
         The file.
     mode : {"rwc", "ro", "immutable"}
         How to open it. "immutable" reads a file beside which nothing can be written.
+    patience : float
+        Seconds that a lock of another is waited for.
 
     Raises
     ------
@@ -65,13 +77,14 @@ class Database:
         It cannot be opened.
     """
 
-    def __init__(self, path: Path, mode: str = "rwc") -> None:
+    def __init__(self, path: Path, mode: str = "rwc", *, patience: float = BUSY_SECONDS) -> None:
         self.path, self.mode, self.pid = path, mode, os.getpid()
+        _refuse_what_is_no_file(path)
         query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
         self.sql = sqlite3.connect(
             f"{path.as_uri()}?{query}",
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=patience,
             isolation_level=None,  # transactions begin where we say so
             check_same_thread=False,  # the garbage collector may close it from any thread
         )
@@ -83,6 +96,7 @@ class Database:
             _check_format(self.sql, new_is_fine=mode == "rwc")
             if mode == "rwc":
                 _prepare(self.sql, is_network_folder(path.parent))
+                self.sql.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
             self._file = _identity(path)
             self._expires = math.inf if mode == "rwc" else time.monotonic() + RETRY_SECONDS
         except BaseException:
@@ -113,6 +127,28 @@ class Database:
             self.sql.close()
         else:  # a fork must not even close what belongs to its parent
             _inherited.append(self.sql)
+
+    def check(self) -> None:
+        """Look whether the pages hang together, for some seconds at most.
+
+        Raises
+        ------
+        DamageError
+            They do not.
+        """
+        end = time.monotonic() + CHECK_SECONDS
+        self.sql.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        try:
+            told = [line for (line,) in self.sql.execute("PRAGMA quick_check")]
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+        else:
+            # Values of the wrong type are the business of checksums.
+            if wrong := [line for line in told if line != "ok" and " value in " not in line]:
+                raise DamageError(wrong[0])
+        finally:
+            self.sql.set_progress_handler(None, 0)
 
     def shrink(self) -> None:
         """Give unused space back to the disk."""
@@ -152,7 +188,7 @@ def _lenient_text(text: bytes) -> str:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -160,19 +196,39 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _check_format(sql: sqlite3.Connection, new_is_fine: bool) -> None:
     sql.execute("BEGIN")  # one moment for all: another process may be making the file just now
-    application, version, tables = (
-        sql.execute(question).fetchone()[0]
-        for question in (
-            "PRAGMA application_id",
-            "PRAGMA user_version",
-            "SELECT count(*) FROM sqlite_master",
-        )
-    )
+    application = the_one(sql.execute("PRAGMA application_id"))
+    version = the_one(sql.execute("PRAGMA user_version"))
+    schema = _schema_of(sql)
     sql.execute("COMMIT")
     if (application, version) == (APPLICATION_ID, FORMAT_VERSION):
-        return
-    if (application, version, tables) != (0, 0, 0) or not new_is_fine:
+        if schema != _right_schema():
+            raise DamageError("its tables are not those of this package")
+    elif (application, version, schema) != (0, 0, set()) or not new_is_fine:
         raise ForeignFileError(f"application {application:#x}, version {version}")
+
+
+def _schema_of(sql: sqlite3.Connection) -> set[tuple[str, ...]]:
+    return set(sql.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master"))
+
+
+@lru_cache(maxsize=1)
+def _right_schema() -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as sql:
+        sql.executescript(_SCHEMA)
+        return _schema_of(sql)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """A link could lead what is written anywhere; to open a pipe may take for ever."""
+    for end in SIBLINGS:
+        with suppress(FileNotFoundError):
+            mode = os.lstat(f"{path}{end}").st_mode
+            if not stat.S_ISREG(mode):
+                kind = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+                raise StoreError(
+                    f"{path}{end}, a file of the store of codes, must be a regular file, but is "
+                    f"{kind.get(stat.S_IFMT(mode), 'a device')}. Remove it, or name another folder."
+                )
 
 
 def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
@@ -184,7 +240,7 @@ def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
     sql.execute("PRAGMA synchronous = NORMAL")
     sql.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     sql.execute(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_BYTES}")
-    if sql.execute("PRAGMA user_version").fetchone()[0] == FORMAT_VERSION:
+    if the_one(sql.execute("PRAGMA user_version")) == FORMAT_VERSION:
         return
     with _transaction(sql):
         for statement in _SCHEMA.split(";"):
@@ -195,11 +251,33 @@ def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
 
 def _write_ahead(sql: sqlite3.Connection) -> bool:
     try:
-        return bool(sql.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal")
+        return bool(the_one(sql.execute("PRAGMA journal_mode = WAL")) == "wal")
     except sqlite3.OperationalError as error:
         if code_of(error) == sqlite3.SQLITE_BUSY:
             raise
         return False
+
+
+def the_one(answer: sqlite3.Cursor) -> Any:
+    """Take the first field of the row that there must be.
+
+    Parameters
+    ----------
+    answer : sqlite3.Cursor
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    DamageError
+        There is none.
+    """
+    row = answer.fetchone()
+    if row is None:
+        raise DamageError("a row is missing that was just written")
+    return row[0]
 
 
 def code_of(error: Exception) -> int:
@@ -230,4 +308,16 @@ def is_damage(error: Exception) -> bool:
     -------
     bool
     """
-    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    # SQLite quotes a damaged schema in its messages, which are then no text; on a sound file no
+    # statement of ours breaks a constraint or misses a table.
+    return (
+        isinstance(error, DamageError | UnicodeDecodeError)
+        or code_of(error) in _DAMAGE
+        or (code_of(error) == sqlite3.SQLITE_ERROR and "no such" in str(error))
+    )
+
+
+_DAMAGE = (
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT,
+)  # fmt: skip

@@ -22,7 +22,7 @@ from ..exceptions import StoreError, StoreWarning
 from . import _claims, _table
 from ._base import Store, StoreInfo, check_keys, check_max_bytes
 from ._database import Database, code_of, is_damage
-from ._folder import database, forget, set_aside
+from ._folder import database, forget, is_locked, note_locked, set_aside
 from ._owners import LEASE, current_owner
 from ._rows import encode
 
@@ -41,7 +41,8 @@ class DiskStore(Store):
     A process may be killed at any moment, and the disk may run full: the rows that were
     written stay, and none is ever wrong: each has a checksum, and one that is damaged counts as
     missing. A batch is kept as a whole or not at all. What cannot be kept is a `StoreWarning`,
-    not an error. `clear` gives the disk space back; the ``bytes`` of `info` are those in use.
+    not an error, and so is a lock of another program, which is waited for three seconds. `clear`
+    gives the disk space back; the ``bytes`` of `info` are those in use.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ class DiskStore(Store):
     Raises
     ------
     StoreError
-        The folder cannot be made, is a file, or cannot be written and holds no store yet.
+        The folder cannot be made, is a file, or cannot be written and holds no store yet; or
+        a link, a pipe or a folder stands where a file of the store should.
     ValueError
         ``max_bytes`` is not a whole number of at least 1 MB.
     """
@@ -75,6 +77,8 @@ class DiskStore(Store):
         self.lease = lease
         try:
             database(self.path)
+        except StoreError:
+            raise
         except (OSError, sqlite3.DatabaseError) as error:
             if not _may_pass(error):
                 raise StoreError(_why_not(self.path, error)) from error
@@ -86,13 +90,26 @@ class DiskStore(Store):
         damaged: list[int] = []
         self._attempt("read", lambda base: _table.read(base.sql, space, keys, found, damaged), None)
         if damaged:
-            self._write(lambda sql: _table.discard(sql, damaged), None)
+            # To remove a row from tables that do not hang together would spoil others.
+            self._attempt("read", lambda base: base.check(), None)
+            self._write(lambda sql: _table.repair(sql, damaged), None)
             self._warn("trusted", f"{len(damaged)} rows are damaged; is the disk failing?")
         return [found.get(key) for key in keys]
 
+    def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
+        check_keys(keys)
+        none: set[bytes] = set()
+        known = self._attempt("read", lambda base: _table.known(base.sql, spaces, keys), none)
+        return [key in known for key in keys]
+
+    def discard(self, space: str, keys: Sequence[bytes]) -> None:
+        check_keys(keys)
+        self._write(lambda sql: _table.discard(sql, space, keys), None)
+        self._warn("trusted", f"{len(keys)} rows are not codes of this network")
+
     def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
         check_keys(keys, rows)
-        records = [encode(key, row) for key, row in zip(keys, rows, strict=True)]
+        records = [encode(space, key, row) for key, row in zip(keys, rows, strict=True)]
 
         def put(sql: sqlite3.Connection) -> bool:
             _table.write(sql, space, keys, records)
@@ -152,6 +169,8 @@ class DiskStore(Store):
 
     def _attempt(self, what: str, action: Callable[[Database], T], otherwise: T) -> T:
         """Do something with the database; where that fails, say so once and go on."""
+        if is_locked(self.path, what):
+            return otherwise
         for again in (True, False):
             base = None
             try:
@@ -159,10 +178,12 @@ class DiskStore(Store):
                 return action(base)
             except sqlite3.ProgrammingError:
                 raise  # a mistake of ours, which must show
-            except (OSError, sqlite3.DatabaseError) as error:
+            except (OSError, sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if again and base is not None and is_damage(error):
                     self._recover(base)
                     continue
+                if code_of(error) == sqlite3.SQLITE_BUSY:
+                    note_locked(self.path, what)
                 self._warn(what, error)
                 return otherwise
         return otherwise

@@ -14,6 +14,8 @@ from ..exceptions import StoreError, StoreWarning
 from ._database import (
     BUSY_SECONDS,
     FORMAT_VERSION,
+    RETRY_SECONDS,
+    SIBLINGS,
     Database,
     ForeignFileError,
     code_of,
@@ -23,6 +25,8 @@ from ._database import (
 _NAME = re.compile(rf"codes-v{FORMAT_VERSION}(?:-(\d+))?\.sqlite(?:\.corrupt-[\d-]+)?")
 _ATTEMPTS = 20
 _local = threading.local()
+# What another program's lock did not let happen in a folder, and until when not to wait again.
+_locked: dict[tuple[Path, str], float] = {}
 
 
 def database(folder: Path) -> Database:
@@ -63,6 +67,36 @@ def forget(folder: Path) -> None:
     _local.__dict__.setdefault("databases", {}).pop(folder, None)
 
 
+def note_locked(folder: Path, what: str) -> None:
+    """Remember that a lock was waited for in vain, so that not every call waits.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    what : str
+        What it did not let happen.
+    """
+    _locked[folder, what] = time.monotonic() + RETRY_SECONDS
+
+
+def is_locked(folder: Path, what: str) -> bool:
+    """Tell whether a lock was waited for in vain a short time ago.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    what : str
+        What it did not let happen.
+
+    Returns
+    -------
+    bool
+    """
+    return time.monotonic() < _locked.get((folder, what), 0.0)
+
+
 def set_aside(path: Path) -> None:
     """Rename a damaged file, and warn. Another process may have done it just before.
 
@@ -77,7 +111,7 @@ def set_aside(path: Path) -> None:
         Names the new path.
     """
     aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
-    for end in ("", "-wal", "-shm", "-journal"):
+    for end in SIBLINGS:
         try:
             os.replace(f"{path}{end}", f"{aside}{end}")
         except FileNotFoundError:
@@ -99,7 +133,7 @@ def _open_newest(folder: Path) -> Database:
             return _open(path)
         except ForeignFileError:
             continue  # not ours to touch
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
             set_aside(path)
@@ -116,18 +150,21 @@ def _newest(folder: Path) -> int:
 
 
 def _open(path: Path) -> Database:
-    end = time.monotonic() + BUSY_SECONDS
+    patience = 0.0 if is_locked(path.parent, "opened") else BUSY_SECONDS
+    end = time.monotonic() + patience
     while True:
         try:
-            return Database(path)
+            return Database(path, patience=patience)
         except sqlite3.OperationalError as error:
             # Two that make the same file at once: SQLite does not wait by itself here.
-            if code_of(error) == sqlite3.SQLITE_BUSY and time.monotonic() < end:
-                time.sleep(0.02)
-            elif (found := _open_to_read(path)) is not None:
+            if code_of(error) == sqlite3.SQLITE_BUSY:
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
+                note_locked(path.parent, "opened")
+            if (found := _open_to_read(path)) is not None:
                 return found
-            else:
-                raise
+            raise
 
 
 def _open_to_read(path: Path) -> Database | None:
@@ -136,7 +173,7 @@ def _open_to_read(path: Path) -> Database | None:
     settled = not log.exists() or log.stat().st_size == 0
     for mode in ("ro", "immutable") if settled else ("ro",):
         try:
-            return Database(path, mode)
-        except (sqlite3.OperationalError, ForeignFileError):
+            return Database(path, mode, patience=0.0)
+        except (sqlite3.DatabaseError, UnicodeDecodeError, ForeignFileError):
             continue
     return None

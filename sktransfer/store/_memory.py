@@ -104,6 +104,7 @@ class MemoryStore(Store):
             for place in ((space, key) for key in keys):
                 if self._claims.get(place) == me:
                     del self._claims[place]
+                    self._renewed[me] = time.time()  # whoever ends one claim is at work
             self._changed.notify_all()
 
     def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
@@ -129,6 +130,18 @@ class MemoryStore(Store):
         if owner is None or owner == me:
             return False
         return is_alive(owner, self._renewed[owner], self.lease)
+
+    def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
+        check_keys(keys)
+        with self._changed:
+            return [any((space, key) in self._rows for space in spaces) for key in keys]
+
+    def discard(self, space: str, keys: Sequence[bytes]) -> None:
+        check_keys(keys)
+        with self._changed:
+            for key in keys:
+                if (row := self._rows.pop((space, key), None)) is not None:
+                    self._bytes -= row.nbytes + ROW_OVERHEAD
 
     def clear(self, space: str | None = None) -> None:
         with self._changed:

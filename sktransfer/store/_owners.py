@@ -70,6 +70,8 @@ def is_alive(owner: Owner, renewed: float, lease: float) -> bool:
     bool
     """
     host, pid, start = _this_process(os.getpid())
+    if not 0 < owner.pid < 2**31:  # not a process of any system
+        return False
     age = abs(time.time() - renewed)  # a clock that was set back must not make claims eternal
     if owner.host != host:
         return age < lease

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._claims import chunks, marks
+from ._database import the_one
 from ._rows import Record, decode
 
 
@@ -40,11 +41,40 @@ def read(
             (space, *some),
         )
         for number, key, *fields in rows:
-            row = decode(key, Record(*fields))
+            row = decode(space, key, Record(*fields))
             if row is None:
                 damaged.append(number)
             else:
                 found[key] = row
+
+
+def known(sql: sqlite3.Connection, spaces: Sequence[str], keys: Sequence[bytes]) -> set[bytes]:
+    """Tell which keys have a row in one of some spaces; the rows are not read.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        Nothing is written.
+    spaces : sequence of str
+        Fingerprints of the spaces.
+    keys : sequence of bytes
+        16 bytes each.
+
+    Returns
+    -------
+    set of bytes
+    """
+    numbers = [
+        number
+        for some in chunks(spaces)
+        for (number,) in sql.execute(f"SELECT id FROM spaces WHERE name IN ({marks(some)})", some)
+    ]
+    found: set[bytes] = set()
+    for number in numbers:
+        for some in chunks([key for key in keys if key not in found]):
+            query = f"SELECT key FROM rows WHERE space = ? AND key IN ({marks(some)})"
+            found.update(key for (key,) in sql.execute(query, (number, *some)))
+    return found
 
 
 def write(
@@ -64,16 +94,45 @@ def write(
         One per key.
     """
     sql.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (space,))
-    (number,) = sql.execute("SELECT id FROM spaces WHERE name = ?", (space,)).fetchone()
-    sql.executemany(
+    number = the_one(sql.execute("SELECT id FROM spaces WHERE name = ?", (space,)))
+    insert = (
         "INSERT OR IGNORE INTO rows (space, key, dtype, shape, checksum, data) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        [(number, key, *record) for key, record in zip(keys, records, strict=True)],
+        "VALUES (?, ?, ?, ?, ?, ?)"
     )
+    values = [(number, key, *record) for key, record in zip(keys, records, strict=True)]
+    if sql.executemany(insert, values).rowcount == len(keys):
+        return
+    # Others had some of them before; or what stands there is damaged, row or index.
+    found: dict[bytes, np.ndarray] = {}
+    damaged: list[int] = []
+    read(sql, space, keys, found, damaged)
+    if len(found) < len(set(keys)):
+        repair(sql, damaged)
+        sql.executemany(insert, values)
 
 
-def discard(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Remove rows by number.
+def discard(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
+    """Remove rows by space and key.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    space : str
+        Fingerprint of the space.
+    keys : sequence of bytes
+        16 bytes each.
+    """
+    for some in chunks(keys):
+        sql.execute(
+            f"DELETE FROM rows WHERE space = (SELECT id FROM spaces WHERE name = ?) "
+            f"AND key IN ({marks(some)})",
+            (space, *some),
+        )
+
+
+def repair(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Remove rows by number, and put the index right, which may be damaged as well.
 
     Parameters
     ----------
@@ -83,6 +142,7 @@ def discard(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
         As `read` reports them.
     """
     sql.executemany("DELETE FROM rows WHERE id = ?", [(number,) for number in numbers])
+    sql.execute("REINDEX rows")
 
 
 def used_bytes(sql: sqlite3.Connection) -> int:
@@ -98,7 +158,7 @@ def used_bytes(sql: sqlite3.Connection) -> int:
     int
     """
     size, pages, free = (
-        sql.execute(f"PRAGMA {name}").fetchone()[0]
+        the_one(sql.execute(f"PRAGMA {name}"))
         for name in ("page_size", "page_count", "freelist_count")
     )
     return int(size * (pages - free))
