@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from sktransfer import CNNCodes
+from sktransfer.codes._code_file import CodeFile
 from sktransfer.exceptions import CodesFileError, ImageError, ImageSkippedWarning
 
 
@@ -198,7 +201,7 @@ def test_another_list_is_refused_or_replaced(paths, place, finished):
         with pytest.raises(ImageError):
             codes.transform_to(place, [*paths[:-1], "none.png"])
     before = names(place)
-    with pytest.raises(CodesFileError, match="other photographs, or of these in another order"):
+    with pytest.raises(CodesFileError, match="other images, or of these in another order"):
         codes.transform_to(place, paths[::-1])
     with pytest.raises(CodesFileError, match=r"shape \[12, 1280\], now \[11, 1280\]"):
         codes.transform_to(place, paths[1:])
@@ -266,13 +269,165 @@ def test_impossible_requests(paths, place):
     codes = fitted(paths)
     with pytest.raises(ValueError, match=r'must end in "\.npy"'):
         codes.transform_to(place.with_suffix(".npz"), paths)
-    with pytest.raises(CodesFileError, match="is not there"):
+    with pytest.raises(CodesFileError, match="was not found"):
         codes.transform_to(place.parent / "nowhere" / "codes.npy", paths)
     with pytest.raises(ValueError, match="dtype must be one of"):
         codes.transform_to(place, paths, dtype="int8")
     with pytest.raises(ValueError, match="dtype must be one of"):
         codes.transform_to(place, paths, dtype="nonsense")
     assert names(place) == []
+    for odd in ("a\0b.npy", "~nobody-of-this-name/x.npy", "x" * 300 + ".npy"):
+        with pytest.raises(CodesFileError, match=r"(?s)Give another path|was not found") as caught:
+            codes.transform_to(place.parent / odd if odd[0] == "x" else odd, paths)
+        assert len(str(caught.value)) < 1000 and "\0" not in str(caught.value)
+
+
+def test_the_home_folder_and_paths_of_bytes(paths, place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place.parent))
+    codes = fitted(paths[:1])
+    assert codes.transform_to("~/codes.npy", paths[:1]).path == place
+    assert codes.transform_to(os.fsencode(place), paths[:1]).n_known == 1
+
+
+OURS = ["codes.npy", "codes.npy.partial"] + [f"codes.npy.journal{end}" for end in ("", "-wal")]
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_links_and_pipes_in_the_place_of_our_files_are_refused(
+    paths, place, tmp_path, name, kind, overwrite
+):
+    victim, there = tmp_path / "victim", place.with_name(name)
+    if kind == "link":
+        victim.write_bytes(b"precious" * 1000)
+    if kind == "pipe":
+        os.mkfifo(there)
+    elif kind == "folder":
+        there.mkdir()
+    else:
+        there.symlink_to(victim)
+    with pytest.raises(CodesFileError, match=r"must be a regular file, but is a|is a folder"):
+        fitted(paths).transform_to(place, paths, overwrite=overwrite)
+    assert victim.exists() == (kind == "link")
+    assert kind != "link" or victim.read_bytes() == b"precious" * 1000
+
+
+def test_a_folder_may_be_a_link(paths, place, tmp_path):
+    (tmp_path / "other").symlink_to(place.parent)
+    assert fitted(paths).transform_to(tmp_path / "other" / "codes.npy", paths).n_new == 12
+    assert fitted(paths).transform_to(place, paths).n_known == 12
+
+
+def damaged(rng, data: bytes) -> bytes:
+    """Some bytes flipped, cut off, overwritten with garbage or with nothing."""
+    changed = bytearray(data)
+    start = int(rng.integers(len(data)))
+    if rng.random() < 0.5:  # where headers are
+        start = int(rng.integers(min(128, len(data))))
+    length = int(rng.integers(1, 2 ** rng.integers(1, 12)))
+    match rng.integers(4):
+        case 0:
+            for place in rng.integers(len(data), size=rng.integers(1, 30)):
+                changed[place] ^= 1 << int(rng.integers(8))
+            changed[start] ^= 1 << int(rng.integers(8))
+        case 1:
+            del changed[start:]
+        case 2:
+            changed[start : start + length] = rng.bytes(length)
+        case 3:
+            changed[start : start + length] = bytes(length)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("what", ["codes.npy", "codes.npy.partial", "codes.npy.journal"])
+def test_no_damage_makes_a_wrong_row_or_an_error_of_another_kind(place, what):
+    """Through the file alone, so that hundreds of damages take a second."""
+    rng, shape = np.random.default_rng(0), (40, 6)
+    rows = rng.random(shape, np.float32)
+    facts = {"shape": list(shape), "layers": ["a"]}
+    digests = [bytes([number]) * 16 for number in range(40)]
+
+    def write_all(upto: int, overwrite: bool = False) -> CodeFile:
+        file = CodeFile(place, shape, np.dtype("f4"), facts, overwrite=overwrite)
+        try:
+            file.of_other_photographs(lambda number: digests[number])
+            for number in range(upto):
+                if not file.holds(number, digests[number]):
+                    file[number] = rows[number]
+            if upto == len(rows):
+                file.finish()
+        finally:
+            file.close()
+        return file
+
+    write_all(25 if what.endswith("partial") else 40)
+    sound = {path: path.read_bytes() for path in place.parent.iterdir()}
+    refused = 0
+    for _ in range(250):
+        for path in place.parent.iterdir():
+            path.unlink()
+        for path, data in sound.items():
+            path.write_bytes(damaged(rng, data) if path.name == what else data)
+        try:
+            write_all(40)
+        except CodesFileError as error:
+            assert "codes.npy" in str(error) and str(error).rstrip()[-1] in ".'"
+            refused += 1
+            for path in place.parent.iterdir():  # what the message advises
+                path.unlink()
+            write_all(40)
+        np.testing.assert_array_equal(np.load(place), rows)
+    # A broken partial file is our own affair.
+    assert refused == 0 if what.endswith("partial") else refused < 250
+
+
+@pytest.mark.parametrize("header", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\0v\0{'descr': '<f4'", b"PK"])
+def test_a_broken_partial_file_is_begun_anew(paths, place, passes, header):
+    codes = fitted(paths)
+    with pytest.raises(ImageError):
+        codes.transform_to(place, [*paths[:-1], "none.png"])
+    place.with_name("codes.npy.partial").write_bytes(header)
+    assert codes.transform_to(place, paths).n_new == 12
+    np.testing.assert_allclose(np.load(place), codes.transform(paths), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE facts SET value = '{'",
+        "UPDATE facts SET value = CAST(x'ff' AS TEXT)",
+        "UPDATE facts SET value = 7",
+        "DROP TABLE facts; CREATE TABLE facts (name, other)",
+        "DROP TABLE rows; CREATE VIEW rows AS SELECT 1",
+    ],
+)
+def test_a_journal_that_is_no_journal_is_an_error_that_names_it(paths, place, damage):
+    codes = fitted(paths)
+    codes.transform_to(place, paths)
+    with contextlib.closing(sqlite3.connect(place.with_name("codes.npy.journal"))) as sql:
+        sql.executescript(damage)
+    with pytest.raises(CodesFileError, match=r"codes\.npy(\.journal.*Delete it| is of something)"):
+        codes.transform_to(place, paths)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE rows SET number = number + 1000",
+        "UPDATE rows SET number = -number - 1",
+        "UPDATE rows SET digest = 'text'",
+        "UPDATE rows SET checksum = 7",
+        "DELETE FROM rows WHERE number > 2",
+    ],
+)
+def test_rows_that_the_journal_does_not_know_are_written_again(paths, place, damage):
+    codes = fitted(paths[:5])
+    codes.transform_to(place, paths[:5])
+    with contextlib.closing(sqlite3.connect(place.with_name("codes.npy.journal"))) as sql:
+        sql.executescript(damage)
+    report = codes.transform_to(place, paths[:5], overwrite=True)
+    np.testing.assert_allclose(report.load(), codes.transform(paths[:5]), rtol=1e-5, atol=1e-6)
 
 
 def test_damaged_journal_is_an_error_that_names_it(paths, place):
@@ -280,14 +435,15 @@ def test_damaged_journal_is_an_error_that_names_it(paths, place):
     codes.transform_to(place, paths)
     before = place.read_bytes()
     place.with_name("codes.npy.journal").write_bytes(b"nonsense" * 1000)
-    with pytest.raises(CodesFileError, match=r"codes\.npy\.journal.*delete it"):
+    with pytest.raises(CodesFileError, match=r"codes\.npy\.journal.*Delete it"):
         codes.transform_to(place, paths)
     assert place.read_bytes() == before
 
 
-def test_disk_without_room_is_told_at_once(paths, place, monkeypatch, passes):
+@pytest.mark.parametrize("free", [1000, 65_000])  # too little for the codes, or the journal
+def test_disk_without_room_is_told_at_once(paths, place, monkeypatch, passes, free):
     usage = shutil.disk_usage(place.parent)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
     with pytest.raises(CodesFileError, match="need 61,440 bytes") as caught:
         fitted(paths).transform_to(place, paths)
     assert caught.value.errno == errno.ENOSPC and passes["images"] == 0
@@ -297,8 +453,6 @@ def test_disk_without_room_is_told_at_once(paths, place, monkeypatch, passes):
 @pytest.mark.parametrize("limit", [100_000, 8_000])  # which the rows meet, or the journal
 def test_disk_that_fills_up(paths, place, monkeypatch, limit):
     resource = pytest.importorskip("resource")
-    from sktransfer.codes._code_file import CodeFile
-
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     plain = CodeFile._open
 

@@ -7,19 +7,22 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..exceptions import CodesFileError
+from ..exceptions import CodesFileError, shown
+from ..store._database import no_regular_file
 from ._journal import Journal
 from ._transforming import normalize_rows
 
 __all__ = ["CodeFile"]
 
-_REMEDY = "Give another path, or replace it with overwrite=True"
+_REMEDY = "Give another path, or replace it with overwrite=True."
+# What the journal takes: each row in it, and each row anew in its log until that is written back.
+_JOURNAL_ROW, _LOG_ROW, _LOG_ROWS, _JOURNAL_START = 64, 1100, 1000, 100_000
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _SAMPLE = 32  # rows that tell whether a file is of these photographs
 
 
@@ -46,8 +49,8 @@ class CodeFile:
     Raises
     ------
     CodesFileError
-        If the file is of something else, is being written by another process, or there is
-        no room for it.
+        If the file is of something else, is being written by another process, is no regular
+        file, or there is no room for it.
     """
 
     def __init__(
@@ -64,6 +67,9 @@ class CodeFile:
         self.partial = path.with_name(path.name + ".partial")
         self.n_new = self.n_known = self.n_skipped = 0
         self._digests: dict[int, bytes] = {}
+        for place in (self.path, self.partial):
+            if wrong := no_regular_file(place, ("",)):
+                raise CodesFileError(f"{wrong}. Remove it, or give another path.")
         self.journal = Journal(path.with_name(path.name + ".journal"))
         self._file: Any = None
         try:
@@ -77,15 +83,18 @@ class CodeFile:
     def _check_facts(self, facts: Mapping[str, Any], overwrite: bool) -> None:
         there = self.journal.facts()
         # What was allowed to be replaced when the pass began still is.
-        self._replaces = overwrite or there.pop("replaces", False)
+        self._replaces = overwrite or there.pop("replaces", False) is True
         other = [name for name in facts if there and there.get(name) != facts[name]]
         if not other:
             return
         if not overwrite:
             # The fingerprint says something only where nothing else does.
             told = [name for name in other if name != "fingerprint"] or other
-            differ = "; ".join(f"{name} {there.get(name)!r}, now {facts[name]!r}" for name in told)
-            raise CodesFileError(f"{self.path} is of something else: {differ}. {_REMEDY}")
+            differ = "; ".join(
+                f"{name} {shown(repr(there.get(name)))}, now {shown(repr(facts[name]))}"
+                for name in told
+            )
+            raise CodesFileError(f"{shown(self.path)} is of something else: {differ}. {_REMEDY}")
         self.journal.clear()
 
     def _find(self) -> Path | None:
@@ -93,16 +102,23 @@ class CodeFile:
         if not self.journal.facts():
             return None
         for path in (self.partial, self.path):
-            with suppress(OSError, ValueError):
-                found = np.load(path, mmap_mode="r")
-                fits = found.shape == self.shape and found.dtype == self.dtype
-                if fits and (path == self.partial or self._is_ours(found)):
-                    return path
+            found = self._array_in(path)
+            if found is not None and (path == self.partial or self._is_ours(found)):
+                return path
         return None
+
+    def _array_in(self, path: Path) -> np.memmap | None:
+        """The array of a file, if there is one of this shape and kind in it."""
+        try:
+            found: np.memmap = np.lib.format.open_memmap(path, mode="r")
+        except Exception:  # of a damaged header NumPy's parser makes errors of a dozen kinds
+            return None
+        fits = found.shape == self.shape and found.dtype == self.dtype
+        return found if fits and found.flags.c_contiguous else None
 
     def _is_ours(self, found: np.ndarray) -> bool:
         """Whether a finished array is the one that the journal speaks of."""
-        noted = self.journal.some(_SAMPLE)
+        noted = self.journal.some(_SAMPLE, self.shape[0])
         return not noted or any(
             _checksum(digest, found[number].tobytes()) == checksum
             for number, digest, checksum in noted
@@ -111,32 +127,56 @@ class CodeFile:
     def _create(self, facts: Mapping[str, Any]) -> Path:
         if self.path.exists() and not self._replaces:
             raise CodesFileError(
-                f"{self.path} is there already, and what it is of is not known. {_REMEDY}"
+                f"{shown(self.path)} is there already, and what it is of is not known. {_REMEDY}"
             )
-        needed = int(np.prod(self.shape)) * self.dtype.itemsize
+        n_rows, needed = self.shape[0], int(np.prod(self.shape)) * self.dtype.itemsize
+        beside = _JOURNAL_START + n_rows * _JOURNAL_ROW + min(n_rows, _LOG_ROWS) * _LOG_ROW
         free = shutil.disk_usage(self.path.parent).free
-        if needed > free:
+        if needed + beside > free:
             raise CodesFileError(
                 errno.ENOSPC,
-                f"the codes need {needed:,} bytes, and the disk has {free:,} left",
-                str(self.path),
+                f"the codes need {needed:,} bytes and the journal beside them {beside:,}, and the "
+                f"disk has {free:,} left",
+                shown(self.path),
             )
         self.journal.clear()
         try:
-            np.lib.format.open_memmap(self.partial, "w+", self.dtype, self.shape)
+            self.partial.unlink(missing_ok=True)
+            # Anew, never into what somebody has put there meanwhile.
+            handle = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
+            with open(handle, "r+b") as file:
+                facts_of_array = {
+                    "descr": np.lib.format.dtype_to_descr(self.dtype),
+                    "fortran_order": False,
+                    "shape": self.shape,
+                }
+                np.lib.format.write_array_header_1_0(file, facts_of_array)
+                file.truncate(file.tell() + needed)
         except OSError as error:
             raise self._not_written(error) from error
         self.journal.begin({**facts, "replaces": self._replaces})
         return self.partial
 
     def _open(self) -> None:
-        self._offset = np.load(self._current, mmap_mode="r").offset
+        found = self._array_in(self._current)
+        if found is None:
+            raise CodesFileError(
+                f"{shown(self._current)} was changed by someone else meanwhile. {_REMEDY}"
+            )
+        self._offset = found.offset
         self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        self._file = open(self._current, "r+b", buffering=0)
+        try:
+            handle = os.open(self._current, os.O_RDWR | _NO_LINK)
+        except OSError as error:
+            raise CodesFileError(
+                error.errno, f"cannot be written: {error.strerror}", shown(self._current)
+            ) from error
+        self._file = open(handle, "r+b", buffering=0)
 
     def of_other_photographs(self, digest_of: Callable[[int], bytes | None]) -> bool:
         """Whether most of the rows that are there are not of these photographs."""
-        noted = [(digest_of(number), digest) for number, digest, _ in self.journal.some(_SAMPLE)]
+        some = self.journal.some(_SAMPLE, self.shape[0])
+        noted = [(digest_of(number), digest) for number, digest, _ in some]
         known = [now == then for now, then in noted if now is not None]
         return 2 * sum(known) < len(known)
 
@@ -194,7 +234,7 @@ class CodeFile:
 
     def _not_written(self, error: OSError) -> CodesFileError:
         reason = f"{error.strerror}; make room and call again: what is done is kept"
-        return CodesFileError(error.errno, reason, str(self.partial))
+        return CodesFileError(error.errno, reason, shown(self.partial))
 
     def _take_back(self) -> None:
         """A finished file that is to change is not finished."""
@@ -214,8 +254,9 @@ class CodeFile:
             return
         if self.path.exists() and not self._replaces:
             raise CodesFileError(
-                f"{self.path} was made by someone else meanwhile. The codes are all in "
-                f"{self.partial}: move {self.path} away and call again, or overwrite=True"
+                f"{shown(self.path)} was made by someone else meanwhile. The codes are all in "
+                f"{shown(self.partial)}: move the former away and call again, or take "
+                "overwrite=True."
             )
         os.replace(self.partial, self.path)
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import CodesFileError
+from ..exceptions import CodesFileError, shown
+from ..store._database import no_regular_file
 
 __all__ = ["Journal"]
 
@@ -34,11 +35,13 @@ class Journal:
     Raises
     ------
     CodesFileError
-        Another process, or another thread, has it open; or it is damaged.
+        Another process, or another thread, has it open; or it is damaged, or no regular file.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        if wrong := no_regular_file(path):
+            raise CodesFileError(f"{wrong}. Remove it, or give another path.")
         try:
             self._sql = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
             try:
@@ -46,7 +49,7 @@ class Journal:
             except BaseException:
                 self._sql.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise CodesFileError(self._explain(error)) from error
 
     def _prepare(self) -> None:
@@ -66,27 +69,35 @@ class Journal:
         sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         sql.execute("COMMIT")
 
-    def _explain(self, error: sqlite3.Error) -> str:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    def _explain(self, error: Exception) -> str:
+        code, where = getattr(error, "sqlite_errorcode", 0) & 0xFF, shown(self.path)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return (
-                f"another process or thread is writing these codes just now ({self.path} is "
-                "locked). Wait until it has ended, or give another path"
+                f"another process or thread is writing these codes just now, or has their journal "
+                f"open ({where} is locked). Wait until it has ended, or give another path."
             )
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return (
-                f"{self.path} could not be written: {error}; make room and call again: what is "
-                "done is kept"
+                f"{where} could not be written: {error}; make room and call again: what is "
+                "done is kept."
+            )
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            return (
+                f"the journal {where} cannot be opened for writing: {error}. Make its folder "
+                "writable, or give another path."
             )
         return (
-            f"the journal {self.path}, which says what the codes beside it are of, cannot be "
-            f"used: {error}. If it is damaged, delete it, and what it lies beside, to begin anew"
+            f"the journal {where}, which says what the codes beside it are of, is damaged: "
+            f"{shown(error)}. Delete it, and the file of codes beside it, to begin anew."
         )
 
     def facts(self) -> dict[str, Any]:
         """What the file is of; empty where it was not begun."""
         found = self._ask("SELECT name, value FROM facts")
-        return {name: json.loads(value) for name, value in found}
+        try:
+            return {name: json.loads(value) for name, value in found}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CodesFileError(self._explain(error)) from error
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Say what the file is of, and that no row is done; all or nothing."""
@@ -102,7 +113,7 @@ class Journal:
         self.begin({})
 
     def get(self, number: int) -> tuple[bytes, bytes] | None:
-        """Digest of the photograph and checksum of a row that is done."""
+        """Digest of the image and checksum of a row that is done."""
         found = self._ask("SELECT digest, checksum FROM rows WHERE number = ?", number)
         return found[0] if found else None
 
@@ -114,17 +125,22 @@ class Journal:
         """Say that a row is not done."""
         self._ask("DELETE FROM rows WHERE number = ?", number)
 
-    def some(self, count: int) -> list[tuple[int, bytes, bytes]]:
+    def some(self, count: int, n_rows: int) -> list[tuple[int, bytes, bytes]]:
         """Numbers, digests and checksums of some rows that are done, from all over the file."""
         total = self._ask("SELECT count(*) FROM rows")[0][0]
         query = "SELECT number, digest, checksum FROM rows ORDER BY number LIMIT 1 OFFSET ?"
         offsets = sorted({i * total // count for i in range(count)}) if total else []
-        return [self._ask(query, offset)[0] for offset in offsets]
+        found = [row for offset in offsets for row in self._ask(query, offset)]
+        # What is no such row is damaged: it will be computed again.
+        return [
+            row for row in found
+            if list(map(type, row)) == [int, bytes, bytes] and 0 <= row[0] < n_rows
+        ]  # fmt: skip
 
     def _ask(self, query: str, *values: Any) -> list[Any]:
         try:
             return self._sql.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise CodesFileError(self._explain(error)) from error
 
     def close(self) -> None:

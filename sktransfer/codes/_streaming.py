@@ -6,12 +6,13 @@ import json
 import os
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning
+from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
 from ..images import Images
 from ._code_file import CodeFile
 from ._plan import Plan
@@ -43,7 +44,7 @@ def stream_codes(
     try:
         if not overwrite:
             _check_photographs(file, images)
-        kept = f"the codes computed so far are kept in {file.partial}: call again to go on"
+        kept = f"the codes computed so far are kept in {shown(file.partial)}: call again to resume"
         failures = fill(codes, images, store, plan, file, known=file.holds, kept=kept)
         file.finish()
     finally:
@@ -56,15 +57,26 @@ def stream_codes(
 
 
 def _check_path(path: str | os.PathLike[str]) -> Path:
-    place = Path(path)
+    place = Path(os.fsdecode(path))
     if place.suffix != ".npy":
-        raise ValueError(f'path must end in ".npy", NumPy\'s own format, got {str(path)!r}.')
-    if not place.parent.is_dir():
+        raise ValueError(f'path must end in ".npy", NumPy\'s own format, got {shown(path)}.')
+    try:
+        place = place.expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(place)
+        found, is_folder = place.parent.is_dir(), place.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        # A zero byte, a name too long, no right to look, no home.
         raise CodesFileError(
-            f"the folder {place.parent}, where {place.name} is to be, is not there"
+            f"codes cannot be written to {shown(path)}: {shown(error)}. Give another path."
+        ) from error
+    if not found:
+        raise CodesFileError(
+            f"the folder {shown(place.parent)}, where {shown(place.name)} is to be, was not found."
+            " Make it first, or give another path."
         )
-    if place.is_dir():
-        raise CodesFileError(f"{place} is a folder; give the name of a file in it")
+    if is_folder:
+        raise CodesFileError(f"{shown(place)} is a folder. Give the name of a file in it.")
     return place
 
 
@@ -111,6 +123,6 @@ def _check_photographs(file: CodeFile, images: Images) -> None:
 
     if file.of_other_photographs(digest_of):
         raise CodesFileError(
-            f"{file.path} is of other photographs, or of these in another order. Give another "
-            "path, or replace it with overwrite=True"
+            f"{shown(file.path)} is of other images, or of these in another order. Give another "
+            "path, or replace it with overwrite=True."
         )

@@ -13,13 +13,13 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import StoreError
+from ..exceptions import StoreError, shown
 from ._network import is_network_folder
 
 FORMAT_VERSION = 2  # 1 had checksums that did not cover the space: its rows are not believed
@@ -79,7 +79,8 @@ class Database:
 
     def __init__(self, path: Path, mode: str = "rwc", *, patience: float = BUSY_SECONDS) -> None:
         self.path, self.mode, self.pid = path, mode, os.getpid()
-        _refuse_what_is_no_file(path)
+        if wrong := no_regular_file(path):
+            raise StoreError(f"{wrong}. Remove it, or name another folder for the store of codes.")
         query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
         self.sql = sqlite3.connect(
             f"{path.as_uri()}?{query}",
@@ -218,17 +219,34 @@ def _right_schema() -> set[tuple[str, ...]]:
         return _schema_of(sql)
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
-    """A link could lead what is written anywhere; to open a pipe may take for ever."""
-    for end in SIBLINGS:
+def no_regular_file(path: Path, ends: Sequence[str] = SIBLINGS) -> str | None:
+    """Find what stands in the place of a file of ours.
+
+    A link could lead what is written anywhere, and to open a pipe may take for ever.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is, or is to be.
+    ends : sequence of str
+        What follows the path; by default those of all files that SQLite has beside one another.
+
+    Returns
+    -------
+    str or None
+        Such as "/codes/a.sqlite must be a regular file, but is a link"; None where all is well.
+    """
+    for end in ends:
         with suppress(FileNotFoundError):
             mode = os.lstat(f"{path}{end}").st_mode
             if not stat.S_ISREG(mode):
-                kind = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
-                raise StoreError(
-                    f"{path}{end}, a file of the store of codes, must be a regular file, but is "
-                    f"{kind.get(stat.S_IFMT(mode), 'a device')}. Remove it, or name another folder."
-                )
+                kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+                return f"{shown(f'{path}{end}')} must be a regular file, but is {kind}"
+    return None
+
+
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
+          stat.S_IFSOCK: "a socket"}  # fmt: skip
 
 
 def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
