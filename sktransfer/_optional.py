@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import threading
 from typing import Any
 
-__all__ = ["import_optional", "import_pyplot"]
+__all__ = ["import_openvino", "import_optional", "import_pyplot"]
+
+_importing = threading.Lock()
 
 
 def import_optional(module: str, what: str, extra: str) -> Any:
@@ -28,3 +32,29 @@ def import_optional(module: str, what: str, extra: str) -> Any:
 def import_pyplot(what: str) -> Any:
     """`matplotlib.pyplot`, for figures."""
     return import_optional("matplotlib.pyplot", what, "plot")
+
+
+def import_openvino() -> Any:
+    """`openvino`, without its telemetry.
+
+    When it is imported, openvino starts `openvino_telemetry`, which writes to the home folder and
+    sends to a server of its vendor. Where that package is missing openvino takes a stub of its
+    own, so it is missing for as long as the import takes.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    name = "openvino_telemetry"
+    with _importing:
+        if "openvino" in sys.modules:
+            return importlib.import_module("openvino")
+        real = sys.modules.get(name)
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules[name]
+            if real is not None:
+                sys.modules[name] = real

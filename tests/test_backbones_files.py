@@ -295,9 +295,9 @@ def damaged_files(network, folder):
         ("half.pth", whole[: len(whole) // 2], "truncated"),
         ("half.safetensors", tensors[: len(tensors) // 2], "truncated"),
         ("half_old.pth", old.read_bytes()[:-50], "truncated"),
-        ("page.pth", b"<!DOCTYPE html><html>Not found</html>", "Fetch or save it again"),
-        ("page.safetensors", b"<!DOCTYPE html><html>Not found</html>", "Fetch or save it again"),
-        ("numbers.pt", np.arange(100.0).tobytes(), "Fetch or save it again"),
+        ("page.pth", b"<!DOCTYPE html><html>Not found</html>", "Download or save it again"),
+        ("page.safetensors", b"<!DOCTYPE html><html>Not found</html>", "Download or save it again"),
+        ("numbers.pt", np.arange(100.0).tobytes(), "Download or save it again"),
     ]:
         (folder / name).write_bytes(content)
         yield folder / name, message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ._build import build_random, build_structure, load_state
+from ._build import build_random, build_structure, describe_mismatch, load_state
+from ._checkpoint import find_weights
 from ._spec import Preprocessing
 
-__all__ = ["Architecture", "Pretrained", "load_any_head", "n_classes"]
+__all__ = ["Architecture", "Pretrained", "load_any_head", "n_classes", "named", "without_head"]
 
 State = Mapping[str, torch.Tensor]
 
@@ -59,6 +60,10 @@ class Architecture(ABC):
     def weights_names(self) -> list[str]:
         """Names of published weights, the default first."""
 
+    def default_of(self, weights: str) -> str:
+        """What "default", in any mixture of large and small letters, means for this network."""
+        return "default"
+
     @abstractmethod
     def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
         """The network with published weights; "default" is their default."""
@@ -99,7 +104,12 @@ def n_classes(state: State, heads: set[str]) -> int | None:
 
 
 def load_any_head(
-    build: Callable[[int], nn.Module], state: State, what: str, heads: set[str] | None = None
+    build: Callable[[int], nn.Module],
+    state: State,
+    what: str,
+    heads: set[str] | None = None,
+    *,
+    extra: tuple[str, ...] = (),
 ) -> nn.Module:
     """Load weights whose classifier has any number of classes or is missing.
 
@@ -114,11 +124,30 @@ def load_any_head(
         Whose weights these are, for messages.
     heads : set of str, default=None
         Names of the classifier's weights; None finds them out.
+    extra : tuple of str
+        How names begin of weights that such files may hold beside, for training alone.
     """
     heads = head_weights(build) if heads is None else heads
     n = n_classes(state, heads)
     module = build_structure(partial(build, n or 1))
+    if n is None or describe_mismatch(module, state):
+        state, prefix = find_weights(state, module.state_dict(), what, heads)
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(extra)}
+        what, n = named(what, prefix), n_classes(state, heads)
+        module = build_structure(partial(build, n or 1))
     if n is None:
         shapes = module.state_dict()
-        state = {**state, **{name: torch.zeros(shapes[name].shape) for name in heads}}
+        zeros = {name: torch.zeros(shapes[name].shape) for name in heads}
+        state = {**without_head(state, heads), **zeros}
     return load_state(module, state, what)
+
+
+def without_head(state: State, heads: Iterable[str]) -> State:
+    """Weights without those of whatever was put in the place of the classifier."""
+    places = tuple(name.rpartition(".")[0] + "." for name in heads)
+    return {name: tensor for name, tensor in state.items() if not name.startswith(places)}
+
+
+def named(what: str, prefix: str) -> str:
+    """Whose weights these are, and what was taken off their names."""
+    return f"{what}, whose names were read without {prefix!r}" if prefix else what

@@ -12,7 +12,15 @@ from torch import nn
 
 from ..exceptions import WeightsMismatchError
 
-__all__ = ["build_random", "build_structure", "describe_mismatch", "finish", "load_state", "seeded"]
+__all__ = [
+    "build_random",
+    "build_structure",
+    "check_finite",
+    "describe_mismatch",
+    "finish",
+    "load_state",
+    "seeded",
+]
 
 State = Mapping[str, torch.Tensor]
 Builder = Callable[[], nn.Module]
@@ -83,6 +91,8 @@ def load_state(module: nn.Module, state: State, what: str) -> nn.Module:
     """
     problems = describe_mismatch(module, state)
     try:
+        if "floating-point" in problems:  # torch would take them as they are
+            raise ValueError(problems)
         module.load_state_dict(_with_versions(state, module), strict=True, assign=True)
     except (RuntimeError, ValueError, KeyError) as error:
         raise WeightsMismatchError(
@@ -105,15 +115,58 @@ def _with_versions(state: State, module: nn.Module) -> State:
     return versioned
 
 
+def check_finite(module: nn.Module, what: str) -> None:
+    """Refuse weights that are no numbers, which would make every code one that is none.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        On the CPU.
+    what : str
+        Whose weights these are, for the message.
+
+    Raises
+    ------
+    WeightsMismatchError
+        If a weight is NaN or infinite.
+    """
+    buffers = {name for name, _ in module.named_buffers()}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        # A sum is finite only if all are, and costs a third of looking at each.
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach().sum())):
+            continue
+        wrong = ~torch.isfinite(tensor.detach())
+        if not wrong.any() or (name in buffers and _is_mask(tensor)):
+            continue
+        kind = "NaN" if bool(torch.isnan(tensor.detach()).any()) else "infinite numbers"
+        raise WeightsMismatchError(
+            f"{what}: {name} holds {kind} ({int(wrong.sum())} of {tensor.numel()} values). "
+            "Training may have diverged; take weights of an earlier epoch, or download the file "
+            "again."
+        )
+
+
+def _is_mask(tensor: torch.Tensor) -> bool:
+    """Whether it is zero or minus infinity everywhere, as what attention is masked with."""
+    return bool(((tensor == 0) | (tensor == -torch.inf)).all()) and bool((tensor == 0).any())
+
+
 def describe_mismatch(module: nn.Module, state: State) -> str:
     """Which names and shapes do not fit, the first few of each; empty if all do."""
     wanted = module.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [k for k in state if k not in wanted]
+    both = [(k, state[k], wanted[k]) for k in wanted if k in state]
     shapes = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
+        f"{k} {tuple(given.shape)} instead of {tuple(own.shape)}"
+        for k, given, own in both
+        if given.shape != own.shape
+    ]
+    # Whole numbers are weights of a quantised network, without the scales that belong to them.
+    types = [
+        f"{k} {str(given.dtype).removeprefix('torch.')}"
+        for k, given, own in both
+        if own.is_floating_point() and not given.is_floating_point()
     ]
     total = len(wanted)
     parts = [
@@ -122,6 +175,7 @@ def describe_mismatch(module: nn.Module, state: State) -> str:
             (missing, f"of {total} weights are missing"),
             (unknown, "are unknown to the network"),
             (shapes, "have another shape"),
+            (types, "are not floating-point numbers"),
         )
         if names
     ]

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import re
+import stat
+import tempfile
+import time
 import urllib.request
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +27,22 @@ from tqdm.auto import tqdm
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError
 from ._checkpoint import sha256_of
 
-__all__ = ["OFFLINE_REMEDY", "TIMEOUT", "cached_download", "digest_in_name", "open_url"]
+__all__ = [
+    "OFFLINE_REMEDY",
+    "TIMEOUT",
+    "cached_download",
+    "digest_in_name",
+    "folder_without_home",
+    "open_url",
+]
 
 TIMEOUT = 10.0  # seconds without a byte
 _CHUNK = 1 << 20
+# What comes more slowly would take a day for the smallest networks.
+_SLOWEST, _WHILE = 1000.0, 30.0  # bytes a second, over so many seconds
+
+# How files of weights begin: zip archives, pickles and tar archives of torch.
+_ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80\x02", b"ustar"
 
 OFFLINE_REMEDY = (
     "Without a network connection, download it on another machine and pass the file as "
@@ -64,14 +81,10 @@ def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
     WeightsMismatchError
         If its content is not what its name says.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path = _torch_folder() / "checkpoints" / url.rpartition("/")[2]
     wanted = digest_in_name(path.name)
     if path.exists():
-        if wanted and not (got := sha256_of(path)).startswith(wanted):
-            raise WeightsMismatchError(
-                f"{path}, the cached copy of {url}, is damaged: its SHA-256 must start with "
-                f"{wanted}, but is {got}. Delete it; it will be fetched again."
-            )
+        _check_cached(path, url, wanted)
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +99,75 @@ def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
     return path
 
 
+def _torch_folder() -> Path:
+    """The folder of torch.hub."""
+    folder = torch.hub.get_dir()
+    if os.environ.get("TORCH_HOME") or not folder.startswith("~"):
+        return Path(folder)
+    return folder_without_home("TORCH_HOME") / "torch" / "hub"
+
+
+def folder_without_home(variable: str) -> Path:
+    """A folder for weights of a user id that has no home, as in some containers.
+
+    Parameters
+    ----------
+    variable : str
+        What names another place, for the message.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If somebody else may write to it.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"sktransfer-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise WeightsUnavailableError(
+            f"There is no folder to keep weights in: this user has no home, and {folder} cannot "
+            f"be made ({error.strerror}). Set the environment variable {variable}."
+        ) from error
+    others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not stat.S_ISDIR(status.st_mode) or user not in ("user", status.st_uid) or others:
+        raise WeightsUnavailableError(
+            f"There is no folder to keep weights in: this user has no home, and others may write "
+            f"to {folder}. Delete it, or set the environment variable {variable}."
+        )
+    return folder
+
+
+def _check_cached(path: Path, url: str, wanted: str | None) -> None:
+    got = sha256_of(path)
+    if wanted and not got.startswith(wanted):
+        raise WeightsMismatchError(
+            f"{path}, the cached copy of {url}, is damaged: its SHA-256 must start with "
+            f"{wanted}, but is {got}. Delete it; it will be downloaded again."
+        )
+    if not wanted and (begin := _begin_of_no_weights(path)) is not None:
+        raise WeightsMismatchError(
+            f"{path}, the cached copy of {url}, is not a file of weights; it begins with {begin}. "
+            "Delete it; it will be downloaded again."
+        )
+
+
+def _begin_of_no_weights(path: Path) -> str | None:
+    """How a file begins that cannot be one of weights, such as a page of a proxy."""
+    with path.open("rb") as file:
+        begin = file.read(512)
+        size = file.seek(0, os.SEEK_END)
+    if path.suffix == ".safetensors":
+        header = int.from_bytes(begin[:8], "little")
+        fine = len(begin) > 8 and begin[8:9] == b"{" and header <= size - 8
+    elif begin.startswith(_ZIP):
+        fine = zipfile.is_zipfile(path)  # its directory is at its end
+    else:
+        fine = begin.startswith(_PICKLE) or begin[257:262] == _TAR
+    return None if fine else repr(begin[:40])
+
+
 def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", "") or error) or type(error).__name__
 
@@ -97,18 +179,36 @@ def _fetch(url: str, path: Path, wanted: str | None, verbose: int) -> None:
         bar = tqdm(total=length or None, desc=path.name, unit="B", unit_scale=True,
                    unit_divisor=1024, disable=not verbose)  # fmt: skip
         with bar:
-            while chunk := answer.read(_CHUNK):
+            for chunk in _chunks(answer):
                 file.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
         if length and file.tell() != length:
             raise ConnectionError(f"only {file.tell()} of {length} bytes came")
+        file.flush()
+        if not wanted and (begin := _begin_of_no_weights(Path(file.name))) is not None:
+            raise WeightsMismatchError(
+                f"{url} gave something else than weights; it begins with {begin}. Nothing was "
+                "kept. Open the address in a browser: a proxy may want you to log in first."
+            )
         if wanted and not digest.hexdigest().startswith(wanted):
             raise WeightsMismatchError(
                 f"{url} gave another file than it should: its SHA-256 must start with {wanted}, "
                 f"but is {digest.hexdigest()}. Nothing was kept. Try again; if it stays so, a "
                 "proxy or mirror on the way serves something else."
             )
+
+
+def _chunks(answer: Any) -> Iterator[bytes]:
+    """What comes, as long as it comes fast enough to come to an end."""
+    since, came = time.monotonic(), 0
+    while chunk := answer.read1(_CHUNK):
+        yield chunk
+        came += len(chunk)
+        if (seconds := time.monotonic() - since) > _WHILE:
+            if came < _SLOWEST * seconds:
+                raise TimeoutError(f"only {came} bytes came in {seconds:.0f} seconds")
+            since, came = time.monotonic(), 0
 
 
 def open_url(url: str, method: str = "GET") -> Any:
@@ -120,7 +220,7 @@ def open_url(url: str, method: str = "GET") -> Any:
 @contextmanager
 def _appearing(path: Path) -> Iterator[IO[bytes]]:
     """A file that is there whole or not at all."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
     try:
         with part.open("xb") as file:
             yield file

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 import urllib.error
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError
 from ._checkpoint import sha256_of
-from ._download import OFFLINE_REMEDY, open_url
+from ._download import OFFLINE_REMEDY, folder_without_home, open_url
 
-__all__ = ["FILENAMES", "hub_file"]
+__all__ = ["FILENAMES", "STALLED", "hub_file"]
+
+STALLED = 60.0  # seconds without a byte in the download of another process
 
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
@@ -49,7 +54,8 @@ def hub_file(
             return _checked(path)
     with _errors_explained(repo, filenames):
         _check_reachable()
-        with _progress(verbose):
+        _wait_for_others(repo)
+        with _progress(verbose), _without_telemetry():
             return _checked(_first_of(repo, filenames, revision))
 
 
@@ -58,7 +64,11 @@ def _cached(repo: str, filename: str, revision: str | None) -> Path | None:
     from huggingface_hub.utils import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True))
+        return Path(
+            hf_hub_download(
+                repo, filename, revision=revision, local_files_only=True, cache_dir=_folder()
+            )
+        )
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
@@ -74,7 +84,7 @@ def _first_of(repo: str, filenames: Sequence[str], revision: str | None) -> Path
 
     for filename in filenames:
         try:
-            return Path(hf_hub_download(repo, filename, revision=revision))
+            return Path(hf_hub_download(repo, filename, revision=revision, cache_dir=_folder()))
         except LocalEntryNotFoundError:
             raise
         except EntryNotFoundError:
@@ -83,6 +93,52 @@ def _first_of(repo: str, filenames: Sequence[str], revision: str | None) -> Path
         f"the repository {repo} of {constants.ENDPOINT} has no {' or '.join(filenames)}, so it "
         "holds no network of timm. Check its name."
     )
+
+
+def _folder() -> str:
+    """The hub's own cache, if there is a home for it."""
+    from huggingface_hub import constants
+
+    folder = str(constants.HF_HUB_CACHE)
+    return str(folder_without_home("HF_HOME") / "hub") if folder.startswith("~") else folder
+
+
+def _wait_for_others(repo: str) -> None:
+    """Wait for a process that downloads the same, but not for one that has come to a halt.
+
+    huggingface_hub itself would wait without end, and without a word.
+    """
+    name = f"models--{repo.replace('/', '--')}"
+    folder = Path(_folder())
+    for lock in (folder / ".locks" / name).glob("*.lock"):
+        since, before = time.monotonic(), -1
+        while True:
+            try:
+                with FileLock(lock, timeout=1, mode=0o664):
+                    break
+            except Timeout:
+                parts = (folder / name / "blobs").glob("*.incomplete")
+                came = sum(part.stat().st_size for part in parts)
+            if came != before:
+                since, before = time.monotonic(), came
+            elif time.monotonic() - since > STALLED:
+                raise TimeoutError(
+                    f"another process holds {lock}, and nothing came for {STALLED:.0f} seconds; "
+                    "end that process"
+                )
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Ask for files without telling which libraries are installed."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = before
 
 
 def _check_reachable() -> None:
@@ -108,7 +164,7 @@ def _errors_explained(repo: str, filenames: Sequence[str]) -> Iterator[None]:
 
     where = (
         f"the weights cannot be had: looked for {' or '.join(filenames)} of {repo} in "
-        f"{constants.HF_HUB_CACHE} and then at {constants.ENDPOINT}"
+        f"{_folder()} and then at {constants.ENDPOINT}"
     )
     try:
         yield

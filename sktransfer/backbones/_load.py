@@ -15,27 +15,26 @@ from ..exceptions import (
     PreprocessingError,
     UnknownBackboneError,
     WeightsUnavailableError,
+    shown,
 )
 from ._architecture import Architecture
-from ._build import finish
+from ._build import check_finite, finish
 from ._cache import Loaded, NetworkCache
-from ._checkpoint import read_state, sha256_of
+from ._checkpoint import SUFFIXES, read_state, sha256_of
 from ._fingerprint import fingerprint
 from ._module import check_network, from_module
 from ._registry import find_architecture
 from ._spec import Backbone, Preprocessing, as_preprocessing
 
-__all__ = ["CACHE", "load_backbone"]
+__all__ = ["CACHE", "load_backbone", "weights_by_name"]
 
 CACHE = NetworkCache(max_networks=4, max_bytes=2**30)
-
-_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
 
 
 def load_backbone(
     backbone: str | nn.Module,
     *,
-    weights: str | os.PathLike[str] | None = "default",
+    weights: str | os.PathLike[str] | enum.Enum | None = "default",
     preprocessing: Preprocessing | Mapping[str, Any] | str | None = None,
     verbose: int = 0,
 ) -> Backbone:
@@ -47,10 +46,11 @@ def load_backbone(
         A name, as :func:`list_backbones` lists them, or ``"hf-hub:organisation/name"``; or a
         module, which is copied. A bare name means packaged and registered networks first,
         then torchvision's, then timm's.
-    weights : str, path or None, default="default"
+    weights : str, enum member of torchvision, path or None, default="default"
         ``"default"``; the name of a set of weights, such as ``"IMAGENET1K_V2"`` of
-        torchvision or the tag ``"a1_in1k"`` of timm; a local ``.pth``, ``.pt`` or
-        ``.safetensors`` file; or None for random weights, always the same ones with one
+        torchvision or the tag ``"a1_in1k"`` of timm; one of torchvision's objects, such as
+        ``ResNet50_Weights.IMAGENET1K_V2``; a local ``.pth``, ``.pt`` or ``.safetensors``
+        file; or None for random weights, always the same ones with one
         version of torch. A module has its own.
     preprocessing : Preprocessing, dict, "default" or None, default=None
         What images must be, where the weights do not tell; ``"default"`` is what the default
@@ -87,7 +87,9 @@ def load_backbone(
     """
     if isinstance(backbone, nn.Module):
         _check_own_weights(weights)
-        return from_module(backbone, preprocessing)
+        own = from_module(backbone, preprocessing)
+        check_finite(own.module, f"backbone, a module ({type(backbone).__name__})")
+        return own
     if not isinstance(backbone, str):
         raise UnknownBackboneError(
             "backbone must be the name of a network, or a torch.nn.Module (an instance, not a "
@@ -97,6 +99,8 @@ def load_backbone(
     given = _as_given(preprocessing)
     choice = _as_choice(weights)
     architecture = find_architecture(backbone)
+    if isinstance(choice, str):
+        choice = _settled(architecture, choice)
     # Builders that are registered anew under one name are different architectures.
     same = None if architecture.portable else id(architecture)
     key = (architecture.reference, same, _key_of(choice))
@@ -131,18 +135,45 @@ def _as_choice(weights: Any) -> str | Path | None:
     """Tell names of weights from files."""
     if weights is None:
         return None
-    if isinstance(weights, enum.Enum):  # torchvision's own objects
-        return str(weights)
+    weights = weights_by_name(weights)
     if isinstance(weights, os.PathLike):
-        return Path(weights).expanduser()
+        return _as_path(os.fspath(weights))
     if not isinstance(weights, str):
         raise WeightsUnavailableError(
-            "weights must be a name of weights, the path of a file or None, got "
-            f"{type(weights).__name__}."
+            "weights must be the name of weights, one of torchvision's weights objects, the path "
+            f"of a file or None, got {shown(weights)} ({type(weights).__name__})."
         )
-    if weights.endswith(_SUFFIXES) or "/" in weights or os.sep in weights or weights[:1] == "~":
-        return Path(weights).expanduser()
+    if weights.endswith(SUFFIXES) or "/" in weights or os.sep in weights or weights[:1] == "~":
+        return _as_path(weights)
     return weights
+
+
+def weights_by_name(weights: Any) -> Any:
+    """The name of one of torchvision's weights objects, and anything else as it is.
+
+    A pickle of the object itself could be read by the same version of torchvision alone.
+    """
+    if isinstance(weights, enum.Enum):
+        return f"{type(weights).__name__}.{weights.name}"
+    return weights
+
+
+def _settled(architecture: Architecture, weights: str) -> str:
+    if _is_default(weights):
+        return architecture.default_of(weights)
+    family = weights.rpartition(".")[0]
+    if family.endswith("_Weights") and architecture.source != "torchvision":
+        raise WeightsUnavailableError(
+            f"weights={shown(weights)} are torchvision's, but {architecture.reference} is not one "
+            'of its networks. Take weights="default", or the network that they are of as '
+            f'backbone="torchvision:{family.removesuffix("_Weights").lower()}".'
+        )
+    return weights
+
+
+def _as_path(weights: Any) -> Path:
+    # Of a user without a home it says that there is no such file, where Path would fail.
+    return Path(os.path.expanduser(os.fsdecode(weights)))
 
 
 def _key_of(choice: str | Path | None) -> Hashable:
@@ -151,7 +182,7 @@ def _key_of(choice: str | Path | None) -> Hashable:
         return choice
     try:
         status = choice.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character in the name
         return choice  # reading it will say what is wrong
     return choice.resolve(), status.st_mtime_ns, status.st_size
 
@@ -168,6 +199,8 @@ def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -
         module, name, facts = found.module, found.weights, found.preprocessing
     check_network(module, architecture.reference)
     module = finish(module)
+    what = f"{architecture.reference} with weights {shown(name)}" if name else architecture.reference
+    check_finite(module, what)
     return Loaded(
         module=module,
         weights=name,
@@ -181,10 +214,10 @@ def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -
 def _from_file(
     architecture: Architecture, path: Path
 ) -> tuple[nn.Module, str, Preprocessing | None]:
-    if path.suffix not in _SUFFIXES and path.is_file():
+    if path.suffix not in SUFFIXES and path.is_file():
         raise WeightsUnavailableError(
             f"weights={str(path)!r}: the name of a file of weights must end in "
-            f"{', '.join(_SUFFIXES)}."
+            f"{', '.join(SUFFIXES)}."
         )
     # By its hash first: a truncated file is known by its name as well.
     known = architecture.published(path, sha256_of(path))
@@ -221,4 +254,4 @@ def _default_facts(architecture: Architecture) -> Preprocessing | None:
 
 
 def _is_default(given: Any) -> bool:
-    return isinstance(given, str) and given == "default"
+    return isinstance(given, str) and given.casefold() == "default"

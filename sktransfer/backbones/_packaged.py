@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError
-from ._architecture import Architecture, Pretrained, load_any_head
-from ._checkpoint import read_state, sha256_of
+from ._architecture import Architecture, Pretrained, load_any_head, named
+from ._checkpoint import find_weights, read_state, sha256_of
 from ._spec import Preprocessing
 from ._suggest import did_you_mean
 
@@ -60,6 +60,7 @@ _PACKAGES = {
     "efficientnet_lite2": _Package(2, _DIGESTS[2], 260, 0.89, (1, 3, 3, 4, 4, 5, 1)),
 }
 
+_STEM = "_conv_stem.weight"
 _OUTSIDE = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -135,8 +136,9 @@ class PackagedArchitecture(Architecture):
         return self._package.filename, self.default_preprocessing()
 
     def from_state(self, state: State, what: str) -> nn.Module:
-        if "_conv_stem.weight" in state:
-            state = rename(state, self._package.stages)
+        if any(name.endswith(_STEM) for name in state):
+            state, prefix = find_weights(state, {_STEM: torch.empty(32, 3, 3, 3)}, what)
+            what, state = named(what, prefix), rename(state, self._package.stages)
         return load_any_head(self.build, state, what, {"classifier.weight", "classifier.bias"})
 
     def _find(self) -> Path:

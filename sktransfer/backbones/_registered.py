@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ..exceptions import BackboneError, WeightsUnavailableError
-from ._architecture import Architecture, Pretrained
+from ._architecture import Architecture, Pretrained, named
 from ._build import build_random, load_state
-from ._checkpoint import read_state
+from ._checkpoint import find_weights, read_state
 from ._fingerprint import describe_code
 from ._packaged import packaged_names
 from ._spec import Preprocessing, as_preprocessing
@@ -77,7 +77,9 @@ class RegisteredArchitecture(Architecture):
         return super().random()
 
     def from_state(self, state: State, what: str) -> nn.Module:
-        return load_state(build_random(self.build), state, what)
+        module = build_random(self.build)
+        state, prefix = find_weights(state, module.state_dict(), what)
+        return load_state(module, state, named(what, prefix))
 
 
 REGISTERED: dict[str, RegisteredArchitecture] = {}
@@ -128,5 +130,5 @@ def register_backbone(
         raise ValueError(f"name={name!r} is taken; pass overwrite=True to give it away anew.")
     if not callable(builder):
         raise ValueError(f"builder must be callable without arguments, got {builder!r}.")
-    path = None if weights is None else Path(weights).expanduser()
+    path = None if weights is None else Path(os.path.expanduser(weights))
     REGISTERED[name] = RegisteredArchitecture(name, builder, path, as_preprocessing(preprocessing))

@@ -6,11 +6,12 @@ import fnmatch
 import warnings
 from collections.abc import Iterable
 
-from ..exceptions import UnknownBackboneError
+from ..exceptions import UnknownBackboneError, shown
 from ._architecture import Architecture
+from ._checkpoint import SUFFIXES
 from ._packaged import PackagedArchitecture, packaged_names
 from ._registered import REGISTERED
-from ._suggest import did_you_mean
+from ._suggest import did_you_mean, names_elsewhere
 from ._timm import TimmArchitecture
 from ._timm_hub import HubArchitecture
 from ._torchvision import TorchvisionArchitecture, torchvision_names
@@ -137,14 +138,26 @@ def _current_name(name: str) -> str:
 
 
 def _explain(name: str, bare: str, sources: Iterable[str]) -> str:
+    known = [one for source in sources for one in _names_of(source)]
+    # Of organisation/name the name, and of a file none.
+    last = "" if bare.endswith(SUFFIXES) else bare.rpartition("/")[2]
+    stem = last if last in known else last.partition(".")[0]
+    hint = did_you_mean(stem, known, elsewhere(bare))
     if "/" in bare:
         return (
-            f'backbone={name!r} is no known network. Repositories of the hub are "hf-hub:{bare}"; '
-            "a file of weights goes to weights=, beside the name of its architecture."
+            f"backbone={shown(name)!r} is no known network. {hint}Repositories of the hub are "
+            f'"hf-hub:{shown(bare)}"; a file of weights goes to weights=, beside the name of its '
+            "architecture."
         )
-    known = [one for source in sources for one in _names_of(source)]
     return (
-        f"backbone={name!r} is no known network. {did_you_mean(bare.partition('.')[0], known)}"
+        f"backbone={shown(name)!r} is no known network. {hint}"
         "list_backbones() lists all. A name may say where to look, as packaged:, registered:, "
         "torchvision:, timm: or hf-hub:organisation/name."
     )
+
+
+def elsewhere(name: str) -> list[str]:
+    """Networks of timm that others call by `name`."""
+    import timm
+
+    return [f"timm:{one}" for one in names_elsewhere(name) if timm.is_model(one)]

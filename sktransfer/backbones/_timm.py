@@ -17,9 +17,9 @@ from ..exceptions import (
     WeightsMismatchError,
     WeightsUnavailableError,
 )
-from ._architecture import Architecture, Pretrained, n_classes
+from ._architecture import Architecture, Pretrained, n_classes, named, without_head
 from ._build import build_random, build_structure, describe_mismatch, load_state
-from ._checkpoint import read_file, state_of
+from ._checkpoint import find_weights, read_file, state_of
 from ._download import cached_download, digest_in_name
 from ._hub import FILENAMES, hub_file
 from ._spec import Preprocessing, as_preprocessing
@@ -84,19 +84,25 @@ class TimmArchitecture(Architecture):
 
     def from_state(self, state: State, what: str) -> nn.Module:
         """The network with weights from a file, in timm's names or in their authors'."""
-        n = n_classes(state, self._heads())
+        heads = self._heads()
+        n = n_classes(state, heads)
+        module = build_structure(partial(self.build, 0 if n is None else n))
+        state, prefix = find_weights(state, module.state_dict(), what, heads)
+        n = n_classes(state, heads)
+        what = named(what, prefix)
+        bare = state if n else without_head(state, heads)
         # A file without timm's classifier has none, or has it under another name.
-        options = (0, None) if n is None else (n,)
-        for classes in options:
+        for classes in (0, None) if n is None else (n,):
             module = build_structure(partial(self.build, classes))
-            for candidate in (state, _translate(module, state)):
+            for candidate in (state, bare, _translate(module, state)):
                 if candidate is not None and not describe_mismatch(module, candidate):
                     return load_state(module, candidate, what)
         return load_state(build_structure(partial(self.build, n)), state, what)
 
     def _heads(self) -> set[str]:
         names = getattr(self._facts(self._tag), "classifier", None) or ()
-        return {f"{name}.weight" for name in ((names,) if isinstance(names, str) else names)}
+        names = (names,) if isinstance(names, str) else names
+        return {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
 
     def _resolve(self, weights: str) -> str:
         known = self.weights_names()

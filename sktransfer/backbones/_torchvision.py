@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError
-from ._architecture import Architecture, Pretrained, load_any_head
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
+from ._architecture import Architecture, Pretrained, load_any_head, named
 from ._build import build_random
-from ._checkpoint import read_state
+from ._checkpoint import find_weights, read_state
 from ._download import cached_download, digest_in_name
 from ._spec import Preprocessing
 from ._suggest import did_you_mean
@@ -29,6 +29,8 @@ State = Mapping[str, torch.Tensor]
 _INCEPTIONS: dict[str, Any] = {"transform_input": True, "aux_logits": False, "init_weights": False}
 _OPTIONS = {"googlenet": _INCEPTIONS, "inception_v3": _INCEPTIONS}
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+_VIT_HEAD = ("heads.head.weight", "heads.head.bias")
 
 # DenseNets were published with names such as "norm.1", which modules may no longer have.
 _DENSE = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
@@ -79,6 +81,16 @@ class TorchvisionArchitecture(Architecture):
     def default_preprocessing(self) -> Preprocessing:
         return _preprocessing_of(self._entries()[self.weights_names()[0]])
 
+    def default_of(self, weights: str) -> str:
+        theirs, ours = self._family()["DEFAULT"].name, self.weights_names()[0]
+        if weights.isupper() and theirs != ours:
+            raise WeightsUnavailableError(
+                f'weights="DEFAULT" of {self.reference} may mean two things: torchvision\'s own '
+                f'default is {theirs}, and "default" here is {ours}, which gives better codes. '
+                f'Write weights="{theirs}" or weights="default".'
+            )
+        return "default"
+
     def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
         name = self._resolve(weights)
         entry = self._entries()[name]
@@ -103,9 +115,13 @@ class TorchvisionArchitecture(Architecture):
         return None
 
     def from_state(self, state: State, what: str) -> nn.Module:
-        plain = _current_names(state)
-        options = _image_size_of(plain) if self.name.startswith("vit_") else {}
-        return load_any_head(lambda n: self.build(n, **options), plain, what)
+        plain = {_DENSE.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+        plain = state if plain.keys() == state.keys() else plain
+        options = {}
+        if self.name.startswith("vit_"):
+            plain, prefix = find_weights(plain, self.structure().state_dict(), what, _VIT_HEAD)
+            what, options = named(what, prefix), _image_size_of(plain)
+        return load_any_head(lambda n: self.build(n, **options), plain, what, extra=_AUXILIARY)
 
     def _entries(self) -> dict[str, Any]:
         """Published weights by name; going through an Enum leaves its aliases out."""
@@ -124,8 +140,13 @@ class TorchvisionArchitecture(Architecture):
         own = self._family()
         if family in ("", own.__name__) and name in own.__members__:
             return str(own[name].name)
+        if family.endswith("Weights") and family != own.__name__:
+            raise WeightsUnavailableError(
+                f"weights={shown(weights)} are those of another network: the weights of "
+                f"{self.reference} are {own.__name__}, with {', '.join(known)}."
+            )
         raise WeightsUnavailableError(
-            f"weights={weights!r}: torchvision has no such weights for {self.name}. "
+            f"weights={shown(weights)!r}: torchvision has no such weights for {self.name}. "
             f"{did_you_mean(weights, known)}It has {', '.join(known)}. Names of timm's weights "
             f'go with backbone="timm:{self.name}"; a file needs a name with .pth, .pt or '
             ".safetensors."
@@ -142,16 +163,6 @@ def _preprocessing_of(entry: Any) -> Preprocessing:
         crop_pct=crop / edge,
         interpolation=transforms.interpolation.value,
     )
-
-
-def _current_names(state: State) -> State:
-    if not any(_DENSE.fullmatch(k) or k.startswith(_AUXILIARY) for k in state):
-        return state
-    return {
-        _DENSE.sub(r"\1\2", name): tensor
-        for name, tensor in state.items()
-        if not name.startswith(_AUXILIARY)
-    }
 
 
 def _image_size_of(state: State) -> dict[str, int]:

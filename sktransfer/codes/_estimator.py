@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -163,7 +164,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "weights": [str, os.PathLike, None],
+        "weights": [str, os.PathLike, enum.Enum, None],
         "layer": [str, Integral, list, tuple, None],
         "pooling": [StrOptions(set(POOLINGS)), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
@@ -190,7 +191,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self,
         backbone: Any = "efficientnet_lite0",
         *,
-        weights: str | os.PathLike[str] | None = "default",
+        weights: str | os.PathLike[str] | enum.Enum | None = "default",
         layer: str | int | Sequence[str | int] | None = None,
         pooling: str | None = "avg",
         image_size: int | tuple[int, int] | None = None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backbones import Backbone, Preprocessing, load_backbone
+from ..backbones._load import weights_by_name
 from ..exceptions import WeightsMismatchError
 
 __all__ = ["BackboneInfo"]
@@ -43,6 +44,7 @@ class BackboneInfo:
     @classmethod
     def of(cls, backbone: Backbone, weights: Any) -> BackboneInfo:
         """The facts about a backbone that was loaded with this `weights` parameter."""
+        weights = weights_by_name(weights)
         weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
         reference = (backbone.reference, weights)
         return cls(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones import Backbone
 from ..backbones._bundle import Bundle, pack_module
+from ..backbones._load import weights_by_name
 
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
@@ -35,6 +36,7 @@ def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
         if held is None and codes.bundle_weights:
             held = codes.backbone_.load()
         state["_network"] = Bundle.pack(held) if isinstance(held, Backbone) else held
+    state["weights"] = weights_by_name(state["weights"])
     if not isinstance(state.get("backbone"), str):
         state["backbone"] = pack_module(state["backbone"])
     return state

@@ -8,13 +8,16 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from importlib.util import find_spec
 
 import torch
 
+from .._optional import import_openvino
 from ..backbones._frozen import FrozenNetwork
-from ..exceptions import EngineError, EngineWarning
+from ..exceptions import EngineError, EngineWarning, SktransferError
 from ._base import Engine
+from ._conversions import first_line
 from ._devices import resolve_devices, resolve_precision
 from ._openvino import OpenVinoEngine, make_openvino
 from ._several import SeveralDevices
@@ -106,10 +109,10 @@ def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: boo
     """
     possible = devices[0].type == "cpu" and not compile
     if engine == "auto":
-        return possible and find_spec("openvino") is not None
+        return possible and _is_installed()
     if engine == "torch":
         return False
-    if find_spec("openvino") is None:
+    if not _is_installed():
         raise EngineError(
             'engine="openvino" needs the package openvino: pip install "sktransfer[openvino]". '
             'engine="torch" needs nothing more.'
@@ -123,15 +126,43 @@ def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: boo
     return True
 
 
+def _is_installed() -> bool:
+    try:
+        return find_spec("openvino") is not None
+    except ValueError:  # imported, in a way that leaves no trace of whence
+        return True
+
+
 def _openvino(
     network: Callable[[], FrozenNetwork], image_size: tuple[int, int], precision: str, name: str
 ) -> Engine | None:
     """OpenVINO, or None with a warning where it cannot run this network rightly."""
+    if not _starts():
+        return None
     try:
         return make_openvino(network, image_size, precision, name)
-    except (EngineError, ImportError) as error:
-        warnings.warn(f"{error} Going on with torch.", EngineWarning, stacklevel=2)
-        return None
+    except EngineError as error:
+        _warn(str(error))
+    except SktransferError:  # of the network itself, whatever runs it
+        raise
+    except Exception as error:  # whatever goes wrong in it, torch computes the same
+        _warn(f"OpenVINO failed ({first_line(error)}).")
+    return None
+
+
+@cache
+def _starts() -> bool:
+    """Whether OpenVINO can be imported; if it cannot, that is said once for all networks."""
+    try:
+        import_openvino()
+    except Exception as error:  # also those of the operating system, of a damaged package
+        _warn(f"OpenVINO is installed, but cannot be imported ({first_line(error)}).")
+        return False
+    return True
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason} Going on with torch.", EngineWarning, stacklevel=4)
 
 
 def _torch(

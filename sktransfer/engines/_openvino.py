@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._optional import import_openvino
 from ..backbones._frozen import FrozenNetwork
 from ..exceptions import EngineError
 from . import _conversions
@@ -73,22 +74,29 @@ def make_openvino(
     conversion = _conversions.Conversion(key)
     model = conversion.load()
     if model is None:
-        frozen = network()
         try:
-            model = _conversions.convert(frozen, image_size)
-            # In float32 always: lower precisions differ by more than a wrong conversion may.
-            reference = TorchEngine(frozen, torch.device("cpu"), "float32")
-            check_agreement(OpenVinoEngine(model, "float32"), reference, image_size)
-        except EngineError as error:
+            model = _converted(network(), image_size)
+        except _conversions.InconvertibleError as error:
             conversion.refuse(str(error))
             raise
         conversion.save(model)
     return OpenVinoEngine(model, precision)
 
 
-def _compile(model: Any, precision: str) -> Any:
-    import openvino
+def _converted(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
+    model = _conversions.convert(network, image_size)
+    # In float32 always: lower precisions differ by more than a wrong conversion may.
+    engine = OpenVinoEngine(model, "float32")
+    reference = TorchEngine(network, torch.device("cpu"), "float32")
+    try:
+        check_agreement(engine, reference, image_size)
+    except EngineError as error:
+        raise _conversions.InconvertibleError(str(error)) from error
+    return model
 
+
+def _compile(model: Any, precision: str) -> Any:
+    openvino = import_openvino()
     _meet_numpy()
     cores = str(available_cores())
     return openvino.Core().compile_model(
@@ -109,7 +117,5 @@ def _meet_numpy() -> None:
     pybind11 does so at the first call that needs it, under a guard of C++ that is waited for with
     Python's lock held: two threads whose first calls coincide wait for each other for ever.
     """
-    import openvino
-
     with _meeting:
-        openvino.Type.f32.to_dtype()
+        import_openvino().Type.f32.to_dtype()

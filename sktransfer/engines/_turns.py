@@ -7,23 +7,28 @@ holds a lock on a file while it computes and gives it up every quarter of a seco
 from __future__ import annotations
 
 import getpass
+import os
 import queue
 import re
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from ..exceptions import EngineWarning
 
 __all__ = ["Lanes", "Turn"]
 
 _QUANTUM = 0.25
 _POLL = 0.001
+_PATIENCE = 10.0  # seconds; a process that was stopped would be waited for without end
 
 
 class Turn:
@@ -45,9 +50,23 @@ class Turn:
         with self._changed:
             self._changed.wait_for(lambda: not self._draining)
             if self._inside == 0:
-                self._file.acquire(poll_interval=_POLL)
+                self._acquire()
                 self._since = time.monotonic()
             self._inside += 1
+
+    def _acquire(self) -> None:
+        """Take the turn; whoever cannot, computes beside the others, which costs memory alone."""
+        try:
+            self._file.acquire(timeout=_PATIENCE, poll_interval=_POLL)
+        except Timeout:
+            warnings.warn(
+                f"Another process has held {self._file.lock_file} for {_PATIENCE:.0f} seconds; "
+                "computing on the device beside it.",
+                EngineWarning,
+                stacklevel=4,
+            )
+        except (OSError, NotImplementedError):  # a folder that is full, or knows no locks
+            return
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
@@ -63,6 +82,8 @@ class Turn:
 
 
 def _user() -> str:
+    if hasattr(os, "getuid"):
+        return str(os.getuid())
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers

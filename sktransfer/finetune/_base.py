@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self,
         backbone: Any = "efficientnet_lite0",
         *,
-        weights: str | os.PathLike[str] | None = "default",
+        weights: str | os.PathLike[str] | enum.Enum | None = "default",
         layer: str | int | None = None,
         trainable: str | int | Sequence[str] = 2,
         method: str = "full",

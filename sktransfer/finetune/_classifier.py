@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -75,7 +76,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         self,
         backbone: Any = "efficientnet_lite0",
         *,
-        weights: str | os.PathLike[str] | None = "default",
+        weights: str | os.PathLike[str] | enum.Enum | None = "default",
         layer: str | int | None = None,
         trainable: str | int | Sequence[str] = 2,
         method: str = "full",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from typing import Any
 
@@ -20,7 +21,7 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "backbone": [str, HasMethods(["forward", "state_dict"])],
-    "weights": [str, os.PathLike, None],
+    "weights": [str, os.PathLike, enum.Enum, None],
     "layer": [str, Integral, None],
     "trainable": [str, Integral, list, tuple],
     "method": [StrOptions({"full", "bitfit", "lora"})],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -122,7 +123,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         "rungs": [list, tuple],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "weights": [str, os.PathLike, None],
+        "weights": [str, os.PathLike, enum.Enum, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "resize": [StrOptions({"auto", *RESIZES})],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
@@ -144,7 +145,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         rungs: Sequence[str] = RUNGS,
         cv: int = 3,
         max_epochs: int = 10,
-        weights: str | os.PathLike[str] | None = "default",
+        weights: str | os.PathLike[str] | enum.Enum | None = "default",
         image_size: int | tuple[int, int] | None = None,
         resize: str = "auto",
         image_shape: tuple[int, ...] | Literal["row"] | None = None,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from ..backbones._load import weights_by_name
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
 from ..images import as_images
@@ -154,7 +155,7 @@ def _label(one: Any) -> str:
     name = one.backbone if isinstance(one.backbone, str) else type(one.backbone).__name__
     if one.weights == "default":
         return name
-    return f"{name}, {'random' if one.weights is None else os.path.basename(one.weights)}"
+    return f"{name}, {'random' if one.weights is None else os.path.basename(weights_by_name(one.weights))}"
 
 
 def _check_lengths(X: Any, y: np.ndarray, codes: CNNCodes) -> None:
