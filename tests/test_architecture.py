@@ -58,6 +58,13 @@ def test_private_parts_of_scikit_learn_are_imported_in_one_file():
         assert not private or path.name == "_sklearn.py", f"{path}: {private}"
 
 
+def test_openvino_is_imported_through_one_door():
+    """Which keeps its telemetry out; what is within it is imported behind that."""
+    for path in FILES:
+        names = [name for name in imports(path) if name.split(".")[0] == "openvino"]
+        assert "openvino" not in names or path.name in ("_optional.py", "_conversions.py"), path
+
+
 def test_import_is_light():
     """`import sktransfer` and the names of its parts do not import torch."""
     script = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -14,10 +15,13 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision import models
 
 from sktransfer.backbones import load_backbone
+from sktransfer.backbones._checkpoint import read_state
 from sktransfer.backbones._download import TIMEOUT, cached_download, digest_in_name
+from sktransfer.backbones._hub import _wait_for_others
 from sktransfer.backbones._load import CACHE
 from sktransfer.exceptions import WeightsMismatchError, WeightsUnavailableError
 
@@ -182,6 +186,91 @@ def test_a_network_that_swallows_packets(tmp_path, monkeypatch):
         with pytest.raises(WeightsUnavailableError, match="timed out"):
             cached_download(url, "a network")
     assert cached(tmp_path) == []
+
+
+class Drip(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.02)
+
+
+def test_a_download_that_drips(tmp_path, monkeypatch):
+    """Each byte comes in time, and the whole would take a day."""
+    monkeypatch.setattr("sktransfer.backbones._download._WHILE", 0.3)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        start = time.monotonic()
+        with pytest.raises(WeightsUnavailableError, match=r"only \d+ bytes came in"):
+            cached_download(f"http://127.0.0.1:{server.server_port}/net-01234567.pth", "a network")
+        assert time.monotonic() - start < 3
+        server.shutdown()
+    assert cached(tmp_path) == []
+
+
+PAGE = b"<!DOCTYPE html><html>Please log in</html>" * 30
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net.tar"])
+@pytest.mark.parametrize("content", [PAGE, b"", b"PK\3\4" + PAGE, b"\x10" + b"\0" * 7 + PAGE])
+def test_files_without_a_digest_must_look_like_weights(web, tmp_path, name, content):
+    web.files[f"/{name}"] = content
+    with pytest.raises(WeightsMismatchError, match="something else than weights"):
+        cached_download(f"{web.url}/{name}", "a network")
+    assert cached(tmp_path) == []
+    (tmp_path / "torch" / "hub" / "checkpoints" / name).write_bytes(content or PAGE)
+    with pytest.raises(WeightsMismatchError, match="is not a file of weights.*Delete it"):
+        cached_download(f"{web.url}/{name}", "a network")
+
+
+def test_weights_without_a_digest_are_taken(web, tmp_path):
+    state = {"weight": torch.zeros(3)}
+    torch.save(state, tmp_path / "new.pth")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "net.safetensors")
+    for name in ["new.pth", "old.pth", "net.safetensors"]:
+        web.files[f"/{name}"] = (tmp_path / name).read_bytes()
+        for _ in range(2):
+            path = cached_download(f"{web.url}/{name}", "a network")
+            assert torch.equal(read_state(path)["weight"], state["weight"])
+
+
+def test_a_user_without_a_home(published, tmp_path, monkeypatch):
+    """Weights are kept where nobody else may write, and not in a folder called ~."""
+    monkeypatch.delenv("TORCH_HOME")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: "~/.cache/torch/hub")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert load_backbone("squeezenet1_1").weights == "IMAGENET1K_V1"
+    (path,) = tmp_path.rglob(published)
+    own = tmp_path / f"sktransfer-{os.getuid()}"
+    assert own in path.parents and not (tmp_path / "~").exists()
+    CACHE.clear()
+    own.chmod(0o777)
+    with pytest.raises(WeightsUnavailableError, match="others may write.*TORCH_HOME"):
+        load_backbone("squeezenet1_1")
+
+
+def test_another_process_that_has_come_to_a_halt(tmp_path, monkeypatch):
+    """The hub's locks are waited for as long as something comes."""
+    from filelock import FileLock
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("sktransfer.backbones._hub.STALLED", 1.5)
+    locks = tmp_path / ".locks" / "models--me--net"
+    locks.mkdir(parents=True)
+    held = FileLock(locks / "abc.lock")
+    with held, pytest.raises(TimeoutError, match=r"abc\.lock.*end that process"):
+        _wait_for_others("me/net")
+    _wait_for_others("me/net")
 
 
 def test_cache_that_cannot_be_written(web, published, tmp_path):

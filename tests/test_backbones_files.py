@@ -67,13 +67,143 @@ CONTAINERS = {
     "compiled data parallel": lambda s: prefixed(s, "module._orig_mod."),
     "averaged": lambda s: {"n_averaged": torch.tensor(5), **prefixed(s, "module.")},
     "double": lambda s: {k: v.double() for k, v in s.items()},
+    "lightning": lambda s: {"state_dict": prefixed(s, "net."), "optimizer_states": [OPTIMIZER]},
+    "module": lambda s: {"module": s, "optimizer": OPTIMIZER},
+    "net": lambda s: {"net": prefixed(s, "backbone.")},
+    "nested": lambda s: {"model": {"state_dict": prefixed(s, "_orig_mod.module.")}},
+    "dino": lambda s: {
+        "student": prefixed(other(s), "module.backbone."),
+        "teacher": {**prefixed(s, "backbone."), "head.mlp.0.weight": torch.zeros(2, 3)},
+    },
+    "moco": lambda s: {
+        "state_dict": {
+            **prefixed(other(s), "module.encoder_k."),
+            **prefixed(s, "module.encoder_q."),
+            "module.queue": torch.zeros(2, 3),
+        }
+    },
+    "in a larger network": lambda s: {
+        **prefixed(without_head(s), "odd_name.body."),
+        "neck.weight": torch.zeros(3),
+    },
+    "under a name of one's own": lambda s: {"whatever": s},
+    "twice the same": lambda s: {"a": s, "b": {k: v.clone() for k, v in s.items()}},
+    "averaged beside plain": lambda s: {
+        **prefixed(other(s), "model."),
+        **prefixed(s, "ema_model."),
+    },
+    "beside a larger teacher": lambda s: {
+        "student": s,
+        "teacher": {**{k: v[:1] for k, v in s.items()}, "more.weight": torch.zeros(2)},
+    },
+    "head that was replaced": lambda s: {
+        "model": {**without_head(s), "classifier.1.2.weight": torch.zeros(3, 512)}
+    },
 }
+OPTIMIZER = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+
+
+def other(state):
+    return {k: v + 1 for k, v in state.items()}
+
+
+def without_head(state):
+    return {k: v for k, v in state.items() if not k.startswith("classifier.")}
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_containers(kind, network, expected, tmp_path):
     torch.save(CONTAINERS[kind](network.state_dict()), tmp_path / "net.pt")
-    assert loaded(tmp_path / "net.pt").fingerprint == expected
+    found = loaded(tmp_path / "net.pt")
+    check_same_codes(found, network)
+    if kind not in ("in a larger network", "head that was replaced"):
+        assert found.fingerprint == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("efficientnet_lite0", lambda: timm.create_model("tf_efficientnet_lite0")),
+        ("timm:test_vit", lambda: timm.create_model("test_vit", num_classes=5)),
+    ],
+)
+def test_prefixes_of_other_sources(name, own, tmp_path):
+    own = own().eval()
+    save_file(prefixed(own.state_dict(), "model.backbone."), tmp_path / "net.safetensors")
+    found, images = loaded(tmp_path / "net.safetensors", name).module, torch.randn(1, 3, 160, 160)
+    with torch.inference_mode():
+        assert torch.equal(found(images), own(images))
+
+
+def test_a_network_that_is_there_twice_is_not_guessed(network, tmp_path):
+    state = network.state_dict()
+    torch.save({"left": state, "right": {"x": other(state)}}, tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatchError, match=r"twice, under 'left\.' and under 'right\.x\.'"):
+        loaded(tmp_path / "net.pth")
+
+
+def test_what_does_not_fit_is_told_without_the_prefix(network, tmp_path):
+    state = prefixed(network.state_dict(), "model.")
+    del state["model.features.3.squeeze.weight"]
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatchError) as caught:
+        loaded(tmp_path / "net.pth")
+    assert "without 'state_dict.model.': 1 of 52 weights are missing (features.3." in str(
+        caught.value
+    )
+
+
+def spoilt(tensor, value):
+    tensor = tensor.clone()
+    tensor.view(-1)[-1] = value
+    return tensor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (-float("inf"), "infinite")])
+def test_weights_that_are_no_numbers(dtype, value, word, tmp_path):
+    state = {k: v.to(dtype) for k, v in timm.create_model("test_efficientnet").state_dict().items()}
+    for name in ["conv_stem.weight", "bn1.running_var"]:
+        torch.save({**state, name: spoilt(state[name], value)}, tmp_path / "net.pth")
+        with pytest.raises(WeightsMismatchError, match=f"{name} holds {word}.*1 of ") as caught:
+            loaded(tmp_path / "net.pth", "timm:test_efficientnet")
+        assert str(tmp_path / "net.pth") in str(caught.value)
+    overflowing = state["conv_stem.weight"].double() * 1e300
+    torch.save({**state, "conv_stem.weight": overflowing}, tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatchError, match="conv_stem.weight holds infinite"):
+        loaded(tmp_path / "net.pth", "timm:test_efficientnet")
+
+
+def test_modules_with_weights_that_are_no_numbers():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    module[1].running_mean[2] = torch.nan
+    with pytest.raises(WeightsMismatchError, match=r"Sequential.*1\.running_mean holds NaN"):
+        load_backbone(module, preprocessing=FACTS)
+    module[1].running_mean[2] = 0
+    # What attention is masked with is no fault.
+    module.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    assert load_backbone(module, preprocessing=FACTS).source == "module"
+    # Nor are large numbers whose sum is none.
+    module[0].weight.data.fill_(3e38)
+    assert load_backbone(module, preprocessing=FACTS).source == "module"
+
+
+KINDS = {
+    "sparse": lambda t: t.to_sparse(),
+    "complex": lambda t: t.to(torch.complex64),
+    "quantised": lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+    "not floating-point": lambda t: t.to(torch.int8),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_kinds_of_numbers(kind, network, tmp_path):
+    state = network.state_dict()
+    name = "features.0.weight"
+    torch.save({**state, name: KINDS[kind](state[name])}, tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatchError, match=f"{kind} .*{name}|{name}.*{kind}|{kind}.*{name}"):
+        loaded(tmp_path / "net.pth")
 
 
 def test_safetensors(network, expected, tmp_path):
@@ -304,6 +434,11 @@ def damaged_files(network, folder):
     for name, content, message in [
         ("list.pth", [1, 2, 3], "holds no weights but a list"),
         ("optimizer.pth", {"epoch": 1, "lr": 0.1}, "holds no weights but a dict with epoch, lr"),
+        ("nothing.pth", {}, "holds no weights but an empty dict"),
+        ("tensor.pth", torch.zeros(2, 3), r"a single tensor of shape \(2, 3\)"),
+        ("strings.pth", {"conv.weight": "x"}, "a dict with conv.weight"),
+        ("adam.pth", OPTIMIZER, "the state of an optimizer"),
+        ("adam2.pth", {"optimizer": OPTIMIZER}, "the state of an optimizer"),
     ]:
         torch.save(content, folder / name)
         yield folder / name, message
@@ -353,6 +488,15 @@ def test_missing_files(path):
 def test_folders_and_other_files(tmp_path):
     with pytest.raises(WeightsUnavailableError, match="cannot be read"):
         loaded(tmp_path)
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "endless.pth").symlink_to("/dev/zero")
+    for name in ["pipe.pth", "endless.pth"]:
+        with pytest.raises(WeightsUnavailableError, match="it is a device or pipe"):
+            loaded(tmp_path / name)
+    with pytest.raises(WeightsUnavailableError, match="null character"):
+        loaded("\0.pth")
+    with pytest.raises(WeightsUnavailableError, match="cannot be read"):
+        loaded("~nobody_of_this_name/net.pth")
     (tmp_path / "net.onnx").write_bytes(b"onnx")
     with pytest.raises(WeightsUnavailableError, match=r"must end in \.pth"):
         loaded(tmp_path / "net.onnx")

@@ -147,6 +147,9 @@ def test_listed_names_are_understood():
         ("torchvision:mobilenet_v4", "mobilenet_v2"),
         ("packaged:efficientnet_lite3", "efficientnet_lite2"),
         ("mobilenet_v3_large_", "mobilenet_v3_large"),
+        ("EfficientNetB0", "efficientnet_b0"),
+        ("vit_b16", "vit_b_16"),
+        ("microsoft/resnet-50", "resnet50"),
     ],
 )
 def test_wrong_names_suggest_the_nearest(wrong, right):
@@ -203,18 +206,52 @@ def test_names_of_weights(name, first, others):
     ("name", "weights", "message"),
     [
         ("resnet50", "IMAGENET1K_V3", "Did you mean .*IMAGENET1K_V[12]"),
-        ("resnet50", "ResNet18_Weights.IMAGENET1K_V1", "no such weights"),
+        ("resnet50", "ResNet18_Weights.IMAGENET1K_V1", "are those of another network"),
+        ("resnet50", models.ResNet18_Weights.DEFAULT, "are those of another network"),
+        ("timm:resnet50", models.ResNet50_Weights.DEFAULT, 'backbone="torchvision:resnet50"'),
+        ("efficientnet_lite0", models.ResNet18_Weights.DEFAULT, "are torchvision's"),
+        ("resnet50", "DEFAULT", "IMAGENET1K_V2.* IMAGENET1K_V1"),
         ("resnet50", "a1_in1k", 'backbone="timm:resnet50"'),
         ("timm:resnet50", "a9_in1k", "Did you mean .*a1_in1k"),
         ("timm:resnet50.a1_in1k", "a2_in1k", "different weights"),
         ("timm:resnet50.a9_in1k", "default", "Did you mean .*a1_in1k"),
         ("efficientnet_lite0", "imagenet", '"default"'),
-        ("resnet50", 3, "must be a name"),
+        ("resnet50", 3, "must be the name of weights"),
     ],
 )
 def test_wrong_names_of_weights(name, weights, message):
     with pytest.raises(WeightsUnavailableError, match=message):
         load_backbone(name, weights=weights)
+
+
+def test_other_spellings_of_default():
+    own = load_backbone("efficientnet_lite0")
+    assert load_backbone("efficientnet_lite0", weights="DEFAULT").module is own.module
+    assert find_architecture("resnet18").default_of("DEFAULT") == "default"  # torchvision's own
+    assert find_architecture("resnet50").default_of("Default") == "default"
+
+
+ELSEWHERE = {
+    "clip": "vit_base_patch32_clip_224.openai",
+    "openai/clip-vit-large-patch14": "vit_large_patch14_clip_224.openai",
+    "ViT-B/16": "vit_base_patch16_clip_224.openai",
+    "dinov2_vits14": "vit_small_patch14_dinov2",
+    "dinov2_vitb14_reg": "vit_base_patch14_reg4_dinov2",
+    "facebook/dinov2-with-registers-small": "vit_small_patch14_reg4_dinov2",
+    "facebook/dinov2-large": "vit_large_patch14_dinov2",
+    "dino_vits16": "vit_small_patch16_224.dino",
+    "facebook/dino-vitb8": "vit_base_patch8_224.dino",
+    "google/siglip-base-patch16-224": "vit_base_patch16_siglip_224",
+    "facebook/vit-mae-base": "vit_base_patch16_224.mae",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_names_that_others_give_a_network_of_timm(name):
+    ours = ELSEWHERE[name]
+    assert any(one.startswith(ours) for one in timm.list_pretrained())
+    with pytest.raises(UnknownBackboneError, match=f"Did you mean 'timm:{ours}'"):
+        load_backbone(name)
 
 
 def test_networks_of_timm_without_weights():

@@ -6,16 +6,22 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from sktransfer import CNNCodes
+from sktransfer._optional import import_openvino
 from sktransfer.engines import _conversions, _make
 from sktransfer.exceptions import EngineError, EngineWarning
 
-openvino = pytest.importorskip("openvino")
+if importlib.util.find_spec("openvino") is None:
+    pytest.skip("openvino is not installed", allow_module_level=True)
+openvino = import_openvino()
 
 
 def relative(found, expected):
@@ -26,6 +32,7 @@ def relative(found, expected):
 def nothing_converted(monkeypatch, tmp_path):
     monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path))
     _make._engines.clear()
+    _make._starts.cache_clear()
 
 
 def test_auto_takes_it_and_gives_the_codes_of_torch(sample, tmp_path, monkeypatch):
@@ -58,6 +65,256 @@ def test_a_damaged_conversion_is_made_again(sample, tmp_path):
         path.write_text("<net")
     _make._engines.clear()
     np.testing.assert_allclose(codes.transform(sample.data[:4]), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin", ".sha256"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "zeros", "gone", "link", "pipe", "folder"])
+def test_what_is_damaged_on_disk_is_not_believed(suffix, damage, tmp_path, monkeypatch):
+    """Whichever bit it is: the pair of files must be what was written, to be taken."""
+    network = small_network()
+    expected = codes_of(network)
+    (path,) = tmp_path.rglob(f"*{suffix}")
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "flip":
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    elif damage == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        path.symlink_to(tmp_path / "elsewhere")
+    elif damage == "pipe":
+        os.mkfifo(path)
+    elif damage == "folder":
+        path.mkdir()
+    elif damage != "gone":
+        short = {"cut": content[:-1], "empty": b"", "zeros": bytes(len(content))}[damage]
+        path.write_bytes(short)
+    np.testing.assert_array_equal(codes_of(network), expected)
+    if damage == "folder":
+        return  # it is converted each time
+    if damage == "link":
+        assert (tmp_path / "elsewhere").read_bytes() == content
+    # What was converted anew lies there again, and is believed.
+    assert path.is_file() and not path.is_symlink()
+    monkeypatch.setattr(_conversions, "convert", None)
+    np.testing.assert_array_equal(codes_of(network), expected)
+    assert not list(tmp_path.rglob("draft-*"))
+
+
+def test_conversions_that_were_exchanged_are_not_believed(tmp_path):
+    first, second = small_network(), small_network(seed=1)
+    expected = codes_of(first)
+    own = {path.suffix: path for path in tmp_path.rglob("openvino/*")}
+    other = codes_of(second)
+    theirs = {path.suffix: path for path in tmp_path.rglob("openvino/*") if path not in own.values()}
+    for suffix, path in own.items():
+        path.replace(theirs[suffix])
+    np.testing.assert_array_equal(codes_of(second), other)
+    np.testing.assert_array_equal(codes_of(first), expected)
+
+
+@pytest.mark.parametrize("place", ["file", "read-only", "nowhere"])
+def test_where_nothing_can_be_kept_it_is_converted_each_time(place, tmp_path, monkeypatch):
+    expected = codes_of(small_network())
+    if place == "file":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path / "file"))
+    elif place == "read-only":  # also for the administrator, whom permissions do not stop
+        monkeypatch.setattr("tempfile.mkdtemp", no_space)
+        monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path / "other"))
+    else:
+        monkeypatch.setattr(_conversions, "cache_folder", lambda: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(codes_of(small_network()), expected)
+
+
+def no_space(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+PASSING = [MemoryError("Unable to allocate"), OSError(28, "No space left on device"),
+           RuntimeError("can't start new thread"), RuntimeError(), ValueError("x\ny")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+@pytest.mark.parametrize("where", ["torch.jit.trace", "sktransfer.engines._openvino._compile"])
+def test_what_may_pass_is_not_remembered(error, where, tmp_path, monkeypatch):
+    network = small_network()
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        with pytest.warns(EngineWarning, match="Going on with torch") as said:
+            found = codes_of(network)
+    assert len(said) == 1 and not list(tmp_path.rglob("*.txt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(codes_of(network), found, rtol=1e-4, atol=1e-5)
+    assert list(tmp_path.rglob("*.xml"))
+
+
+def test_an_interruption_is_not_remembered(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.jit.trace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            codes_of(small_network())
+    assert not list(tmp_path.rglob("openvino/*"))
+
+
+class Unconvertible(nn.Module):
+    """With an operation that OpenVINO has no rule for."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        maps = self.convolution(x).mean((2, 3))
+        return self.head(torch.special.bessel_j0(maps))
+
+
+def test_what_openvino_says_it_cannot_is_remembered_by_these_versions(tmp_path, monkeypatch):
+    network = Unconvertible()
+    with pytest.warns(EngineWarning, match=r"No conversion rule found.*bessel_j0.*with torch"):
+        expected = codes_of(network)
+    (note,) = tmp_path.rglob("*.txt")
+    versions = f"openvino {openvino.__version__}, torch {torch.__version__}"
+    assert note.read_text().startswith(versions + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(_conversions, "convert", None)
+        with pytest.warns(EngineWarning, match=f"have it tried again, delete {note}"):
+            np.testing.assert_array_equal(codes_of(network), expected)
+    tried = []
+    convert = _conversions.convert
+    monkeypatch.setattr(
+        _conversions, "convert", lambda *args: tried.append(1) or convert(*args)
+    )
+    for content in [f"openvino 0, torch 0\nx", "no versions", b"\xff\xfe", b""]:
+        note.write_bytes(content.encode() if isinstance(content, str) else content)
+        with pytest.warns(EngineWarning, match="No conversion rule found"):
+            codes_of(network)
+    assert len(tried) == 4
+
+
+@pytest.mark.parametrize("error", [ImportError("no lib"), RuntimeError("no home"), OSError(2, "x")])
+def test_where_it_cannot_be_imported_torch_is_taken(error, monkeypatch, tmp_path):
+    def broken():
+        raise error
+
+    monkeypatch.setattr(_make, "import_openvino", broken)
+    with pytest.warns(EngineWarning, match=r"cannot be imported .*Going on with torch") as said:
+        first = codes_of(small_network())
+        codes_of(small_network(seed=1))
+    assert len(said) == 1  # it is the same for all networks
+    np.testing.assert_array_equal(codes_of(small_network(), engine="torch"), first)
+
+
+def small_network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+
+
+def codes_of(network, engine="auto"):
+    """Codes by an engine that is made anew."""
+    _make._engines.clear()
+    facts = {"image_size": 32, "mean": 0.5, "std": 0.5}
+    X = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    return CNNCodes(network, preprocessing=facts, engine=engine, cache=None).fit_transform(X)
+
+
+ALONE = """
+import os, sys
+asked = []
+def note(event, args):
+    if event in ("socket.getaddrinfo", "socket.connect", "socket.sendto", "socket.gethostbyname"):
+        asked.append((event, str(args[-1] if event != "socket.getaddrinfo" else args[0])))
+sys.addaudithook(note)
+if "homeless" in sys.argv:
+    import pwd
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+    pwd.getpwuid = unknown
+import numpy as np
+from sktransfer import CNNCodes
+X = np.zeros((2, 32, 32, 3), np.uint8)
+codes = CNNCodes(image_size=32, engine=sys.argv[1], cache=None).fit_transform(X)
+print(codes.shape, asked, "openvino" in sys.modules, "openvino_telemetry" in sys.modules)
+"""
+
+
+def alone(tmp_path, *arguments, **changed):
+    """Codes by a process of its own, with a home that is empty; what it printed and said."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
+    environment = {k: v for k, v in {**environment, **changed}.items() if v is not None}
+    command = [sys.executable, "-c", ALONE, *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=200, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def test_nothing_is_told_to_anybody(tmp_path):
+    """openvino asks for a server when it is imported, and writes to the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    said = alone(tmp_path, "openvino", HOME=str(home), SKTRANSFER_CACHE=None)
+    assert said == ("(2, 1280) [] True False", "")
+    assert [path.name for path in home.iterdir()] == [".cache"]
+    assert [path.name for path in (home / ".cache").iterdir()] == ["sktransfer"]
+
+
+def test_a_user_without_a_home(tmp_path):
+    """As with a user id that the system does not know, in many containers."""
+    said = alone(tmp_path, "auto", "homeless", SKTRANSFER_CACHE=None)
+    assert said == ("(2, 1280) [] True False", "")
+    assert list(tmp_path.iterdir()) == []  # nor in a folder called ~
+
+
+def test_users_may_have_its_telemetry_themselves(monkeypatch):
+    """What was imported before stays as it is."""
+    import sktransfer._optional as optional
+
+    own = types.ModuleType("openvino_telemetry")
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", own)
+    monkeypatch.delitem(sys.modules, "openvino")
+    seen = []
+
+    def importing(name):
+        seen.append(sys.modules["openvino_telemetry"])
+        raise RuntimeError("stop here")
+
+    monkeypatch.setattr(optional.importlib, "import_module", importing)
+    with pytest.raises(RuntimeError):
+        import_openvino()
+    assert seen == [None] and sys.modules["openvino_telemetry"] is own
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SKTRANSFER_CACHE": "/a"}, "/a/openvino"),
+        ({"SKTRANSFER_CACHE": "~/a", "HOME": "/h"}, "/h/a/openvino"),
+        ({"SKTRANSFER_CACHE": "", "HOME": "/h"}, "/h/.cache/sktransfer/openvino"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/sktransfer/openvino"),
+        ({"XDG_CACHE_HOME": "relative"}, "None"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/sktransfer/openvino"),
+    ],
+)
+def test_where_conversions_are_kept(variables, expected, monkeypatch):
+    for name in ("SKTRANSFER_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(_conversions.cache_folder()) == expected
 
 
 def test_it_does_not_share_rows_with_torch(sample, passes):
@@ -156,7 +413,9 @@ def test_networks_of_every_family(sample, name, size):
 
 TWO_AT_ONCE = """
 import os, sys, threading
-import numpy as np, openvino
+import numpy as np
+from sktransfer._optional import import_openvino
+openvino = import_openvino()
 from sktransfer.engines._openvino import OpenVinoEngine
 sys.setswitchinterval(1e-5)
 engine = OpenVinoEngine(openvino.Core().read_model(sys.argv[1]), "float32")

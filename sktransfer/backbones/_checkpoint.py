@@ -10,8 +10,9 @@ import re
 import stat
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -59,7 +60,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return state_of(read_file(path), path)
 
 
-def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
+def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     """Open a plain file to be read: a pipe or a device would be read for ever.
 
     Parameters
@@ -84,7 +85,7 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
         os.close(descriptor)
         what = "a folder" if stat.S_ISDIR(kind) else "a device or pipe"
         raise OSError(errno.EINVAL, f"it is {what}")
-    return os.fdopen(descriptor, "rb")
+    return open(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:
@@ -93,13 +94,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedReader:
     try:
         file = open_regular(path)
     except OSError as error:
         raise WeightsUnavailableError(
-            f"weights={shown(path)!r}: the file cannot be read ({error.strerror or error}). Check "
-            "the path; a relative one starts at the current directory."
+            f"weights={shown(repr(str(path)))}: the file cannot be read "
+            f"({error.strerror or error}). Check the path; a relative one starts at the current "
+            "directory."
         ) from error
     if not os.fstat(file.fileno()).st_size:
         file.close()
@@ -304,10 +306,12 @@ def _usual_prefix(state: State) -> str:
     return prefix
 
 
-def _rank(prefix: str) -> tuple[bool, list[int]]:
+def _rank(prefix: str) -> tuple[bool, list[int], bool]:
+    """Smaller for the place to be taken first; the same where nothing tells."""
     words = _plain(prefix).split(".")[:-1] or [""]
-    known = [_WORDS.index(one) if one in _WORDS else len(_WORDS) for one in words]
-    return any(one in _FOLLOWERS for one in words), sorted(known)
+    known = sorted(_WORDS.index(one) for one in words if one in _WORDS)
+    follows = any(one in _FOLLOWERS for one in words)
+    return follows, known or [len(_WORDS)], len(known) < len(words)
 
 
 def _same(one: State, other: State) -> bool:

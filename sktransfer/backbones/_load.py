@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -162,11 +163,12 @@ def _settled(architecture: Architecture, weights: str) -> str:
     if _is_default(weights):
         return architecture.default_of(weights)
     family = weights.rpartition(".")[0]
-    if family.endswith("_Weights") and architecture.source != "torchvision":
+    network = re.fullmatch(r"(\w+)_(?:Quantized)?Weights", family)
+    if network and architecture.source != "torchvision":
         raise WeightsUnavailableError(
             f"weights={shown(weights)} are torchvision's, but {architecture.reference} is not one "
             'of its networks. Take weights="default", or the network that they are of as '
-            f'backbone="torchvision:{family.removesuffix("_Weights").lower()}".'
+            f'backbone="torchvision:{network[1].lower()}".'
         )
     return weights
 
@@ -199,8 +201,8 @@ def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -
         module, name, facts = found.module, found.weights, found.preprocessing
     check_network(module, architecture.reference)
     module = finish(module)
-    what = f"{architecture.reference} with weights {shown(name)}" if name else architecture.reference
-    check_finite(module, what)
+    what = architecture.reference
+    check_finite(module, f"{what} with weights {shown(name)}" if name else what)
     return Loaded(
         module=module,
         weights=name,

@@ -145,12 +145,12 @@ def _explain(name: str, bare: str, sources: Iterable[str]) -> str:
     hint = did_you_mean(stem, known, elsewhere(bare))
     if "/" in bare:
         return (
-            f"backbone={shown(name)!r} is no known network. {hint}Repositories of the hub are "
+            f"backbone={shown(repr(name))} is no known network. {hint}Repositories of the hub are "
             f'"hf-hub:{shown(bare)}"; a file of weights goes to weights=, beside the name of its '
             "architecture."
         )
     return (
-        f"backbone={shown(name)!r} is no known network. {hint}"
+        f"backbone={shown(repr(name))} is no known network. {hint}"
         "list_backbones() lists all. A name may say where to look, as packaged:, registered:, "
         "torchvision:, timm: or hf-hub:organisation/name."
     )

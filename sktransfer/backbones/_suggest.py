@@ -13,8 +13,8 @@ _SIZE = "(?P<size>tiny|small|base|large|huge|giant|[tsblhg])"
 
 # Networks that timm has under names of another form: what others call them, and timm's name.
 _ELSEWHERE = (
-    (rf"dinov3[-_/](?:pretrain[-_])?vit[-_]?{_SIZE}(?:16)?(?![a-z])", "vit_{size}_patch16_dinov3"),
-    (rf"dinov2[-_/](?:vit)?{_SIZE}(?:14)?[-_](?:reg|with[-_]reg)", "vit_{size}_patch14_reg4_dinov2"),
+    (rf"dinov3[-_/]vit[-_]?{_SIZE}(?:16)?(?![a-z])", "vit_{size}_patch16_dinov3"),
+    (rf"dinov2[-_/](?:vit)?{_SIZE}(?:14)?[-_](?:with[-_])?reg", "vit_{size}_patch14_reg4_dinov2"),
     (rf"dinov2[-_/](?:vit)?{_SIZE}(?:14)?(?![a-z])", "vit_{size}_patch14_dinov2"),
     (rf"dinov2-with-registers-{_SIZE}", "vit_{size}_patch14_reg4_dinov2"),
     (r"dinov2", "vit_small_patch14_dinov2"),

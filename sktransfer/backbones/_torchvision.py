@@ -115,13 +115,13 @@ class TorchvisionArchitecture(Architecture):
         return None
 
     def from_state(self, state: State, what: str) -> nn.Module:
-        plain = {_DENSE.sub(r"\1\2", name): tensor for name, tensor in state.items()}
-        plain = state if plain.keys() == state.keys() else plain
+        if any(_DENSE.fullmatch(name) for name in state):
+            state = {_DENSE.sub(r"\1\2", name): tensor for name, tensor in state.items()}
         options = {}
         if self.name.startswith("vit_"):
-            plain, prefix = find_weights(plain, self.structure().state_dict(), what, _VIT_HEAD)
-            what, options = named(what, prefix), _image_size_of(plain)
-        return load_any_head(lambda n: self.build(n, **options), plain, what, extra=_AUXILIARY)
+            state, prefix = find_weights(state, self.structure().state_dict(), what, _VIT_HEAD)
+            what, options = named(what, prefix), _image_size_of(state)
+        return load_any_head(lambda n: self.build(n, **options), state, what, extra=_AUXILIARY)
 
     def _entries(self) -> dict[str, Any]:
         """Published weights by name; going through an Enum leaves its aliases out."""
@@ -146,7 +146,7 @@ class TorchvisionArchitecture(Architecture):
                 f"{self.reference} are {own.__name__}, with {', '.join(known)}."
             )
         raise WeightsUnavailableError(
-            f"weights={shown(weights)!r}: torchvision has no such weights for {self.name}. "
+            f"weights={shown(repr(weights))}: torchvision has no such weights for {self.name}. "
             f"{did_you_mean(weights, known)}It has {', '.join(known)}. Names of timm's weights "
             f'go with backbone="timm:{self.name}"; a file needs a name with .pth, .pt or '
             ".safetensors."

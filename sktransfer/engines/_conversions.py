@@ -63,7 +63,8 @@ class Conversion:
     def __init__(self, key: str):
         version = import_openvino().__version__
         self._versions = f"openvino {version}, torch {torch.__version__}"
-        self._folder = cache_folder()
+        # For a user without a home a folder that nothing can be in, so that nothing is kept.
+        self._folder = cache_folder() or Path(os.devnull) / "openvino"
         self._stem = f"{key}-{version.split('-')[0]}"
 
     def load(self) -> Any | None:
@@ -74,8 +75,6 @@ class Conversion:
         InconvertibleError
             If these versions tried it before, and cannot.
         """
-        if self._folder is None:
-            return None
         if reason := self._reason(path := self._folder / f"{self._stem}.txt"):
             raise InconvertibleError(f"{reason} To have it tried again, delete {path}.")
         openvino = import_openvino()
@@ -94,8 +93,6 @@ class Conversion:
         What is written appears whole: a process that dies, or writes beside another, leaves no
         pair of files that would be believed.
         """
-        if self._folder is None:
-            return
         with suppress(OSError, RuntimeError):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
@@ -112,8 +109,6 @@ class Conversion:
 
     def refuse(self, reason: str) -> None:
         """Remember that there is none, so that no process with these versions tries in vain."""
-        if self._folder is None:
-            return
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder)) / "reason"
@@ -132,7 +127,6 @@ class Conversion:
         return reason.strip() if versions == self._versions else None
 
     def _content(self, suffix: str) -> memoryview:
-        assert self._folder is not None
         with open_regular(self._folder / f"{self._stem}{suffix}", follow=False) as file:
             content = bytearray(os.fstat(file.fileno()).st_size)
             return memoryview(content)[: file.readinto(content)]
@@ -146,7 +140,6 @@ class Conversion:
 
     def _sweep(self) -> None:
         """Remove what processes have left that were killed while they wrote."""
-        assert self._folder is not None
         for draft in self._folder.glob(f"{_DRAFT}*"):
             with suppress(OSError):
                 if time.time() - draft.lstat().st_mtime > _A_DAY:

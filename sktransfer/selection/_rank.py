@@ -155,7 +155,9 @@ def _label(one: Any) -> str:
     name = one.backbone if isinstance(one.backbone, str) else type(one.backbone).__name__
     if one.weights == "default":
         return name
-    return f"{name}, {'random' if one.weights is None else os.path.basename(weights_by_name(one.weights))}"
+    if one.weights is None:
+        return f"{name}, random"
+    return f"{name}, {os.path.basename(weights_by_name(one.weights))}"
 
 
 def _check_lengths(X: Any, y: np.ndarray, codes: CNNCodes) -> None:
