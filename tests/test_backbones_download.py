@@ -226,7 +226,7 @@ def test_files_without_a_digest_must_look_like_weights(web, tmp_path, name, cont
         cached_download(f"{web.url}/{name}", "a network")
     assert cached(tmp_path) == []
     (tmp_path / "torch" / "hub" / "checkpoints" / name).write_bytes(content or PAGE)
-    with pytest.raises(WeightsMismatchError, match="is not a file of weights.*Delete it"):
+    with pytest.raises(WeightsMismatchError, match=r"is not a file of weights.*Delete it"):
         cached_download(f"{web.url}/{name}", "a network")
 
 
@@ -254,7 +254,7 @@ def test_a_user_without_a_home(published, tmp_path, monkeypatch):
     assert own in path.parents and not (tmp_path / "~").exists()
     CACHE.clear()
     own.chmod(0o777)
-    with pytest.raises(WeightsUnavailableError, match="others may write.*TORCH_HOME"):
+    with pytest.raises(WeightsUnavailableError, match=r"others may write.*TORCH_HOME"):
         load_backbone("squeezenet1_1")
 
 

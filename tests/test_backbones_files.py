@@ -165,12 +165,12 @@ def test_weights_that_are_no_numbers(dtype, value, word, tmp_path):
     state = {k: v.to(dtype) for k, v in timm.create_model("test_efficientnet").state_dict().items()}
     for name in ["conv_stem.weight", "bn1.running_var"]:
         torch.save({**state, name: spoilt(state[name], value)}, tmp_path / "net.pth")
-        with pytest.raises(WeightsMismatchError, match=f"{name} holds {word}.*1 of ") as caught:
+        with pytest.raises(WeightsMismatchError, match=rf"{name} holds {word}.*1 of ") as caught:
             loaded(tmp_path / "net.pth", "timm:test_efficientnet")
         assert str(tmp_path / "net.pth") in str(caught.value)
     overflowing = state["conv_stem.weight"].double() * 1e300
     torch.save({**state, "conv_stem.weight": overflowing}, tmp_path / "net.pth")
-    with pytest.raises(WeightsMismatchError, match="conv_stem.weight holds infinite"):
+    with pytest.raises(WeightsMismatchError, match=r"conv_stem.weight holds infinite"):
         loaded(tmp_path / "net.pth", "timm:test_efficientnet")
 
 
@@ -202,8 +202,9 @@ def test_other_kinds_of_numbers(kind, network, tmp_path):
     state = network.state_dict()
     name = "features.0.weight"
     torch.save({**state, name: KINDS[kind](state[name])}, tmp_path / "net.pth")
-    with pytest.raises(WeightsMismatchError, match=f"{kind} .*{name}|{name}.*{kind}|{kind}.*{name}"):
+    with pytest.raises(WeightsMismatchError) as caught:
         loaded(tmp_path / "net.pth")
+    assert kind in str(caught.value) and name in str(caught.value)
 
 
 def test_safetensors(network, expected, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import pickletools
@@ -17,8 +18,10 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from torch import nn
+from torchvision import models
 
-from sktransfer import CNNCodes
+from sktransfer import CNNCodes, FineTuneClassifier, rank_backbones
+from sktransfer.backbones._load import CACHE
 from sktransfer.exceptions import EngineWarning, WeightsMismatchError
 
 FACTS = {
@@ -170,3 +173,44 @@ def test_set_params_after_fit_changes_nothing_fitted(sample):
     expected = codes.transform(X)
     codes.set_params(layer="blocks", pooling="max", image_size=64, normalize="l2", resize="crop")
     np.testing.assert_array_equal(codes.transform(X), expected)
+
+
+def test_weights_objects_of_torchvision(sample, published_squeezenet):
+    """A parameter like any other; pickles hold its name, which every version understands."""
+    weights = models.SqueezeNet1_1_Weights.DEFAULT
+    codes = CNNCodes("squeezenet1_1", weights=weights, image_size=32, cache=None)
+    assert repr(weights) in repr(codes) and clone(codes).weights is weights
+    X = sample.data[:4]
+    expected = codes.fit_transform(X)
+    by_name = CNNCodes("squeezenet1_1", weights=str(weights), image_size=32, cache=None)
+    np.testing.assert_array_equal(by_name.fit_transform(X), expected)
+    data = pickle.dumps(codes)
+    again = pickle.loads(data)
+    assert again.weights == "SqueezeNet1_1_Weights.IMAGENET1K_V1" and b"download" not in data
+    np.testing.assert_array_equal(again.transform(X), expected)
+    assert clone(again).fit(X).backbone_.weights == "IMAGENET1K_V1"
+    tuned = FineTuneClassifier("squeezenet1_1", weights=weights, image_size=32, max_epochs=0)
+    y = np.array([0, 1, 0, 1])
+    tuned.fit(X, y)
+    assert pickle.loads(pickle.dumps(tuned)).predict(X).shape == (4,)
+    one = CNNCodes("squeezenet1_1", weights=weights, image_size=32)
+    X, y = sample.data[:20], sample.target[:20] % 2
+    ranking = rank_backbones(X, y, [one, "squeezenet1_1"], weights=weights, image_size=32)
+    assert {row.error for row in ranking.rows} == {""}
+    assert "squeezenet1_1, SqueezeNet1_1_Weights.IMAGENET1K_V1" in repr(ranking)
+
+
+@pytest.fixture
+def published_squeezenet(tmp_path, monkeypatch):
+    """SqueezeNet's weights as if they had been downloaded; they are random ones."""
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(models.squeezenet1_1().state_dict(), tmp_path / "net.pth")
+    digits = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()[:8]
+    (tmp_path / "net.pth").rename(folder / f"squeezenet1_1-{digits}.pth")
+    url = f"https://example.org/squeezenet1_1-{digits}.pth"
+    monkeypatch.setattr(models.SqueezeNet1_1_Weights.IMAGENET1K_V1.value, "url", url)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    CACHE.clear()
+    yield
+    CACHE.clear()

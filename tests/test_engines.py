@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -176,6 +177,27 @@ def test_threads_of_a_process_share_its_turn():
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(2)))
+
+
+def test_a_turn_is_not_waited_for_without_end(monkeypatch):
+    """A process that was stopped holds its lock; the codes come all the same."""
+    monkeypatch.setattr("sktransfer.engines._turns._PATIENCE", 0.2)
+    name = f"held-{os.getpid()}"
+    with Turn(name):
+        other = Turn(name)
+        with pytest.warns(EngineWarning, match=r"has held .*beside it"), other:
+            pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with other:
+            assert other._file.is_locked
+        monkeypatch.setattr(other._file, "acquire", cannot_lock)
+        with other:
+            pass
+
+
+def cannot_lock(**_):
+    raise OSError(37, "No locks available")
 
 
 @pytest.mark.slow

@@ -68,7 +68,9 @@ def test_a_damaged_conversion_is_made_again(sample, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".bin", ".sha256"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "zeros", "gone", "link", "pipe", "folder"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "cut", "empty", "zeros", "gone", "link", "pipe", "folder"]
+)
 def test_what_is_damaged_on_disk_is_not_believed(suffix, damage, tmp_path, monkeypatch):
     """Whichever bit it is: the pair of files must be what was written, to be taken."""
     network = small_network()
@@ -104,11 +106,11 @@ def test_what_is_damaged_on_disk_is_not_believed(suffix, damage, tmp_path, monke
 def test_conversions_that_were_exchanged_are_not_believed(tmp_path):
     first, second = small_network(), small_network(seed=1)
     expected = codes_of(first)
-    own = {path.suffix: path for path in tmp_path.rglob("openvino/*")}
+    own = sorted(tmp_path.rglob("openvino/*"))
     other = codes_of(second)
-    theirs = {path.suffix: path for path in tmp_path.rglob("openvino/*") if path not in own.values()}
-    for suffix, path in own.items():
-        path.replace(theirs[suffix])
+    theirs = sorted(set(tmp_path.rglob("openvino/*")) - set(own))
+    for mine, place in zip(own, theirs, strict=True):
+        mine.replace(place)
     np.testing.assert_array_equal(codes_of(second), other)
     np.testing.assert_array_equal(codes_of(first), expected)
 
@@ -192,10 +194,8 @@ def test_what_openvino_says_it_cannot_is_remembered_by_these_versions(tmp_path, 
             np.testing.assert_array_equal(codes_of(network), expected)
     tried = []
     convert = _conversions.convert
-    monkeypatch.setattr(
-        _conversions, "convert", lambda *args: tried.append(1) or convert(*args)
-    )
-    for content in [f"openvino 0, torch 0\nx", "no versions", b"\xff\xfe", b""]:
+    monkeypatch.setattr(_conversions, "convert", lambda *args: tried.append(1) or convert(*args))
+    for content in ["openvino 0, torch 0\nx", "no versions", b"\xff\xfe", b""]:
         note.write_bytes(content.encode() if isinstance(content, str) else content)
         with pytest.warns(EngineWarning, match="No conversion rule found"):
             codes_of(network)

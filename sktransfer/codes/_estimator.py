@@ -41,9 +41,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``,
         ``"timm:"``, ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A
         module is copied, never changed, and needs `preprocessing`.
-    weights : str, path or None, default="default"
-        ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, a local
-        ``.pth``, ``.pt`` or ``.safetensors`` file, or None for random weights (always the
+    weights : str, enum member, path or None, default="default"
+        ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, one of
+        torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or None for random weights (always the
         same ones), which serve comparisons and tests.
     layer : str, int, list of str or int, or None, default=None
         Where to cut. None is the layer before the classifier; a name is one of

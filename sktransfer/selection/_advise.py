@@ -51,7 +51,7 @@ def advise(
 default="efficientnet_lite0"
         The network. Of several the best by :func:`rank_backbones`; after a ranking of the same
         photographs no pass is needed.
-    weights : str, path, None or dict, default="default"
+    weights : str, enum member, path, None or dict, default="default"
         As in :func:`rank_backbones`.
     image_size : int or (int, int), default=None
         Pixels that the network sees.

@@ -58,7 +58,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         Folds; fewer where a class is smaller.
     max_epochs : int, default=10
         Of fine-tuning.
-    weights : str, path or None, default="default"
+    weights : str, enum member, path or None, default="default"
         Pretrained weights.
     image_size : int or (int, int), default=None
         Height and width in pixels that the network sees.

@@ -65,7 +65,7 @@ def rank_backbones(
         "transrate", "cv" (:func:`~sktransfer.selection.cv_score`, the slow yardstick), or a
         function of codes and y. The first of several ranks. "leep" and "nce" need a network
         with a linear classifier of its own.
-    weights : str, path, None or dict, default="default"
+    weights : str, enum member, path, None or dict, default="default"
         Of networks given by name; a dict has those of some, by name.
     image_size : int or (int, int), default=None
         Pixels that networks given by name see; None is what each was trained with.
