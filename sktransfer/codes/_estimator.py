@@ -43,8 +43,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         module is copied, never changed, and needs `preprocessing`.
     weights : str, enum member, path or None, default="default"
         ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, one of
-        torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or None for random weights (always the
-        same ones), which serve comparisons and tests.
+        torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or
+        None for random weights (always the same ones), which serve comparisons and tests.
     layer : str, int, list of str or int, or None, default=None
         Where to cut. None is the layer before the classifier; a name is one of
         :meth:`list_layers`; -1 is the last cut point, -2 the one before. Earlier layers are

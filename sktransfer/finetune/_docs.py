@@ -12,7 +12,7 @@ backbone : str or torch.nn.Module, default="efficientnet_lite0"
     Name of a network, or a module, which is copied; as in :class:`sktransfer.CNNCodes`, and so
     are `weights`, `preprocessing`, `image_size`, `resize`, `crop_pct`, `image_shape`,
     `value_range`, `device`, `engine`, `n_jobs` and `cache`.
-weights : str, path or None, default="default"
+weights : str, enum member, path or None, default="default"
     Pretrained weights; None learns from random ones.
 layer : str or int, default=None
     Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left out. None
