@@ -26,6 +26,7 @@
     ├── CheckpointWarning                training goes on, but its checkpoint was not written
     ├── DivergenceWarning (ConvergenceWarning)  training made the loss worse than guessing
     ├── ClippingWarning                  values beyond value_range were clipped
+    ├── ValueRangeWarning                images look nearly black: is white what it is taken for?
     ├── EngineWarning                    another engine, precision or batch size was taken
     └── StoreWarning                     codes are right, but the store could not keep them
 """
@@ -57,6 +58,7 @@ __all__ = [
     "TrainingError",
     "UnknownBackboneError",
     "ValueRangeError",
+    "ValueRangeWarning",
     "WeightsError",
     "WeightsMismatchError",
     "WeightsUnavailableError",
@@ -210,6 +212,10 @@ class CheckpointWarning(SktransferWarning):
 
 class ClippingWarning(SktransferWarning):
     """Values beyond ``value_range`` were clipped to it."""
+
+
+class ValueRangeWarning(SktransferWarning):
+    """Images are nearly black as they are read; name ``value_range=`` if white is another value."""
 
 
 class DivergenceWarning(SktransferWarning, ConvergenceWarning):

@@ -94,7 +94,7 @@ GREY_LAYOUTS = {
     "n1hw": GREY[:, None],
     "list of hw": list(GREY),
     "list of hw1 and 1hw": [GREY[0][..., None], GREY[1][None], GREY[2]],
-    "tensor": torch.from_numpy(GREY),
+    "tensors": [torch.from_numpy(image) for image in GREY],
     "tensor n1hw": torch.from_numpy(GREY[:, None]),
     "float": GREY / 255,
     "rgb of equal colours": np.stack([GREY] * 3, axis=-1),

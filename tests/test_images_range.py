@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
-from sktransfer.exceptions import ClippingWarning, ValueRangeError
-from sktransfer.images import as_images
+from sktransfer.exceptions import ClippingWarning, ValueRangeError, ValueRangeWarning
+from sktransfer.images import as_images, tell
 
 
 def ramp(low, high, dtype=float):
@@ -100,11 +101,114 @@ def test_large_input_is_looked_at_in_several_blocks():
 def test_later_floats_keep_to_the_range_of_earlier_ones():
     fitted = as_images(ramp(0, 255)).float_range
     assert fitted == (0, 255)
-    dark = np.full((1, 4, 4, 3), 0.9)
-    assert pixels(dark, float_range=fitted).max() == 1  # and not 230
-    assert pixels(dark.astype(np.uint8) + 7, float_range=fitted).max() == 7
+    dark = np.ones((1, 4, 4, 3))
+    assert pixels(dark, float_range=fitted).max() == 1  # and not 255
+    assert pixels(dark * 3.7, float_range=fitted).max() == 4
+    assert pixels(dark.astype(np.uint8) + 6, float_range=fitted).max() == 7
     with pytest.raises(ValueRangeError, match="within 0 and 1, as they did in fit"):
         as_images(ramp(0, 255), float_range=(0, 1))
+
+
+@pytest.mark.parametrize("high", [0.3, 1, 1.01, 1.2])
+@pytest.mark.parametrize("container", [np.asarray, list, torch.from_numpy, lambda X: X.reshape(2, 48)])
+def test_floats_to_one_after_floats_to_255_are_another_scale(high, container):
+    X = np.random.default_rng(0).random((2, 4, 4, 3)).astype(np.float32) * high
+    X[0, 0, 0, 0] = high
+    with pytest.raises(ValueRangeError, match="within 0 and 255, as they did in fit.*black"):
+        as_images(container(X), float_range=(0, 255))
+    # one bright image says that the others are dark
+    as_images([X[0], X[1] * 200], float_range=(0, 255))
+    # nothing is said of a piece: the others may be bright
+    told_of(as_images(X, float_range=(0, 255), piece=True), "nearly black")
+
+
+def told_of(images, *words):
+    """The one warning that is given when the images are used, however often."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tell(images)
+        tell(images)
+    assert [w.category for w in caught] == [ValueRangeWarning]
+    said = str(caught[0].message)
+    assert all(word in said for word in ("value_range=", *words)), said
+
+
+def nothing_is_told_of(images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell(images)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "example"),
+    [
+        (0, 1.01, (0, 1)),
+        (-0.05, 1.1, (0, 1)),
+        (0, 1.9, (0, 1)),
+        (0, 16, (0, 16)),
+        (0, 70, (0, 255)),
+        (-20, 250, (0, 255)),
+        (0, 300, (0, 1023)),
+        (0, 50000, (0, 65535)),
+        (-1, 1, (-1, 1)),
+        (-2.1, 2.6, (-3, 3)),
+        (-1024, 3071, (-1024, 3071)),
+    ],
+)
+def test_following_the_advice_never_makes_images_black(low, high, example):
+    with pytest.raises(ValueRangeError) as caught:
+        as_images(ramp(low, high))
+    assert f"for example value_range={example}" in str(caught.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClippingWarning)
+        assert pixels(ramp(low, high), value_range=example).max() > 60
+
+
+MASK = np.zeros((3, 8, 8), np.uint8)
+MASK[1, 2:5, 2:5] = 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.int8, np.uint16, np.float32])
+@pytest.mark.parametrize("container", [np.asarray, list, lambda X: X.reshape(3, 64)])
+def test_masks_of_zero_and_one(dtype, container):
+    images = as_images(container(MASK.astype(dtype)))
+    if dtype == np.float32:
+        assert images.open(1).pixels().max() == 255
+        return nothing_is_told_of(images)
+    told_of(images, "no value above 1 ", "value_range=(0, 1)")
+    nothing_is_told_of(as_images(container(MASK.astype(dtype)), value_range=(0, 1)))
+    nothing_is_told_of(as_images(container(MASK.astype(bool))))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_the_whole_input_says_whether_it_is_dark(dtype):
+    many = np.full((40, 9, 9), 3, dtype)
+    told_of(as_images(many), "no value above 3 ")
+    many[37, 8, 8] = 100
+    nothing_is_told_of(as_images(many))
+    nothing_is_told_of(as_images(list(many)))
+    nothing_is_told_of(as_images(np.zeros((2, 9, 9), dtype)))  # black, whatever white is
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.uint32])
+def test_sixteen_bits_that_never_pass_eight(dtype):
+    told_of(as_images(ramp(0, 200, dtype)), "16 bits", "above 200", "(0, 4095)")
+    told_of(as_images(list(ramp(0, 200, dtype))), "16 bits")
+    nothing_is_told_of(as_images(ramp(0, 200, dtype), value_range=(0, 255)))
+
+
+@pytest.mark.parametrize(
+    ("X", "given"),
+    [
+        (ramp(0, 1), (0, 255)),
+        (ramp(0, 1, bool), (0, 255)),
+        (ramp(0, 255, np.uint8), (0, 65535)),
+        (ramp(0, 4095, np.uint16), (0, 65535)),
+        (ramp(0, 1 / 255), "auto"),
+    ],
+)
+def test_a_range_of_which_next_to_nothing_is_used(X, given):
+    told_of(as_images(X, value_range=given), "nearly black")
 
 
 def test_only_floats_have_a_float_range():

@@ -40,6 +40,7 @@ class FittedCodes:
     value_range: Any
     # What floats were found to be, where the range was not given.
     float_range: tuple[float, float] | None
+    layout: str | None = None  # a stack of greyscale images, rows, or other images
 
 
 def fit_codes(codes: CNNCodes, X: Any) -> None:
@@ -65,6 +66,7 @@ def fit_codes(codes: CNNCodes, X: Any) -> None:
         image_shape=images.image_shape,
         value_range=codes.value_range,
         float_range=images.float_range,
+        layout=images.layout,
     )
     codes._network = None if backbone.portable else backbone
     codes.backbone_ = BackboneInfo.of(backbone, codes.weights)

@@ -54,7 +54,7 @@ def transform_lazily(codes: CNNCodes, X: Any) -> Any:
     elif kind == "array" and X.dtype.kind not in "OUT":
         one = blank(X)  # what is wrong with all of them is said now
         check_columns(codes, one, reset=False)
-        as_images(one, image_shape=codes._fitted.image_shape)
+        as_images(one, image_shape=codes._fitted.image_shape, layout=codes._fitted.layout)
     float_range = codes._fitted.float_range
     if float_range is None and codes._fitted.value_range == "auto":
         float_range = lazy_float_range(X, codes._fitted.image_shape)
@@ -104,7 +104,7 @@ def _of_partitions(
     lazy_range = isinstance(float_range, Delayed)
     range_key = float_range.key if lazy_range else float_range
     layer: dict[Any, Any] = {
-        (name, i, *zeros): (_codes_of_partition, part.key, estimator.key, range_key, i)
+        (name, i, *zeros): (_codes_of_partition, part.key, estimator.key, range_key, i, len(parts) > 1)
         for i, part in enumerate(parts)
     }
     needed = [*parts, estimator, *([float_range] if lazy_range else [])]
@@ -120,17 +120,21 @@ def _codes_of_block(
     start = block_info[0]["array-location"][0][0]
     number = block_info[0]["chunk-location"][0]
     first = None if start != start else int(start)  # NaN where chunks before have no length
-    return _codes_of(codes, block, float_range, first, f"chunk {number}")
+    piece = np.prod(block_info[0]["num-chunks"]) > 1
+    return _codes_of(codes, block, float_range, first, f"chunk {number}", piece=bool(piece))
 
 
-def _codes_of_partition(part: Any, codes: CNNCodes, float_range: Any, number: int) -> np.ndarray:
+def _codes_of_partition(
+    part: Any, codes: CNNCodes, float_range: Any, number: int, piece: bool
+) -> np.ndarray:
     """Codes of a partition, whose first image has no known number unless it is the first of all."""
     items = part if hasattr(part, "shape") else list(part)
-    return _codes_of(codes, items, float_range, None if number else 0, f"partition {number}")
+    first = None if number else 0
+    return _codes_of(codes, items, float_range, first, f"partition {number}", piece=piece)
 
 
 def _codes_of(
-    codes: CNNCodes, X: Any, float_range: Any, first: int | None, where: str
+    codes: CNNCodes, X: Any, float_range: Any, first: int | None, where: str, *, piece: bool
 ) -> np.ndarray:
     if len(X) == 0:
         return np.empty((0, *codes.code_shape_), np.float32)
@@ -140,6 +144,8 @@ def _codes_of(
         image_shape=fitted.image_shape,
         value_range=fitted.value_range,
         float_range=float_range,
+        layout=fitted.layout,
+        piece=piece,
     )
     check_range_is_known(images, float_range, fitted.value_range)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engines import worker_pool
 from ..exceptions import ImageError
-from ..images import Images, OpenedImage
+from ..images import Images, OpenedImage, tell
 from ..store import Store
 from ._batches import BatchRunner, Waiting
 from ._plan import Plan
@@ -64,6 +64,7 @@ def compute_codes(
     list of ImageError
         Images that could not be read, in order.
     """
+    tell(images)
     pool = worker_pool()
     runner = BatchRunner(
         plan, store, pool, batch_size=batch_size, n_jobs=n_jobs, computed=computed
@@ -90,6 +91,7 @@ def compute_codes(
                 f'on_error="nan"; {kept}'
             )
             raise ImageError(cause, first.index, first.source) from first
+    tell(images)
     return failures
 
 

@@ -51,6 +51,7 @@ def images_of(codes: CNNCodes, X: Any) -> Images:
         image_shape=fitted.image_shape,
         value_range=fitted.value_range,
         float_range=fitted.float_range,
+        layout=fitted.layout,
     )
 
 

@@ -122,7 +122,9 @@ class FolderWalk:
         if not paths:
             return []
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            causes = list(threads.map(partial(_damage, as_images(paths)), range(len(paths))))
+            # What black and white are is no question of damage.
+            images = as_images(paths, value_range=(0, 1))
+            causes = list(threads.map(partial(_damage, images), range(len(paths))))
         for path, cause in zip(paths, causes, strict=True):
             if cause is not None:
                 self._skip(path, cause)

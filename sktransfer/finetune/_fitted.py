@@ -30,6 +30,7 @@ class Fitted:
     image_shape: Any
     value_range: Any
     float_range: tuple[float, float] | None
+    layout: str | None = None  # a stack of greyscale images, rows, or other images
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def images_of(est: FineTuneBase, X: Any) -> Images:
         image_shape=fitted.image_shape,
         value_range=fitted.value_range,
         float_range=fitted.float_range,
+        layout=fitted.layout,
     )
 
 

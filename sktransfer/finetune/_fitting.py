@@ -157,7 +157,13 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
     )
     model = build_model(backbone, framing.image_size, design)
     est._fitted = Fitted(
-        design, est.trainable, framing, images.image_shape, est.value_range, images.float_range
+        design,
+        est.trainable,
+        framing,
+        images.image_shape,
+        est.value_range,
+        images.float_range,
+        images.layout,
     )
     est.__dict__.pop("net_", None)
     est._model, est._learnt, est.history_ = model, None, History()

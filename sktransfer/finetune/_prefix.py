@@ -15,7 +15,7 @@ from ..codes._plan import make_plan
 from ..codes._runner import compute_codes
 from ..engines import worker_pool
 from ..exceptions import ImageError
-from ..images import Framing, OpenedImage, frame
+from ..images import Framing, OpenedImage, frame, tell
 from ..store import Store
 
 __all__ = ["LEAVE_IT_OUT", "Opens", "Prefix", "Some"]
@@ -154,6 +154,7 @@ class Prefix:
                 errors.append(ImageError(error.cause, number, error.source))
             elif error is not None:
                 raise error
+        tell(images)
         _complain(errors, images)
 
 

@@ -1,19 +1,19 @@
 """What counts as an image: reading, EXIF orientation, colour, value range, checking.
 
 Arrays, tensors, paths, PIL images, bytes, data frame columns and flattened rows all end as
-upright 8-bit RGB pictures, one at a time, so that memory stays flat.
+upright 8-bit RGB images, one at a time, so that memory stays flat.
 
 ::
 
     as_images(X) ─► Images ── open(i) ─► OpenedImage ── picture() ─► PIL image, RGB
        _collect       _images   _files      .digest        _colour
-       _rows                    _arrays
+       _rows                    _arrays       _deep (more than 8 bits)
        _survey, _range (one range for the whole input)      pixels() ─► the same as an array
                                                              frame(pixels, framing)
 """
 
 from ._framing import READING, RESIZES, Framing, frame
-from ._images import Images, as_images
+from ._images import Images, as_images, tell
 from ._opened import OpenedImage, digest_of
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "as_images",
     "digest_of",
     "frame",
+    "tell",
 ]

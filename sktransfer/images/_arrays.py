@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..exceptions import ImageError
-from ._colour import to_rgb
+from ._colour import flatten_alpha
 
 # Looked for in this order, so that (3, 4, 4) is RGB of 4 x 4 and not RGBA of height 3.
 _CHANNELS = (3, 1, 4)
@@ -23,6 +22,8 @@ def is_tensor(item: Any) -> bool:
 
 def is_array_like(item: Any) -> bool:
     """Tell whether `item` holds numbers: an array, a tensor, or nested lists."""
+    if isinstance(item, (str, bytes)):  # numpy's own have __array__
+        return False
     return hasattr(item, "__array__") or is_tensor(item) or isinstance(item, (list, tuple))
 
 
@@ -102,5 +103,5 @@ def to_rgb_pixels(pixels: np.ndarray) -> np.ndarray:
     if channels == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     elif channels == 4:
-        pixels = np.asarray(to_rgb(Image.fromarray(np.ascontiguousarray(pixels))))
+        pixels = flatten_alpha(pixels)
     return np.ascontiguousarray(pixels)

@@ -1,44 +1,107 @@
 """Any mode of Pillow to 8-bit RGB.
 
-Alpha is composited over white, as pages and viewers show pictures, so that a black logo on a
+Alpha is composited over white, as pages and viewers show images, so that a black logo on a
 transparent ground stays visible (``convert("RGB")`` alone would uncover whatever colour hides
 under the transparency, mostly black). ICC profiles are ignored, as torchvision and timm ignore
-them, because the pretrained networks saw their training pictures without them. CMYK is Pillow's
-plain conversion. 16-bit grey is scaled from the full range of the type.
+them, because the pretrained networks saw their training images without them. CMYK is Pillow's
+plain conversion. Values of more than 8 bits are scaled, see `Depth`.
+
+Large images are converted in strips: whole ones would need up to 28 bytes a pixel for a moment,
+times the number of threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from PIL import Image
 
-from ..exceptions import ImageError
+from ._deep import (
+    WHITE_16,
+    Depth,
+    Strip,
+    declared_white,
+    deep_colours_into,
+    grey_into,
+    has_deep_colours,
+    is_deep_grey,
+    note_colours,
+    open_twin,
+    refuse_colours,
+)
 
-_ORIENTATION_TAG, _PHOTOMETRIC_TAG, _BITS_TAG = 0x0112, 262, 258
-_ASK_ARRAY = "read it into an array and say what black and white are: value_range=(low, high)"
+_ORIENTATION_TAG = 0x0112
+_STRIP_PIXELS = 2**20  # converted together
 
-# EXIF orientation -> what turns the picture upright (the values of the tag's definition)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# EXIF orientation -> the view of an upright array that has its pixels where the file has them
+_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda upright: np.rot90(upright, -1),
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Give the picture of a loaded image as it is meant to be seen, in mode RGB."""
-    turn = _UPRIGHT.get(_orientation(image))
-    rgb = to_rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+def load_pixels(image: Image.Image, depth: Depth) -> np.ndarray:
+    """Load an opened image; give its upright pixels, (height, width, 3) of 8-bit RGB.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be told what black and white are, or the range given asks for more bits than
+        Pillow keeps.
+    """
+    declared, colours = declared_white(image), has_deep_colours(image)
+    twin = open_twin(image) if colours and depth.given is not None else None
+    if colours and twin is None:
+        refuse_colours(depth, declared)
+    image.load()
+    turn = _orientation(image)  # which may stand behind the pixels
+    if twin is not None:
+        twin.image.load()
+        out, stored = _canvas(image, turn)
+        deep_colours_into(stored, image, twin, _strips(twin.image), depth, to_rgb)
+        return out
+    if colours and declared in (0, WHITE_16):
+        note_colours(image, depth)
+    if is_deep_grey(image):
+        out, stored = _canvas(image, turn)
+        grey_into(stored, image, _strips(image), depth, declared)
+        return out
+    if turn not in _STORED and image.width * image.height <= _STRIP_PIXELS:
+        return np.asarray(to_rgb(image))
+    out, stored = _canvas(image, turn)
+    for rows, strip in _strips(image):
+        stored[rows] = np.asarray(to_rgb(strip))
+    return out
+
+
+def _canvas(image: Image.Image, turn: int) -> tuple[np.ndarray, np.ndarray]:
+    """An upright array to be filled, and its view in the order of the file."""
+    size = image.size if turn in _SIDEWAYS else image.size[::-1]
+    upright = np.empty((*size, 3), np.uint8)
+    return upright, _STORED.get(turn, lambda same: same)(upright)
+
+
+def _strips(image: Image.Image) -> Iterator[Strip]:
+    """Cut a loaded image into strips of whole rows."""
+    step = max(1, _STRIP_PIXELS // image.width)
+    if step >= image.height:
+        yield slice(0, image.height), image
+        return
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
 def is_upright(image: Image.Image) -> bool:
     """Tell whether an image, which need not be loaded, is stored as it is meant to be seen."""
-    return _orientation(image) not in _UPRIGHT
+    return _orientation(image) not in _STORED
 
 
 def _orientation(image: Image.Image) -> int:
@@ -50,9 +113,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGB; alpha is composited over white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _deep_grey(image)
+    """Convert a loaded image of 8 bits to RGB; alpha is composited over white."""
     if image.mode == "La":  # Pillow knows no direct way
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -62,31 +123,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bits to mode L."""
-    values, white = np.asarray(image), _white(image)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= white):  # so that NaN fails as well
-        raise ImageError(
-            f"values of a grey image of mode {image.mode} must lie within 0 and {white}, "
-            f"got {low} to {high}; {_ASK_ARRAY}"
-        )
-    grey = np.rint(values * np.float64(255 / white)).astype(np.uint8)
-    if _tiff_tag(image, _PHOTOMETRIC_TAG) == 0:  # "white is zero", which Pillow leaves so
-        grey = 255 - grey
-    if "transparency" in image.info:  # one value of the full range stands for "see through"
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _white(image: Image.Image) -> int:
-    if image.mode == "F":
-        return 1
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # theirs are 16 bits deep
-        raise ImageError(f"32-bit integer pixels do not say what white is; {_ASK_ARRAY}")
-    return 4095 if _tiff_tag(image, _BITS_TAG) == (12,) else 65535
-
-
-def _tiff_tag(image: Image.Image, tag: int) -> object:
-    tags = getattr(image, "tag_v2", None)
-    return None if tags is None else tags.get(tag)
+def flatten_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Give (h, w, 3) of 8-bit (h, w, 4), laid on white, a strip at a time."""
+    out = np.empty((*pixels.shape[:2], 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // pixels.shape[1])
+    for top in range(0, len(pixels), step):
+        strip = np.ascontiguousarray(pixels[top : top + step])
+        out[top : top + step] = np.asarray(to_rgb(Image.fromarray(strip)))
+    return out

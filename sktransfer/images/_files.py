@@ -7,16 +7,20 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..exceptions import ImageError
-from ._colour import upright_rgb
+from ._colour import load_pixels
+from ._deep import Depth, check_parts, is_deep, why_tiff_is_unknown
 from ._jpeg import decode_jpeg
 
-Made = TypeVar("Made", Image.Image, np.ndarray)
+Made = TypeVar("Made")
+
+_JPEG = b"\xff\xd8\xff"
 
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheif")
 
@@ -53,7 +57,7 @@ def read_file(path: str) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, depth: Depth) -> Image.Image:
     """Decode the first frame of an image file to upright 8-bit RGB.
 
     Raises
@@ -61,10 +65,10 @@ def decode(data: bytes) -> Image.Image:
     ImageError
         If it is no image, truncated, damaged, too large, or of a kind whose white is unknown.
     """
-    return _read(data, _decoded)
+    return Image.fromarray(_read(data, partial(_decoded, depth=depth)))
 
 
-def decode_pixels(data: bytes) -> np.ndarray:
+def decode_pixels(data: bytes, depth: Depth) -> np.ndarray:
     """Decode to the pixels of the same picture, which takes less time for a plain JPEG.
 
     Raises
@@ -75,14 +79,27 @@ def decode_pixels(data: bytes) -> np.ndarray:
 
     def pixels(image: Image.Image) -> np.ndarray:
         quick = decode_jpeg(image, data)
-        return np.asarray(_decoded(image)) if quick is None else quick
+        return _decoded(image, depth) if quick is None else quick
 
     return _read(data, pixels)
 
 
-def _decoded(image: Image.Image) -> Image.Image:
-    image.load()
-    return upright_rgb(image)
+def _decoded(image: Image.Image, depth: Depth) -> np.ndarray:
+    check_parts(image, depth)
+    return load_pixels(image, depth)
+
+
+def depth_decides(data: bytes) -> bool:
+    """Tell from the header of a file whether what black and white are decides what it looks like.
+
+    What is wrong with the file is said when it is decoded.
+    """
+    if data.startswith(_JPEG):  # nearly all there are, and of 8 bits
+        return False
+    try:
+        return _read(data, is_deep)
+    except (ImageError, MemoryError):
+        return False
 
 
 def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
@@ -103,8 +120,8 @@ def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
         raise ImageError(_damaged(error)) from error
 
 
-def from_pil(image: Image.Image) -> Image.Image:
-    """Give the upright 8-bit RGB picture of a PIL image (its current frame), left unchanged.
+def from_pil(image: Image.Image, depth: Depth) -> np.ndarray:
+    """Give the upright 8-bit RGB pixels of a PIL image (its current frame), left unchanged.
 
     Raises
     ------
@@ -113,13 +130,11 @@ def from_pil(image: Image.Image) -> Image.Image:
     """
     try:
         with _pil_locks[id(image) // 16 % len(_pil_locks)]:
-            image.load()
             if 0 in image.size:
                 raise ImageError(f"has no pixels: its size is {image.size}")
             # converting a palette image writes into it
             own = image.copy() if image.mode in ("P", "PA") else image
-            rgb = upright_rgb(own)
-            return rgb.copy() if rgb is image else rgb
+            return load_pixels(own, depth)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -147,6 +162,8 @@ def _damaged(error: Exception) -> str:
 
 
 def _unknown(data: bytes) -> str:
+    if (cause := why_tiff_is_unknown(data)) is not None:
+        return f"is {cause}"
     cause = f"is no whole image of a kind that Pillow reads; it begins with {data[:16]!r}"
     if data[4:12] in _HEIF_BRANDS:
         cause += ": HEIF, for which `pip install pillow-heif` and register its opener"

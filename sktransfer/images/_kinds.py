@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,54 @@ def kind_of(item: Any) -> str:
     if not is_array_like(item):
         return "other"
     return {0: "number", 1: "row"}.get(np.ndim(item) if ndim is None else ndim, "array")
+
+
+def plain(item: Any) -> Any:
+    """Give an item as Python has it, where a library wrapped a text or bytes as a scalar."""
+    if isinstance(item, np.str_):
+        return str(item)
+    if isinstance(item, np.bytes_):
+        # Numpy cuts zeros off the end, so that only paths are sure to be whole.
+        return os.fsdecode(item) if _looks_like_path(item) else bytes(item)
+    if hasattr(item, "as_py"):  # of pyarrow
+        return item.as_py()
+    if getattr(item, "ndim", None) == 0 and getattr(item, "dtype", np.dtype(int)).kind in "OUT":
+        return plain(item.item())
+    return item
+
+
+def _looks_like_path(data: bytes) -> bool:
+    """Tell whether bytes are one line of text, as no image file is."""
+    try:
+        return len(data) < 4096 and data.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def remedy_for(item: Any) -> str:
+    """Say how to get at the images where an item holds one among other things; else nothing."""
+    if isinstance(item, Mapping):
+        keys = [key for key, value in item.items() if kind_of(value) in ("file", "array")]
+        if keys:
+            return f". Pass that part of each item: [item[{keys[0]!r}] for item in X]"
+    elif _is_pair(item):
+        return (
+            ". These look like pairs (image, label) of a data set: pass the images alone, "
+            "[image for image, *_ in X]"
+        )
+    return ""
+
+
+def _is_pair(item: Any) -> bool:
+    """Tell whether an item is an image with its label, mask or path, as data sets give them."""
+    if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 4:
+        return False
+    kinds = [kind_of(part) for part in item]
+    if kinds[0] == "file":
+        return True
+    # A list of planes, or of nested lists, is an image.
+    shape = getattr(item[0], "shape", None)
+    return shape is not None and len(shape) >= 2 and (len(shape) > 2 or set(kinds) != {"array"})
 
 
 def is_missing(item: Any) -> bool:

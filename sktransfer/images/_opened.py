@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ..exceptions import ImageError
-from ._files import decode, decode_pixels, from_pil, read_file
+from ._deep import Depth
+from ._files import decode, decode_pixels, depth_decides, from_pil, read_file
 
 Made = TypeVar("Made", Image.Image, np.ndarray)
 
@@ -26,7 +27,7 @@ class Content(NamedTuple):
     pixels: Callable[[], np.ndarray]
 
 
-def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray]) -> Content:
+def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -> Content:
     """Read one item; give its digest, its size, and what makes its picture and pixels.
 
     Parameters
@@ -35,6 +36,8 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray]) -> Content:
         The image.
     pixels_of : callable
         Gives the 8-bit RGB pixels of an array.
+    depth : Depth
+        How files and PIL images of more than 8 bits are read.
     """
     if isinstance(item, (str, os.PathLike)):
         item = read_file(os.fsdecode(item))
@@ -42,13 +45,11 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray]) -> Content:
         data = bytes(item)
         # Truncated files decode only under this switch of Pillow: another picture.
         kind = "file, truncated or not" if ImageFile.LOAD_TRUNCATED_IMAGES else "file"
-        digest = digest_of(kind, data)
-        return Content(digest, len(data), partial(decode, data), partial(decode_pixels, data))
-    if isinstance(item, Image.Image):
-        picture = from_pil(item)
-        pixels = np.asarray(picture)
-        return Content(_pixel_digest(pixels), pixels.nbytes, picture.copy, lambda: pixels)
-    pixels = pixels_of(item)
+        if depth.given is not None and depth_decides(data):
+            kind += " with values from {!r} to {!r}".format(*depth.given)
+        make_pixels = partial(decode_pixels, data, depth)
+        return Content(digest_of(kind, data), len(data), partial(decode, data, depth), make_pixels)
+    pixels = from_pil(item, depth) if isinstance(item, Image.Image) else pixels_of(item)
     make = partial(Image.fromarray, pixels)
     return Content(_pixel_digest(pixels), pixels.nbytes, make, lambda: pixels)
 
@@ -89,8 +90,9 @@ class OpenedImage:
     Attributes
     ----------
     digest : bytes
-        16 bytes, of SHA-256 over the bytes of a file, or over the 8-bit RGB pixels and the size
-        of arrays and PIL images, whatever layout, dtype and range they came in.
+        16 bytes, of SHA-256 over the bytes of a file (and the range that was given, where it
+        decides what the file looks like), or over the 8-bit RGB pixels and the size of arrays
+        and PIL images, whatever layout, dtype and range they came in.
     n_bytes : int
         Size of what is kept in memory until the picture is made.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -18,14 +19,18 @@ BYTE: Range = (0.0, 255.0)
 UNIT: Range = (0.0, 1.0)
 _TOLERANCE = 1e-6  # of the range: what resampling in float32 overshoots
 _DARKEST_BYTE_MAXIMUM = 128
+# Floats below it are taken for 0 to 1 with what bicubic resizing overshoots.
+_BRIGHTEST_UNIT_MAXIMUM = 2
 _USUAL_WHITES = (1, 255, 1023, 4095, 16383, 65535)
+# Whole inputs that never pass this part of their range are nearly black.
+DARK = 1 / 15
 
 
 def family(dtype: np.dtype[Any]) -> str:
-    """Name the kind of numbers that share one rule: uint8, bool, int or float."""
+    """Name the kind of numbers that share one rule: uint8, uint16 (or more), bool, int or float."""
     if dtype == np.uint8:
         return "uint8"
-    return {"b": "bool", "f": "float"}.get(dtype.kind, "int")
+    return {"b": "bool", "f": "float", "u": "uint16"}.get(dtype.kind, "int")
 
 
 def check_value_range(value_range: Any, name: str = "value_range") -> Range | None:
@@ -48,40 +53,65 @@ def given_ranges(extremes: dict[str, Range], given: Range) -> dict[str, Range]:
     """Take the range that the user gave; warn once if values lie beyond it."""
     low = min((seen[0] for seen in extremes.values()), default=given[0])
     high = max((seen[1] for seen in extremes.values()), default=given[1])
-    if not _within((low, high), given):
-        warnings.warn(
-            f"the arrays hold values from {low:g} to {high:g}; those beyond "
-            f"value_range=({given[0]:g}, {given[1]:g}) are clipped to it",
-            ClippingWarning,
-            stacklevel=4,
-        )
+    if not within((low, high), given):
+        warn(clipped("the arrays hold", (low, high), given), ClippingWarning)
     return dict.fromkeys(extremes, given)
 
 
-def auto_ranges(extremes: dict[str, Range], float_range: Range | None) -> dict[str, Range]:
-    """Tell the range of each family by the documented rule."""
-    rules = {"uint8": lambda _: BYTE, "bool": lambda _: UNIT, "int": _integers}
-    return {
-        kind: _floats(seen, float_range) if kind == "float" else rules[kind](seen)
-        for kind, seen in extremes.items()
-    }
+def clipped(subject: str, seen: Range, given: Range) -> str:
+    """Say that values lie beyond the range that was given."""
+    return (
+        f"{subject} values from {seen[0]:g} to {seen[1]:g}; those beyond "
+        f"value_range=({given[0]:g}, {given[1]:g}) are clipped to it"
+    )
+
+
+def auto_ranges(
+    extremes: dict[str, Range], float_range: Range | None, *, fractions: bool = True
+) -> dict[str, Range]:
+    """Tell the range of each family by the documented rule.
+
+    Parameters
+    ----------
+    extremes : dict
+        Of each family over the whole input.
+    float_range : (low, high) or None
+        What floats were in an earlier call.
+    fractions : bool
+        Whether there are floats that are no whole numbers.
+    """
+    ranges: dict[str, Range] = {}
+    for kind, seen in extremes.items():
+        if kind == "float":
+            ranges[kind] = _floats(seen, float_range, fractions)
+        elif kind == "bool":
+            ranges[kind] = UNIT
+        else:
+            ranges[kind] = BYTE if kind == "uint8" else _integers(seen)
+    return ranges
 
 
 def _integers(seen: Range) -> Range:
-    if _within(seen, BYTE):
+    if within(seen, BYTE):
         return BYTE
     raise _refusal(seen, 'with value_range="auto" integers must lie within 0 and 255')
 
 
-def _floats(seen: Range, fitted: Range | None) -> Range:
+def _floats(seen: Range, fitted: Range | None, fractions: bool) -> Range:
     if fitted is not None:
-        if _within(seen, fitted):
-            return fitted
         low, high = fitted
+        if fitted == BYTE and fractions and within(seen, (-1, _BRIGHTEST_UNIT_MAXIMUM)):
+            raise ValueRangeError(
+                "floats must lie within 0 and 255, as they did in fit, got fractions from "
+                f"{seen[0]:g} to {seen[1]:g}, which would be black. Multiply them by 255, or fit "
+                "with floats from 0 to 1; if they are that dark, fit with value_range=(0, 255)"
+            )
+        if within(seen, fitted):
+            return fitted
         raise _refusal(seen, f"floats must lie within {low:g} and {high:g}, as they did in fit")
-    if _within(seen, UNIT):
+    if within(seen, UNIT):
         return UNIT
-    if _within(seen, BYTE) and seen[1] >= _DARKEST_BYTE_MAXIMUM:
+    if within(seen, BYTE) and seen[1] >= _DARKEST_BYTE_MAXIMUM:
         return BYTE
     raise _refusal(
         seen,
@@ -92,20 +122,83 @@ def _floats(seen: Range, fitted: Range | None) -> Range:
 
 def _refusal(seen: Range, rule: str) -> ValueRangeError:
     low, high = seen
-    if low < 0:
-        white = max(1, math.ceil(max(-low, high)))
-        example = (-white, white)
-    else:
-        example = (0, next((w for w in _USUAL_WHITES if high <= w), math.ceil(high)))
     return ValueRangeError(
         f"{rule}, got values from {low:g} to {high:g}. Say what black and white are: "
-        f"value_range=(low, high), for example value_range={example}"
+        f"value_range=(low, high), for example value_range={example_range(seen)}"
     )
 
 
-def _within(seen: Range, allowed: Range) -> bool:
+def example_range(seen: Range) -> Range:
+    """Propose a range for values between two extremes, with which they are not nearly black."""
+    low, high = seen
+    # What resizing overshoots is clipped; a usual white is no more than four times the largest.
+    for white in _USUAL_WHITES:
+        highest = _BRIGHTEST_UNIT_MAXIMUM if white == 1 else white
+        lowest = -0.2 * white if white <= BYTE[1] else 0
+        if white / 4 < high <= highest and low >= lowest:
+            return (0, white)
+    if low >= 0:
+        return (0, max(1, math.ceil(high)) if high > 0.25 else _round_up(high))
+    if high / 2 <= -low <= 2 * high:
+        white = max(1, math.ceil(max(-low, high)))
+        return (-white, white)
+    return (math.floor(low), max(math.ceil(high), math.floor(low) + 1))
+
+
+def _round_up(value: float) -> float:
+    """The next number of two digits."""
+    if value <= 0:
+        return 1
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step) * step:.6g}")
+
+
+def told_of_dark_arrays(
+    extremes: dict[str, Range], ranges: dict[str, Range], *, given: bool
+) -> str | None:
+    """Say that arrays may be darker as they are read than they are; None where nothing hints at it.
+
+    The whole input decides: one dark image among others is as dark as it is.
+    """
+    shares = [
+        (seen[1] - ranges[kind][0]) / (ranges[kind][1] - ranges[kind][0])
+        for kind, seen in extremes.items()
+    ]
+    if max(shares, default=0) <= 0:
+        return None
+    high = max(seen[1] for seen in extremes.values())
+    if max(shares) <= DARK:
+        white = max(found[1] for found in ranges.values())
+        return (
+            f"the arrays hold no value above {high:g} and are read as nearly black, since white is "
+            f"{white:g}. If it is not, say what black and white are: value_range=(low, high), for "
+            f"example value_range={example_range((0, high))}"
+        )
+    if "uint16" in extremes and not given:
+        return (
+            f"arrays of 16 bits or more hold no value above {extremes['uint16'][1]:g}, so 255 is "
+            "taken for white. If it is not, say what black and white are, for example "
+            "value_range=(0, 4095); value_range=(0, 255) is what is done now, without this warning"
+        )
+    return None
+
+
+def within(seen: Range, allowed: Range) -> bool:
+    """Tell whether values lie within a range, but for what resampling overshoots."""
     slack = _TOLERANCE * (allowed[1] - allowed[0])
     return allowed[0] - slack <= seen[0] and seen[1] <= allowed[1] + slack
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user that called sktransfer, maybe by way of scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and _is_inside(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_inside(module: str) -> bool:
+    return module.partition(".")[0] in ("sktransfer", "sklearn", "joblib")
 
 
 def to_uint8(array: np.ndarray, value_range: Range) -> np.ndarray:

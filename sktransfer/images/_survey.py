@@ -14,9 +14,10 @@ from ..exceptions import ImageError
 from ._arrays import as_array, is_array_like, no_pixels, to_hwc
 from ._collect import Collected
 from ._kinds import is_missing
-from ._range import BYTE, UNIT, Range, family
+from ._range import BYTE, DARK, UNIT, Range, family
 
 _BLOCK = 2**22  # values looked at together
+_DARK_BYTE = 255 * DARK
 
 
 @dataclass
@@ -25,17 +26,28 @@ class Survey:
 
     extremes: dict[str, Range] = field(default_factory=dict)
     causes: dict[int, str] = field(default_factory=dict)
+    fractions: bool = False  # whether there are floats that are no whole numbers
 
     def add(self, first: int, block: np.ndarray, *, trust_dtype: bool) -> None:
         """Look at images `first`, `first` + 1, … stacked in `block`."""
         kind = family(block.dtype)
-        if kind in ("uint8", "bool") and trust_dtype:  # cannot leave its range: not worth a look
-            self._widen(kind, UNIT if kind == "bool" else BYTE)
-            return
+        if kind == "bool" and trust_dtype:
+            self._widen(kind, UNIT)
+        elif kind == "uint8" and trust_dtype:
+            # It cannot leave its range. One bright image says that it uses it, no more is looked
+            # at; only where all are dark all are looked at.
+            if self.extremes.get(kind) != BYTE:
+                self._widen(kind, BYTE if _is_bright(block) else (0.0, float(block.max())))
+        else:
+            self._look(kind, first, block, trust_dtype)
+
+    def _look(self, kind: str, first: int, block: np.ndarray, trust_dtype: bool) -> None:
         with np.errstate(invalid="ignore"):  # NaN is looked for
             low, high = float(block.min()), float(block.max())
         if math.isfinite(low) and math.isfinite(high):
             self._widen(kind, (low, high))
+            if kind == "float" and not self.fractions and high < 2:  # the only ones it matters of
+                self.fractions = any(map(_has_fractions, block))
         elif len(block) == 1:
             self.causes[first] = "holds NaN" if math.isnan(low) else "holds infinity"
         else:
@@ -45,6 +57,14 @@ class Survey:
     def _widen(self, kind: str, seen: Range) -> None:
         low, high = self.extremes.get(kind, seen)
         self.extremes[kind] = (min(low, seen[0]), max(high, seen[1]))
+
+
+def _is_bright(block: np.ndarray) -> bool:
+    return bool(block[0, ::4].max() > _DARK_BYTE or block.max() > _DARK_BYTE)
+
+
+def _has_fractions(image: np.ndarray) -> bool:
+    return bool((image != np.rint(image)).any())
 
 
 def survey_arrays(collected: Collected, *, trust_dtype: bool) -> Survey:
