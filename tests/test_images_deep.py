@@ -1,4 +1,4 @@
-"""Images of more than 8 bits in files and PIL images: `value_range` holds for them as for arrays."""
+"""Files and PIL images of more than 8 bits: `value_range` holds for them as for arrays."""
 
 import io
 import pickle
@@ -64,7 +64,8 @@ def tiff(values, *, order="<", planar=False, extra=(), sample_format=1):
         if len(packed) > 4:
             packed, more = struct.pack(order + "I", first + len(more)), more + packed
         kinds = {"H": 3, "I": 4}
-        entries += struct.pack(order + "HHI", tag, kinds[kind], len(numbers)) + packed.ljust(4, b"\0")
+        entries += struct.pack(order + "HHI", tag, kinds[kind], len(numbers))
+        entries += packed.ljust(4, b"\0")
     mark = b"II*\0" if order == "<" else b"MM\0*"
     count = struct.pack(order + "H", len(tags))
     where = struct.pack(order + "I", first + len(more))
@@ -114,7 +115,7 @@ ITEMS = {
 def test_value_range_holds_as_for_arrays_of_the_same_values(name, value_range):
     item, values = ITEMS[name]
     if "says" in name and values is COLOURS and value_range != (0, 4095):
-        with pytest.raises(ImageError, match="Pillow keeps the upper 8.*into an array"):
+        with pytest.raises(ImageError, match=r"Pillow keeps the upper 8.*into an array"):
             pixels(item, value_range)
         return
     with warnings.catch_warnings():
@@ -174,7 +175,7 @@ def test_white_is_zero():
 def test_floats_that_are_no_numbers(value, value_range):
     values = GREY.astype(np.float32)
     values[3, 3] = value
-    with pytest.raises(ImageError, match="holds (NaN|infinity).*value_range"):
+    with pytest.raises(ImageError, match=r"holds (NaN|infinity).*value_range"):
         pixels(encode(as_pil(values, "F"), "TIFF"), value_range)
 
 
@@ -200,7 +201,7 @@ def test_what_pillow_does_not_read_is_named(data, what, value_range):
 
 @pytest.mark.parametrize("value_range", ["auto", (0, 4095)])
 def test_planes_of_sixteen_bits_are_refused(value_range):
-    with pytest.raises(ImageError, match="planes of 16 bits.*into an array"):
+    with pytest.raises(ImageError, match=r"planes of 16 bits.*into an array"):
         pixels(tiff(COLOURS, planar=True), value_range)
 
 
@@ -332,7 +333,7 @@ def test_fine_tuning_on_deep_files(files, trainable):
 def test_masks_are_told_of_once_a_call(sample):
     codes = CNNCodes(image_size=32)
     masks = (sample.data[:4] > 128).astype(np.uint8)
-    said, found = said_of(lambda: codes.fit_transform(masks))
+    said, _ = said_of(lambda: codes.fit_transform(masks))
     assert len(said) == 1 and "value_range=(0, 1)" in said[0]
     said, right = said_of(
         lambda: CNNCodes(image_size=32, value_range=(0, 1)).fit_transform(masks)

@@ -109,12 +109,16 @@ def test_later_floats_keep_to_the_range_of_earlier_ones():
         as_images(ramp(0, 255), float_range=(0, 1))
 
 
+def list_of_tensors(X):
+    return [torch.from_numpy(image) for image in X]
+
+
 @pytest.mark.parametrize("high", [0.3, 1, 1.01, 1.2])
-@pytest.mark.parametrize("container", [np.asarray, list, torch.from_numpy, lambda X: X.reshape(2, 48)])
+@pytest.mark.parametrize("container", [np.asarray, list, torch.from_numpy, list_of_tensors])
 def test_floats_to_one_after_floats_to_255_are_another_scale(high, container):
     X = np.random.default_rng(0).random((2, 4, 4, 3)).astype(np.float32) * high
     X[0, 0, 0, 0] = high
-    with pytest.raises(ValueRangeError, match="within 0 and 255, as they did in fit.*black"):
+    with pytest.raises(ValueRangeError, match=r"within 0 and 255, as they did in fit.*black"):
         as_images(container(X), float_range=(0, 255))
     # one bright image says that the others are dark
     as_images([X[0], X[1] * 200], float_range=(0, 255))

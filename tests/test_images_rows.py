@@ -1,5 +1,7 @@
 """Flattened rows: inferred and given shapes, scikit-learn's checks and messages."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -7,8 +9,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from sktransfer.exceptions import InputError
-from sktransfer.images import as_images
+from sktransfer.exceptions import InputError, SktransferWarning, ValueRangeWarning
+from sktransfer.images import as_images, tell
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
 IMAGES[0, 0, 0], IMAGES[0, 0, 1] = 0, 255
@@ -81,6 +83,70 @@ def test_square_rows_are_grey():
 )
 def test_given_shapes(X, image_shape, same):
     assert digests(X, image_shape=image_shape) == digests(list(same))
+
+
+PLANAR = {
+    "array": lambda rows: rows,
+    "lists": lambda rows: rows.tolist(),
+    "pandas": pd.DataFrame,
+    "polars": lambda rows: pl.DataFrame(rows, schema=[str(i) for i in range(rows.shape[1])]),
+    "tensor": torch.from_numpy,
+    "list of arrays": list,
+    "floats": lambda rows: rows / 255,
+    "int64": lambda rows: rows.astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("name", PLANAR)
+@pytest.mark.parametrize("count", [3, 200])
+def test_planes_of_colour_one_after_another_are_told_by_the_numbers(sample, name, count):
+    """As CIFAR's own files and OpenML have them."""
+    X = sample.data[:count]
+    planar = PLANAR[name](X.transpose(0, 3, 1, 2).reshape(count, -1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_images(planar).image_shape == (3, 32, 32)
+        assert as_images(PLANAR[name](X.reshape(count, -1))).image_shape == (32, 32, 3)
+    assert digests(planar) == digests(X)
+
+
+def test_grey_images_in_three_colours_keep_their_order(sample):
+    X = np.repeat(sample.data[:30, ..., :1], 3, axis=3)
+    assert as_images(X.reshape(30, -1)).image_shape == (32, 32, 3)
+    assert digests(X.transpose(0, 3, 1, 2).reshape(30, -1)) == digests(X)
+
+
+def test_one_flat_colour_tells_its_order():
+    X = np.empty((2, 8, 8, 3), np.uint8)
+    X[0], X[1] = (200, 10, 0), (7, 90, 200)
+    assert digests(X.reshape(2, -1)) == digests(X)
+    assert digests(X.transpose(0, 3, 1, 2).reshape(2, -1)) == digests(X)
+
+
+def test_rows_that_do_not_tell_their_order_ask_for_it():
+    noise = np.random.default_rng(3).integers(0, 256, (5, 192), dtype=np.uint8)
+    with pytest.warns(SktransferWarning, match=r"image_shape=\(8, 8, 3\) or image_shape=\(3, 8"):
+        assert as_images(noise).image_shape == (8, 8, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell(as_images(noise, image_shape=(8, 8, 3)))
+        tell(as_images(noise, image_shape=(3, 8, 8)))
+        as_images(np.full((2, 192), 9, np.uint8))  # the same in either order
+
+
+def test_a_shape_that_contradicts_the_numbers_is_told_of(sample):
+    X = sample.data[:50]
+    rows, planar = X.reshape(50, -1), X.transpose(0, 3, 1, 2).reshape(50, -1)
+    for wrong, shape, right in [
+        (planar, (32, 32, 3), (3, 32, 32)),
+        (rows, (3, 32, 32), (32, 32, 3)),
+    ]:
+        images = as_images(wrong, image_shape=shape)
+        with pytest.warns(ValueRangeWarning, match="order of the colours"):
+            tell(images)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tell(as_images(wrong, image_shape=right))
 
 
 @pytest.mark.parametrize("n_columns", [1, 2, 5, 108])

@@ -104,7 +104,9 @@ def _of_partitions(
     lazy_range = isinstance(float_range, Delayed)
     range_key = float_range.key if lazy_range else float_range
     layer: dict[Any, Any] = {
-        (name, i, *zeros): (_codes_of_partition, part.key, estimator.key, range_key, i, len(parts) > 1)
+        (name, i, *zeros): (
+            _codes_of_partition, part.key, estimator.key, range_key, i, len(parts) > 1
+        )
         for i, part in enumerate(parts)
     }
     needed = [*parts, estimator, *([float_range] if lazy_range else [])]

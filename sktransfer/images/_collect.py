@@ -173,7 +173,7 @@ def _from_items(
 ) -> Collected:
     if not items:
         raise InputError(_EMPTY)
-    items = [plain(item) for item in items]
+    items = [item if type(item) is str else plain(item) for item in items]
     kinds = [kind_of(item) for item in items]
     if all(kind == "column" for kind in kinds):  # [["a.jpg"], ["b.jpg"]]
         return _from_items([item[0] for item in items], X, image_shape, n_columns=1)
@@ -187,7 +187,7 @@ def _from_items(
         raise InputError(_numbers_in_a_row(len(items)))
     _refuse_batch(items)
     for index, kind in enumerate(kinds):
-        remedy = remedy_for(items[index])
+        remedy = "" if kind in ("file", "missing") else remedy_for(items[index])
         if remedy or kind in ("other", "number", "column"):
             what = name_of(items[index])
             raise InputError(f"item {index} of X must be {_IMAGES}, got {what}{remedy}")
