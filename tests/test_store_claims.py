@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sktransfer.store import DiskStore, Store
+from sktransfer.store import DiskStore, MemoryStore, Store
 
 spawn = multiprocessing.get_context("spawn")
 KEYS = [i.to_bytes(16, "big") for i in range(200)]
@@ -198,6 +198,71 @@ def test_whose_claims_are_free(folder, fields, free):
     other.start()
     other.join(10)
     assert done == [[free]]
+
+
+PLANTED = ["x'ff'", "'text'", "-1", "0", "9e99", "99999999999", "CAST(x'ff' AS TEXT)"]
+
+
+@pytest.mark.parametrize("value", PLANTED)
+@pytest.mark.parametrize("field", ["host", "pid", "start", "thread", "renewed"])
+def test_owners_that_are_none_hold_nobody_up(folder, field, value):
+    store = DiskStore(folder)
+    store.claim("space", KEYS[:2])
+    base = sqlite3.connect(folder / "codes-v2.sqlite")
+    with base:
+        base.execute(f"UPDATE owners SET {field} = {value}")
+    base.close()
+    done = []
+
+    def ask():
+        elsewhere = field == "host"  # a name like any other, until its lease ends
+        waited = store.wait("space", KEYS[:2], timeout=0.1)
+        done.append((waited, store.claim("space", KEYS[:2])) if not elsewhere else None)
+        store.release("space", KEYS[:2])
+
+    other = threading.Thread(target=ask)
+    other.start()
+    other.join(10)
+    assert done == [None] if field == "host" else [(True, [True, True])]
+
+
+@pytest.mark.parametrize("value", PLANTED)
+def test_claims_of_nobody_hold_nobody_up(folder, value):
+    store = DiskStore(folder)
+    store.claim("space", KEYS[:2])
+    base = sqlite3.connect(folder / "codes-v2.sqlite")
+    with base:
+        base.execute(f"UPDATE claims SET owner = {value}")
+    base.close()
+    assert store.wait("space", KEYS[:2], timeout=0.1)
+    assert store.claim("space", KEYS[:2]) == [True, True]
+
+
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_whoever_claims_for_ever_and_finishes_nothing_is_waited_for_once(
+    folder, cache, sample, monkeypatch, passes
+):
+    from sktransfer import CNNCodes
+    from sktransfer.codes import _batches
+
+    class Held(DiskStore if cache == "disk" else MemoryStore):
+        """As others see one whose claims somebody renews and renews."""
+
+        def claim(self, space, keys):
+            return [False] * len(keys)
+
+        def wait(self, space, keys, timeout=None):
+            time.sleep(timeout)
+            return False
+
+    monkeypatch.setattr(_batches, "_PATIENCE", 0.1)
+    monkeypatch.setattr(_batches, "_LONGEST", 0.5)
+    X, start = sample.data[:6], time.monotonic()
+    codes = CNNCodes(image_size=32, cache=Held(folder) if cache == "disk" else Held()).fit(X)
+    found = codes.transform(X)
+    assert passes["images"] == 6 and 0.5 < time.monotonic() - start < 60
+    np.testing.assert_array_equal(codes.transform(X), found)
+    assert passes["images"] == 6
 
 
 def test_a_put_from_any_thread_renews_the_claims(folder):

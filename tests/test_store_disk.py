@@ -310,6 +310,135 @@ def test_bits_that_flip_anywhere_never_make_a_wrong_row(folder):
     assert 100 < np.mean(survived) < 200, "most rows of most files are still sound"
 
 
+SPACES = ("of one network", "of another network")
+
+
+def two_spaces(folder: Path) -> bytes:
+    """The file of a store with the same keys in two spaces, whose rows differ."""
+    store = DiskStore(folder)
+    for number, space in enumerate(SPACES):
+        store.put_many(space, KEYS, [np.full(8, 100 * number + i, np.float32) for i in range(12)])
+    store.claim("another", KEYS)
+    store.close()
+    return (folder / NAME).read_bytes()
+
+
+KEYS = [key(i) for i in range(12)]
+
+
+def check_spaces(folder: Path, data: bytes) -> int:
+    """Count the rows of the two spaces in a damaged file; none is wrong, all can be kept anew."""
+    for old in folder.iterdir():
+        old.unlink()
+    (folder / NAME).write_bytes(data)
+    store, there = DiskStore(folder), 0
+    for _ in range(2):  # the second time all are there
+        for number, space in enumerate(SPACES):
+            found = store.get_many(space, KEYS)
+            for i, row in enumerate(found):
+                assert row is None or np.array_equal(row, np.full(8, 100 * number + i, np.float32))
+            there += sum(row is not None for row in found)
+            store.wait(space, KEYS, timeout=1)
+            missing = [i for i in range(12) if found[i] is None]
+            store.claim(space, [KEYS[i] for i in missing])
+            store.knows(SPACES, KEYS)
+            rows = [np.full(8, 100 * number + i, np.float32) for i in missing]
+            store.put_many(space, [KEYS[i] for i in missing], rows)
+    # Where a file was set aside between the two, what the first had kept is gone with it.
+    for space in SPACES:
+        assert all(row is not None for row in store.get_many(space, KEYS)) or aside(folder)
+    store.close()
+    return there
+
+
+def aside(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if "corrupt" in file.name and file.name[-1].isdigit()]
+
+
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.StoreWarning")
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_bit_of_the_names_of_spaces_makes_a_wrong_row(folder, step):
+    sound = two_spaces(folder)
+    named = [start for start in range(0, len(sound), 1024) if b"of one" in sound[start:][:1024]]
+    assert len(named) >= 2, "the table and its index"
+    used = [start + i for start in named for i in range(1024) if sound[start + i]]
+    for bit in range(0, 8 * len(used), step):
+        changed = bytearray(sound)
+        changed[used[bit // 8]] ^= 1 << bit % 8
+        check_spaces(folder, bytes(changed))
+
+
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.StoreWarning")
+def test_three_hundred_damages_make_no_wrong_row(folder):
+    rng = np.random.default_rng(0)
+    sound = two_spaces(folder)
+    there = []
+    for _ in range(300):
+        changed = bytearray(sound)
+        start, length = int(rng.integers(len(sound))), int(rng.integers(1, 3000))
+        match rng.integers(5):
+            case 0:
+                for place in rng.integers(len(sound), size=rng.integers(1, 40)):
+                    changed[place] ^= 1 << int(rng.integers(8))
+            case 1:
+                del changed[start:]
+            case 2:
+                changed[start : start + length] = rng.bytes(length)
+            case 3:
+                changed[start : start + length] = bytes(length)
+            case 4:  # a page in the place of another
+                one, other = 1024 * rng.integers(len(sound) // 1024, size=2)
+                changed[one : one + 1024] = sound[other : other + 1024]
+        there.append(check_spaces(folder, bytes(changed)))
+    assert np.mean(there) > 24, "most rows survive or can be put anew"
+
+
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.StoreWarning")
+def test_exchanged_spaces_are_not_believed(folder):
+    two_spaces(folder)
+    with sql(folder) as base:
+        for old, new in ((SPACES[0], "aside"), (SPACES[1], SPACES[0]), ("aside", SPACES[1])):
+            base.execute("UPDATE spaces SET name = ? WHERE name = ?", (new, old))
+    store = DiskStore(folder)
+    assert store.get_many(SPACES[0], KEYS) == [None] * 12 == store.get_many(SPACES[1], KEYS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON rows BEGIN DELETE FROM rows; END",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TABLE other (x)",
+        "DROP TABLE owners",
+        "DROP TABLE claims; CREATE TABLE claims (space, key)",
+        "ALTER TABLE rows RENAME COLUMN data TO date",
+        "ALTER TABLE owners ADD COLUMN more",
+    ],
+)
+def test_a_changed_schema_is_damage(folder, change):
+    fill(DiskStore(folder), 20).close()
+    with sql(folder) as base:
+        base.executescript(change)
+    with pytest.warns(StoreWarning, match="is damaged; it was moved to") as caught:
+        store = fill(DiskStore(folder), 20)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert right(store, 20) == list(range(20))
+        assert store.claim("space", [key(0), key(30)]) == [False, True]
+
+
+def test_a_schema_that_is_no_text_is_damage(folder):
+    """SQLite quotes it in its message, which is then no text either."""
+    fill(DiskStore(folder), 20).close()
+    file = folder / NAME
+    data = bytearray(file.read_bytes())
+    data[data.index(b"CREATE TABLE rows") + 18] = 0xFF
+    file.write_bytes(data)
+    with pytest.warns(StoreWarning, match="is damaged; it was moved to"):
+        assert right(fill(DiskStore(folder), 20), 20) == list(range(20))
+
+
 # Where nothing can be written
 
 
@@ -360,6 +489,72 @@ def test_a_store_that_cannot_be_written_is_read(folder, monkeypatch):
         assert right(store, 30) == list(range(20))
     time.sleep(0.3)
     assert right(fill(store, 30), 40) == list(range(30)), "it is noticed that it can be written"
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Three seconds are a quarter of one."""
+    for module in ("_database", "_folder"):
+        monkeypatch.setattr(f"sktransfer.store.{module}.BUSY_SECONDS", 0.25)
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "exclusive mode"])
+def test_the_lock_of_another_program_is_waited_for_once(folder, hasty, monkeypatch, lock):
+    monkeypatch.setattr("sktransfer.store._folder.RETRY_SECONDS", 2)
+    monkeypatch.setattr("sktransfer.store._database.RETRY_SECONDS", 2)
+    fill(DiskStore(folder), 20).close()
+    with contextlib.closing(sqlite3.connect(folder / NAME, isolation_level=None)) as other:
+        if lock == "exclusive mode":
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE" if lock == "exclusive mode" else lock)
+        other.execute("INSERT INTO spaces (name) VALUES ('theirs')")
+        start = time.monotonic()
+        with pytest.warns(StoreWarning, match="locked|readonly") as caught:
+            store = DiskStore(folder)
+            assert right(store, 30) == list(range(20))
+            for _ in range(20):
+                assert store.claim("space", [key(20)]) == [True]
+                fill(store, 30)
+                store.release("space", [key(20)])
+                assert in_thread(lambda: right(store, 30)) == list(range(20))
+        assert time.monotonic() - start < 1.9, "not at every call"
+        assert len(caught) == 1
+        other.execute("ROLLBACK")
+    time.sleep(2.1)
+    assert right(fill(store, 30), 40) == list(range(30))
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+def test_links_and_pipes_in_the_place_of_our_files_are_refused(folder, tmp_path, kind, end):
+    victim, there = tmp_path / "victim", folder / f"{NAME}{end}"
+    folder.mkdir()
+    if kind == "link":
+        victim.write_bytes(b"")
+    if kind == "pipe":
+        os.mkfifo(there)
+    elif kind == "folder":
+        there.mkdir()
+    else:
+        there.symlink_to(victim)
+    with pytest.raises(StoreError, match=f"{NAME}{end} must be a regular file, but is a"):
+        DiskStore(folder)
+    assert victim.exists() == (kind == "link") and not (victim.exists() and victim.stat().st_size)
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(folder, tmp_path):
+    store = fill(DiskStore(folder), 20)
+    os.replace(folder / NAME, tmp_path / "moved")
+    (folder / NAME).symlink_to(tmp_path / "moved")
+    with pytest.warns(StoreWarning, match="must be a regular file, but is a link"):
+        assert right(fill(store, 30), 30) == []
+
+
+def test_the_folder_itself_may_be_a_link(folder, tmp_path):
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    fill(DiskStore(tmp_path / "link"), 20)
+    assert in_thread(lambda: right(DiskStore(folder), 20)) == list(range(20))
 
 
 # Other file systems, threads, forks

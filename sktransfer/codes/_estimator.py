@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ from ._names import feature_names
 from ._report import TransformReport
 from ._state import load_state, save_state
 from ._streaming import stream_codes
-from ._transforming import transform_codes
+from ._transforming import images_of, transform_codes
 
 __all__ = ["CNNCodes"]
 
@@ -266,6 +267,40 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
         fit_codes(self, X)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Fit on the first piece of the images, and check that further pieces look like it.
+
+        Nothing is learnt from images, so all that a further piece can add is what floats
+        are, where there were none before.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        InputError
+            If `X` is not a collection of images, or of another look than the first piece.
+        BackboneError
+            As `fit`, in the first call.
+        """
+        if not hasattr(self, "backbone_"):
+            return self.fit(X, y)
+        if is_lazy(X):
+            X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
+        images = images_of(self, X)
+        if self._fitted.float_range is None:
+            self._fitted = replace(self._fitted, float_range=images.float_range)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -78,6 +78,11 @@ def claim(
         for number, lives in alive.items():
             if not lives:
                 _bury(sql, number)
+        # Also those whose owner is nothing that could be found again.
+        sql.executemany(
+            "DELETE FROM claims WHERE space = ? AND key = ?",
+            [(space, key) for key, number in held.items() if not alive.get(number, True)],
+        )
         _take(sql, mine, space, keys)
         held = holders(sql, space, keys)
     return [held.get(key) == mine for key in keys]

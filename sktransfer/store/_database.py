@@ -77,7 +77,7 @@ class Database:
         It cannot be opened.
     """
 
-    def __init__(self, path: Path, mode: str = "rwc", *, patience: float = BUSY_SECONDS) -> None:
+    def __init__(self, path: Path, mode: str = "rwc", *, patience: float) -> None:
         self.path, self.mode, self.pid = path, mode, os.getpid()
         if wrong := no_regular_file(path):
             raise StoreError(f"{wrong}. Remove it, or name another folder for the store of codes.")

@@ -132,7 +132,7 @@ def discard(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
 
 
 def repair(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Remove rows by number, and put the index right, which may be damaged as well.
+    """Remove rows by number, and put indexes right, which may be damaged as well.
 
     Parameters
     ----------
@@ -143,6 +143,7 @@ def repair(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
     """
     sql.executemany("DELETE FROM rows WHERE id = ?", [(number,) for number in numbers])
     sql.execute("REINDEX rows")
+    sql.execute("REINDEX spaces")
 
 
 def used_bytes(sql: sqlite3.Connection) -> int:
