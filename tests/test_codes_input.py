@@ -217,3 +217,36 @@ def test_nothing_is_said_when_all_is_well(files, capsys):
         warnings.simplefilter("error")
         make_pipeline(codes(), LinearSVC()).fit(files, [0, 1] * 3).predict(files)
     assert capsys.readouterr() == ("", "")
+
+
+def test_partial_fit_is_fit_and_then_a_check(sample, passes):
+    X = sample.data[:6]
+    codes = CNNCodes(image_size=32)
+    assert codes.partial_fit(X[:2]) is codes
+    for piece in (X[2:4], list(X[4:])):
+        codes.partial_fit(piece)
+    assert passes["images"] == 0
+    whole = CNNCodes(image_size=32).fit(X)
+    assert (codes.layers_, codes.image_size_) == (whole.layers_, whole.image_size_)
+    np.testing.assert_array_equal(codes.transform(X), whole.transform(X))
+    with pytest.raises(InputError):
+        codes.partial_fit("one path")
+    with pytest.raises(ValueRangeError):
+        codes.partial_fit(X.astype(np.int64) + 1000)
+
+
+def test_partial_fit_learns_what_floats_are_from_the_first_piece_that_has_some(sample):
+    X = sample.data[:6]
+    codes = CNNCodes(image_size=32).partial_fit(X).partial_fit(X / 255)
+    codes.partial_fit(X)  # bytes are bytes
+    with pytest.raises(ValueRangeError, match="within 0 and 1, as they did in fit"):
+        codes.partial_fit(X.astype(float))
+    np.testing.assert_array_equal(codes.transform(X / 255), codes.transform(X))
+
+
+def test_partial_fit_keeps_the_columns_of_the_first_piece(sample):
+    rows = sample.data[:6, ::2, ::2].reshape(6, -1)
+    codes = CNNCodes(image_size=32, image_shape=(16, 16, 3)).partial_fit(rows[:2])
+    assert codes.n_features_in_ == 768
+    with pytest.raises(ValueError, match="X has 3 features, but CNNCodes is expecting 768"):
+        codes.partial_fit(rows[:, :3])
