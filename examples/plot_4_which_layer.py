@@ -4,7 +4,7 @@ Which layer, and which C?
 
 The first layers of a network are generic, the last are specific to the photographs it was trained
 on. How deep to cut is a hyper-parameter like any other, and a search over it costs one pass of the
-network over the photographs.
+network over the images with ``cache_layers="all"``, and two without.
 """
 
 # %%

@@ -389,3 +389,19 @@ def test_two_processes(sample, tmp_path, monkeypatch, cache, grid, bound):
     total = sum(int(number) for _, number in lines)
     assert len(X) <= total <= bound * len(X)
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_which_pass_came_first_shows_in_the_last_digits_alone(sample, engine):
+    """What lies between two layers cannot be merged where both are wanted."""
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    X = sample.data[:8]
+    for layer in ("conv_stem", "blocks.1.0.conv_pw", "blocks.3", None):
+        narrow, wide = (
+            CNNCodes(
+                image_size=32, layer=layer, engine=engine, cache=MemoryStore(), cache_layers=keep
+            ).fit_transform(X)
+            for keep in ("asked", "all")
+        )
+        assert np.linalg.norm(narrow - wide) <= 1e-5 * np.linalg.norm(wide)
