@@ -16,7 +16,7 @@ from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_con
 from ..backbones._pooling import POOLINGS
 from ..engines import ENGINES, PRECISIONS
 from ..images import RESIZES
-from ._fitting import fit_codes
+from ._fitting import FittedCodes, fit_codes
 from ._lazy import transform_lazily
 from ._lazy_look import is_lazy, look_at
 from ._names import feature_names
@@ -163,6 +163,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     True
     """
 
+    _fitted: FittedCodes
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, HasMethods(["forward", "state_dict"])],
         "weights": [str, os.PathLike, enum.Enum, None],
