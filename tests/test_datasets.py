@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_files
@@ -395,7 +396,7 @@ def test_what_is_passed_over_and_why(photos, monkeypatch):
     }
     assert len(caught) == 1 and caught[0].filename == __file__
     message = str(caught[0].message)
-    assert message.startswith("5 images were found") and "6 files or folders passed over" in message
+    assert message.startswith("5 images were found") and "6 files or folders skipped" in message
     assert str(photos / "cat" / "zero.jpg") in message and "hidden" not in message
 
 
@@ -550,7 +551,7 @@ def test_folders_without_classes_or_images(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no images were found in .*root/<class>/<file>$"):
         load_image_folder(tmp_path / "empty")
-    with pytest.raises(InputError, match=r"(?s)Passed over were:.*5 × not an image's extension"):
+    with pytest.raises(InputError, match=r"(?s)Skipped were:.*5 × not an image's extension"):
         picture(photos / "dog" / "c.png")
         picture(photos / "dog" / "d.png")
         picture(photos / "cat" / "e.png")
@@ -565,9 +566,53 @@ def test_lists_must_be_lists_of_str(photos, name, value):
         load_image_folder(photos, **{name: value})
 
 
-def test_categories_must_exist(photos):
-    with pytest.raises(InputError, match=r"\['Cow', 'cat', 'dog'\].*\['Dog'\]"):
-        load_image_folder(photos, categories=["cat", "Dog"])
+@pytest.mark.parametrize("wrong", ["Dog", "dog ", "DOG"])
+def test_categories_must_be_spelt_as_the_folders(photos, wrong):
+    with pytest.raises(InputError, match=rf"\['Cow', 'cat', 'dog'\].*\['{wrong}'\]"):
+        load_image_folder(photos, categories=["cat", wrong])
+    with pytest.raises(InputError, match=r"\['Cow', 'cat', 'dog'\].*none of \['eel', 'fox'\]"):
+        load_image_folder(photos, categories=["fox", "eel"])
+
+
+@pytest.mark.parametrize("as_list", [list, np.array, tuple, lambda names: pd.Index(names)])
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "a text"])
+def test_a_class_without_images_keeps_its_number(photos, tmp_path, as_list, left):
+    train = load_image_folder(photos)
+    test = tmp_path / "test"
+    for name in ("dog/b.jpg", "Cow/x.jpeg", "yak/y.jpg"):
+        picture(test / name)
+    if left != "nothing":
+        (test / "cat").mkdir()
+    if left == "a text":
+        write(test / "cat" / "notes.txt")
+    with pytest.warns(SktransferWarning) as caught:
+        bunch = load_image_folder(test, categories=as_list(train.target_names))
+    said = [str(w.message) for w in caught if "categories" in str(w.message)]
+    assert len(said) == 1 and "no image of 1 of 3 categories: ['cat']" in said[0]
+    assert "['yak'], which are not" in said[0]
+    assert bunch.target_names.tolist() == train.target_names.tolist()
+    assert bunch.target.tolist() == [0, 2]
+    assert "cat: 0" in bunch.DESCR
+    assert reasons(bunch)[os.path.relpath(test / "yak")] == "a folder that is not in categories"
+
+
+def test_classes_whose_names_differ_by_next_to_nothing(photos):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_image_folder(photos)
+    picture(photos / "cow " / "y.jpg")
+    with pytest.warns(SktransferWarning, match=r"\['Cow', 'cow '\] differ by case or blanks"):
+        load_image_folder(photos)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_image_folder(photos, categories=["cat", "Cow"])
+
+
+def test_two_classes_that_are_one_folder(photos):
+    symlink(photos / "hound", photos / "dog")
+    with pytest.warns(SktransferWarning, match=r"\['dog', 'hound'\] are links to one folder"):
+        bunch = load_image_folder(photos)
+    assert len(bunch.data) == 7
 
 
 def test_datasets_need_no_torch(photos):

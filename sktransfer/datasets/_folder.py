@@ -1,4 +1,4 @@
-"""Folders of photographs, one folder for each class."""
+"""Folders of images, one folder for each class."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from sktransfer.datasets._report import nothing_found, warn_of_parts, warn_of_skipped
+from sktransfer.datasets._report import (
+    likeness,
+    nothing_found,
+    warn_of_absent,
+    warn_of_likeness,
+    warn_of_parts,
+    warn_of_skipped,
+)
 from sktransfer.datasets._walk import FolderWalk, readable_extensions
-from sktransfer.exceptions import InputError
+from sktransfer.exceptions import InputError, shown
 
 
 def load_image_folder(
@@ -24,9 +31,9 @@ def load_image_folder(
     random_state: int | np.random.RandomState | None = 0,
     return_X_y: bool = False,
 ) -> Any:
-    """List the photographs in ``root/<class>/<file>``, with the class of each.
+    """List the images in ``root/<class>/<file>``, with the class of each.
 
-    No photograph is read, unless `verify` is set: `data` holds paths, which
+    No image is read, unless `verify` is set: `data` holds paths, which
     :class:`~sktransfer.CNNCodes` opens when it needs them.
 
     Parameters
@@ -36,16 +43,18 @@ def load_image_folder(
         belong to that class, at any depth. Symbolic links are followed, each folder being read
         once for a class.
     categories : list of str or None, default=None
-        The classes to load, None is all.
+        The classes to load, None is all. A test set is numbered as its training set with
+        ``categories=train.target_names``, also where it lacks some of the classes. Folders of
+        other names are left out; `skipped` lists them.
     extensions : list of str or None, default=None
         What the names of images end in, such as ``[".jpg", ".png"]``, in upper or lower case.
         None is every format that the installed Pillow reads, and those of its plugins that are
         registered (pillow-heif for ``.heic``), except video, PostScript and Windows metafiles.
     verify : bool, default=False
-        Read and decode every image (as :class:`~sktransfer.CNNCodes` will), and pass over those
-        that are damaged.
+        Read and decode every image (as :class:`~sktransfer.CNNCodes` will), and skip those that
+        are damaged.
     shuffle : bool, default=False
-        Mix the photographs. Otherwise they are sorted: by class, then by path.
+        Mix the images. Otherwise they are sorted: by class, then by path.
     random_state : int, RandomState instance or None, default=0
         Determines the order if `shuffle` is set.
     return_X_y : bool, default=False
@@ -61,12 +70,12 @@ def load_image_folder(
         target : ndarray of int64, shape (n_images,)
             The class of each image: its place in `target_names`.
         target_names : ndarray of str, shape (n_classes,)
-            The names of the folders that hold images, sorted by code point (so capital letters
-            come before small ones, and "10" before "9").
+            The names of the folders that hold images, or of all `categories`, sorted by code
+            point (so capital letters come before small ones, and "10" before "9").
         filenames : ndarray of object, shape (n_images,)
             The same as `data`, for what was written for :func:`sklearn.datasets.load_files`.
         skipped : list of (str, str)
-            Every path that was passed over, and why.
+            Every path that was skipped, and why.
         DESCR : str
             What was found: the number of images in each class.
 
@@ -77,24 +86,26 @@ def load_image_folder(
     ------
     InputError
         A ValueError: `root` is not a folder, holds no folder of a class or no image, or has no
-        folder of a name in `categories`.
+        folder of a name in `categories` but one whose name differs by case or blanks only.
 
     Warns
     -----
     SktransferWarning
-        If anything but hidden files was passed over: files with another extension, empty files,
+        If anything but hidden files was skipped: files with another extension, empty files,
         files directly under `root`, folders without images or that may not be read, broken
-        links. And if the folders are named like parts of a data set (train, test), not classes.
+        links. If a class of `categories` has no image. If the folders are named like parts of a
+        data set (train, test), not classes; if names differ by case or blanks only; and if two
+        are the same folder, by a link.
 
     See Also
     --------
     sklearn.datasets.load_files : The same for text.
-    load_cifar10_sample : Photographs that ship with the package.
+    load_cifar10_sample : Images that ship with the package.
 
     Notes
     -----
     Hidden are names that begin with a dot, ``Thumbs.db``, ``desktop.ini`` and ``__MACOSX``. One
-    class alone is no error, as its photographs can be encoded and clustered.
+    class alone is no error, as its images can be encoded and clustered.
 
     Examples
     --------
@@ -105,11 +116,18 @@ def load_image_folder(
     folder = _check_root(root)
     chosen = _readable(extensions)
     walk = FolderWalk(folder, extensions=chosen, verify=verify)
-    folders = _choose(walk, categories)
-    images = {os.path.basename(path): found for path in folders if (found := walk.images(path))}
+    names = None if categories is None else _check_list("categories", categories)
+    folders = walk.class_folders()
+    chosen_folders = folders if names is None else _choose(walk, folders, names)
+    found = {os.path.basename(path): walk.images(path) for path in chosen_folders}
+    images = {name: paths for name, paths in found.items() if paths}
     if not images:
         raise InputError(nothing_found(walk, folders))
     warn_of_parts(folder, images)
+    warn_of_likeness(folder, images)
+    if names is not None:
+        warn_of_absent(walk, images, names)
+        images = {name: images.get(name, []) for name in sorted({*names})}
     warn_of_skipped(walk, sum(map(len, images.values())))
     bunch = _bunch(walk, images)
     if shuffle:
@@ -129,7 +147,7 @@ def _check_root(root: str | os.PathLike[str]) -> str:
     if not os.path.isdir(folder):
         raise InputError(
             f"root must be a folder, {folder} is a file; unpack it if it is an archive, and pass "
-            "paths of single photographs in a list to CNNCodes itself"
+            "paths of single images in a list to CNNCodes itself"
         )
     return folder
 
@@ -137,25 +155,32 @@ def _check_root(root: str | os.PathLike[str]) -> str:
 def _readable(extensions: Sequence[str] | None) -> frozenset[str]:
     if extensions is None:
         return readable_extensions()
-    _check_list("extensions", extensions)
-    return frozenset("." + extension.lower().removeprefix(".") for extension in extensions)
+    names = _check_list("extensions", extensions)
+    return frozenset("." + name.lower().removeprefix(".") for name in names)
 
 
-def _check_list(name: str, values: Any) -> None:
+def _check_list(name: str, values: Any) -> list[str]:
     is_list = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
-    if not is_list or not values or not all(isinstance(value, str) for value in values):
-        raise InputError(f"{name} must be a list of one or more str, or None; got {values!r}")
+    found = list(values) if is_list else []
+    if not found or not all(isinstance(value, str) for value in found):
+        raise InputError(
+            f"{name} must be a list of one or more str, or None; got {shown(repr(values))}"
+        )
+    return [str(value) for value in found]  # numpy's own strings print otherwise
 
 
-def _choose(walk: FolderWalk, categories: Sequence[str] | None) -> list[str]:
-    folders = walk.class_folders()
-    if categories is None:
-        return folders
-    _check_list("categories", categories)
+def _choose(walk: FolderWalk, folders: list[str], categories: list[str]) -> list[str]:
+    """The folders of some classes; those that have none may be absent, but not misspelt."""
     names = [os.path.basename(path) for path in folders]
-    if missing := sorted(set(categories) - set(names)):
-        raise InputError(f"categories must be among the folders {names} of {walk.root}: {missing}")
-    return [path for path, name in zip(folders, names, strict=True) if name in categories]
+    absent = sorted(set(categories) - set(names))
+    alike = {likeness(name) for name in names}
+    misspelt = [name for name in absent if likeness(name) in alike]
+    if misspelt or len(absent) == len(set(categories)):
+        raise InputError(
+            f"categories must be among the folders {shown(names)} of {shown(walk.root)}, which "
+            f"has none of {shown(misspelt or absent)}"
+        )
+    return [path for path in folders if walk.is_asked_for(path, categories)]
 
 
 def _bunch(walk: FolderWalk, images: dict[str, list[str]]) -> Bunch:

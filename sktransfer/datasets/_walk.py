@@ -1,10 +1,10 @@
-"""Which files under a folder are images, and why the others are passed over."""
+"""Which files under a folder are images, and why the others are skipped."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -16,10 +16,15 @@ from sktransfer.images import Images, as_images
 HIDDEN = "hidden"
 NO_CLASS = "directly under the root, not in the folder of a class"
 NO_IMAGES = "a folder without images"
+NOT_ASKED_FOR = "a folder that is not in categories"
 SEEN_BEFORE = "a link to a folder that was already read"
 
 # What Windows and macOS leave behind where dots do not hide.
 _LITTER = {"desktop.ini", "thumbs.db", "__macosx"}
+
+# What telephones write, and Pillow reads with a package of its own.
+_HEIF = "; pip install pillow-heif, and call pillow_heif.register_heif_opener() first"
+_HINTS = dict.fromkeys((".heic", ".heif", ".hif"), _HEIF)
 
 # Pillow knows these by name but has no decoder, or starts another program (EPS: Ghostscript).
 _NO_PHOTOGRAPHS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -35,7 +40,7 @@ def readable_extensions() -> frozenset[str]:
 
 
 class FolderWalk:
-    """A walk over folders that keeps account of what it passes over.
+    """A walk over folders that keeps account of what it skips.
 
     Parameters
     ----------
@@ -44,12 +49,12 @@ class FolderWalk:
     extensions : collection of str
         Of images, in lower case with the dot.
     verify : bool
-        Decode every image, and pass over those that cannot be decoded.
+        Decode every image, and skip those that cannot be decoded.
 
     Attributes
     ----------
     skipped : list of (str, str)
-        Paths passed over so far, each with the reason.
+        Paths skipped so far, each with the reason.
     """
 
     def __init__(self, root: str, *, extensions: frozenset[str], verify: bool) -> None:
@@ -65,6 +70,13 @@ class FolderWalk:
             else:
                 self._skip(entry.path, NO_CLASS)
         return folders
+
+    def is_asked_for(self, folder: str, categories: Collection[str]) -> bool:
+        """Tell whether a folder is that of one of the classes; account for it otherwise."""
+        if os.path.basename(folder) in categories:
+            return True
+        self._skip(folder, NOT_ASKED_FOR)
+        return False
 
     def images(self, folder: str) -> list[str]:
         """List the images of a class, also those in folders within its folder."""
@@ -113,7 +125,7 @@ class FolderWalk:
     def _objection(self, entry: os.DirEntry[str], mode: int) -> str | None:
         extension = os.path.splitext(entry.name)[1].lower()
         if extension not in self._extensions:
-            return f"not an image's extension: {extension or 'none'}"
+            return f"not an image's extension: {extension or 'none'}{_HINTS.get(extension, '')}"
         if not stat.S_ISREG(mode):  # reading from a pipe would wait for ever
             return "a device or pipe"
         return None if entry.stat().st_size else "the file is empty (0 bytes)"
