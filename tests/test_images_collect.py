@@ -199,3 +199,183 @@ def test_a_folder_is_told_how_to_be_listed(tmp_path):
     for folder in (tmp_path, str(tmp_path)):
         with pytest.raises(InputError, match="load_image_folder"):
             as_images(folder)
+
+
+# ------------------------------------------------------------- wrapped texts, and sets of pairs
+
+
+class Named(str):
+    """A text of a class of its own."""
+
+
+SCALARS = {
+    "numpy's str": lambda paths: list(np.array(paths)),
+    "a tuple of numpy's str": lambda paths: tuple(np.array(paths)),
+    "objects of numpy's str": lambda paths: objects(list(np.array(paths))),
+    "a Series of numpy's str": lambda paths: pd.Series(objects(list(np.array(paths)))),
+    "lists of numpy's str": lambda paths: [[path] for path in np.array(paths)],
+    "numpy's bytes": lambda paths: list(np.array([path.encode() for path in paths])),
+    "arrays without a dimension": lambda paths: [np.array(path) for path in paths],
+    "a class of its own": lambda paths: [Named(path) for path in paths],
+    "pyarrow": lambda paths: pytest.importorskip("pyarrow").array(paths),
+    "scalars of pyarrow": lambda paths: list(pytest.importorskip("pyarrow").array(paths)),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_texts_that_a_library_has_wrapped_are_paths(paths, name):
+    images = as_images(SCALARS[name](paths))
+    assert [images.open(i).picture().getpixel((0, 0)) for i in range(3)] == COLOURS
+    assert images.source(2) == paths[2]
+
+
+class Data:
+    """What torch calls a data set: a length, and items by number."""
+
+    def __init__(self, items):
+        self.items, self.seen = items, []
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        return self.items[index]
+
+
+PIL = Image.new("RGB", (9, 8))
+ARRAY = np.zeros((8, 9, 3), np.uint8)
+TENSOR = torch.zeros((3, 8, 9))
+PAIRS = {
+    "path and label": ("a.jpg", "cat"),
+    "PIL and label": (PIL, 3),
+    "array and label": (ARRAY, 3),
+    "array and label in a list": [ARRAY, 3],
+    "tensor and tensor": (TENSOR, torch.tensor(3)),
+    "image and mask": (ARRAY, ARRAY[..., 0]),
+    "image, label and facts": (TENSOR, 3, {"id": 5}),
+    "grey and label": (ARRAY[..., 0], 3),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("container", [list, tuple, Data, lambda items: Data(objects(items))])
+def test_pairs_of_image_and_label_are_named(name, container):
+    X = container([PAIRS[name]] * 3)
+    with pytest.raises(InputError, match=r"item 0 of X .*pairs.*\[image for image, \*_ in X\]"):
+        as_images(X)
+    assert getattr(X, "seen", [0, 0, 0]).count(0) == len(getattr(X, "seen", [0, 0, 0]))
+
+
+def test_a_pair_among_images_is_named():
+    with pytest.raises(InputError, match=r"item 2 of X .*pairs"):
+        as_images([ARRAY, ARRAY, (ARRAY, 1)])
+
+
+def test_sequences_of_images_are_taken_for_what_they_are():
+    from skorch.helper import SliceDataset
+    from torch.utils.data import Subset
+
+    different = [ARRAY, ARRAY[:5], TENSOR]
+    pairs = Data([(item, number) for number, item in enumerate(different)])
+    for X in (Data(different), SliceDataset(pairs), Subset(Data(different), [0, 1, 2])):
+        images = as_images(X)
+        assert [images.open(i).picture().size for i in range(3)] == [(9, 8), (9, 5), (9, 8)]
+    with pytest.raises(InputError, match="pairs"):
+        as_images(Subset(pairs, [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("X", "remedy"),
+    [
+        ([{"image": ARRAY, "label": 1}], r"\[item\['image'\] for item in X\]"),
+        (Data([{"label": 1, "picture": PIL}]), r"\[item\['picture'\] for item in X\]"),
+        ([{"bytes": b"x", "path": None}], r"\[item\['bytes'\] for item in X\]"),
+        ({"label": 5, "image": [ARRAY]}, r"X\['image'\]"),
+        ((item for item in [ARRAY]), r"list\(X\)"),
+        (iter([ARRAY]), r"list\(X\)"),
+        (zip([ARRAY], [1], strict=True), r"list\(X\)"),
+        ({ARRAY.tobytes()}, "a list"),
+        ((torch.zeros((2, 3, 8, 9)), torch.zeros(2)), r"pass X\[0\]"),
+        ([torch.zeros((2, 3, 8, 9)), torch.zeros(2)], r"pass X\[0\]"),
+    ],
+)
+def test_the_way_out_is_said(X, remedy):
+    with pytest.raises(InputError, match=remedy):
+        as_images(X)
+
+
+def test_a_loader_is_told_of_its_data_set():
+    from torch.utils.data import DataLoader, TensorDataset
+
+    loader = DataLoader(TensorDataset(torch.zeros((4, 3, 8, 9)), torch.zeros(4)), batch_size=2)
+    with pytest.raises(InputError, match=r"\[image for image, \*_ in X.dataset\]"):
+        as_images(loader)
+    with pytest.raises(InputError, match=r"pass X\[0\]"):
+        as_images(next(iter(loader)))
+
+
+@pytest.mark.parametrize(
+    ("X", "found"),
+    [
+        (pd.DataFrame({"front": ["a.jpg"], "back": ["b.jpg"]}), "2 columns, of which front, back"),
+        (pl.DataFrame({"front": ["a.jpg"], "back": ["b.jpg"]}), "2 columns, of which front, back"),
+        (pd.DataFrame({"image": ["a.jpg"], "price": [1.5]}), "2 columns, of which image holds"),
+        (pd.DataFrame({"a": [PIL], "b": [PIL]}), "2 columns, of which a, b"),
+        (pd.DataFrame({"a": [ARRAY], "b": [3]}), "2 columns, of which a holds"),
+        (pd.DataFrame([["a.jpg"] * 400]), r"400 columns, of which 0, 1, 2, … hold"),
+        (np.array([["a.jpg", "b.jpg"]], dtype=object), "2 columns, of which 0, 1"),
+    ],
+)
+def test_columns_of_images_are_counted(X, found):
+    with pytest.raises(InputError, match=rf"{found}.*one CNNCodes for each column") as caught:
+        as_images(X)
+    assert len(str(caught.value)) < 400
+
+
+def test_column_names_that_are_there_twice():
+    X = pd.DataFrame(np.zeros((2, 64)), columns=["pixel"] * 64)
+    try:
+        images = as_images(X)
+    except InputError as error:  # of newer versions of scikit-learn
+        assert "unique" in str(error) and "\n" not in str(error) and len(str(error)) < 200
+    else:
+        assert images.image_shape == (8, 8)
+
+
+# ------------------------------------------------------------------ one image, or several of them
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("container", [torch.from_numpy, np.ndarray.tolist])
+def test_one_image_with_its_channels_first_is_one(channels, container):
+    X = np.random.default_rng(0).integers(0, 256, (channels, 8, 9), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"one image .*pass \[X\].*pass X\[:, None\]"):
+        as_images(container(X))
+    assert len(as_images([container(X)])) == 1
+    assert len(as_images(container(X[:, None]))) == channels  # greyscale, and said so
+    assert len(as_images(container(X), layout="stack")) == channels  # as in fit
+    for count in (1, 2, 5, 6):
+        assert len(as_images(container(np.resize(X, (count, 8, 9))))) == count
+    assert len(as_images(container(X[:, :4, :2]))) == channels  # too small for an image
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.from_numpy, np.ndarray.tolist, list])
+def test_one_image_with_its_channels_last_is_one(container):
+    X = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"is one image .*pass \[X\]"):
+        as_images(container(X))
+
+
+def test_what_fit_saw_decides_where_arrays_could_be_one_image_or_several():
+    X = np.zeros((3, 8, 8), np.uint8)
+    assert as_images(X).layout == "stack" and as_images(X[:, None]).layout == "images"
+    assert as_images(X.reshape(3, -1)).layout == "rows"
+    assert len(as_images(X, layout="stack")) == 3
+    for layout in ("images", "rows"):
+        with pytest.raises(InputError, match=r"taken for one image \(3, h, w\)"):
+            as_images(X, layout=layout)
+    for layout in ("images", "stack"):
+        for one in (np.zeros((16, 16)), torch.zeros((16, 16)), np.zeros((16, 16)).tolist()):
+            with pytest.raises(InputError, match="one greyscale image, or a table of rows"):
+                as_images(one, layout=layout)

@@ -52,7 +52,8 @@ def collect(X: Any, image_shape: Shape, layout: str | None = None) -> Collected:
         If `X` is sparse, or a table of objects that are no numbers (scikit-learn's messages).
     """
     collected = _collect(X, image_shape)
-    if layout is not None or collected.channels_first:
+    # At first only numpy's arrays are taken at their word: (n, h, w) is their usual stack of grey.
+    if layout is not None or is_tensor(X) or isinstance(X, (list, tuple)):
         _refuse_one_image(collected, layout)
     return collected
 

@@ -32,8 +32,14 @@ def check_rows(X: Any) -> np.ndarray:
     """
     try:
         rows: np.ndarray = check_array(X, input_name="X")
+        if rows.dtype.kind in "OUT":  # of frames of polars it lets texts pass
+            rows = rows.astype(np.float64)
     except ValueError as error:
         message = str(error)
+        if "unique column names" in message:  # a line for each
+            raise InputError(
+                "the column names of X must be unique; pass X.to_numpy() if they mean nothing"
+            ) from error
         if "string" in message:  # text where numbers must be
             message += ". Images that are files come in one column of paths, alone in X."
         raise InputError(message) from error
