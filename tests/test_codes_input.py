@@ -13,13 +13,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sktransfer import CNNCodes
+from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.exceptions import (
     ImageError,
     ImageSkippedWarning,
     InputError,
     LayerError,
     ValueRangeError,
+    ValueRangeWarning,
 )
 
 
@@ -124,10 +125,12 @@ def test_output_is_float32_and_owned(sample):
 
 def test_the_range_of_fit_is_kept_for_dark_photographs(sample):
     bright = sample.data[:5].astype(float)
-    dark = bright // 200  # no number above 1
+    dark = bright // 200  # no number above 1, and no fractions
     fitted = codes(cache=None).fit(bright)
     expected = fitted.transform(dark.astype(np.uint8))
-    np.testing.assert_allclose(fitted.transform(dark), expected, rtol=1e-5, atol=1e-6)
+    with pytest.warns(ValueRangeWarning, match="no value above 1 "):
+        found = fitted.transform(dark)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_value_range_errors_name_the_parameter(sample):
@@ -250,3 +253,43 @@ def test_partial_fit_keeps_the_columns_of_the_first_piece(sample):
     assert codes.n_features_in_ == 768
     with pytest.raises(ValueError, match="X has 3 features, but CNNCodes is expecting 768"):
         codes.partial_fit(rows[:, :3])
+
+
+def test_floats_to_one_after_floats_to_255_are_refused_wherever_they_come(sample, tmp_path):
+    X = sample.data[:6].astype(np.float32)
+    fitted = codes().fit(X)
+    for small in (X / 255, list(X / 255), X / 250, X[:1] / 255):
+        with pytest.raises(ValueRangeError, match="within 0 and 255, as they did in fit"):
+            fitted.transform(small)
+    with pytest.raises(ValueRangeError, match="255"):
+        fitted.transform_to(tmp_path / "codes.npy", X / 255)
+    assert not list(tmp_path.iterdir())
+    tuned = FineTuneClassifier(image_size=32, trainable="head", max_epochs=1, random_state=0)
+    tuned.fit(X, [0, 1] * 3)
+    with pytest.raises(ValueRangeError, match="255"):
+        tuned.predict(X / 255)
+    with pytest.raises(ValueRangeError, match="255"):
+        tuned.fit(X, [0, 1] * 3, validation_data=(X / 255, [0, 1] * 3))
+
+
+def test_what_fit_saw_says_how_many_images_there_are(sample):
+    X = sample.data[:6]
+    chw = np.moveaxis(X[0], 2, 0)
+    for fitted in (codes().fit(X), codes().fit(list(X)), codes().fit(X[..., :1])):
+        for one in (chw, chw.tolist(), X[0, ..., 0], X[0, ..., 0].tolist()):
+            with pytest.raises(InputError, match=r"one (greyscale )?image.*pass \[X\]"):
+                fitted.transform(one)
+    stack = codes().fit(X[..., 0])
+    np.testing.assert_allclose(
+        stack.transform(X[:3, ..., 0]), codes().fit_transform(X[:3, ..., :1]), atol=1e-5
+    )
+
+
+def test_rows_keep_the_order_of_colours_that_fit_saw(sample):
+    planar = np.moveaxis(sample.data[:20], 3, 1).reshape(20, -1)
+    fitted = codes().fit(planar)
+    expected = codes().fit_transform(sample.data[:20])
+    np.testing.assert_allclose(fitted.transform(planar), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fitted.transform(planar[:1]), expected[:1], rtol=1e-4, atol=1e-5)
+    with pytest.warns(ValueRangeWarning, match="order of the colours"):
+        fitted.transform(sample.data[:20].reshape(20, -1))

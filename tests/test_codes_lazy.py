@@ -20,7 +20,13 @@ from sklearn.svm import LinearSVC
 
 import sktransfer
 from sktransfer import CNNCodes
-from sktransfer.exceptions import ImageError, ImageSkippedWarning, InputError, ValueRangeError
+from sktransfer.exceptions import (
+    ImageError,
+    ImageSkippedWarning,
+    InputError,
+    ValueRangeError,
+    ValueRangeWarning,
+)
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -290,3 +296,21 @@ def test_optional_packages_are_imported_where_they_are_needed():
             names = [alias.name for alias in getattr(node, "names", [])]
             names.append(getattr(node, "module", None) or "")
             assert not any(re.match(r"(dask|distributed|ray)\b", name) for name in names), path
+
+
+def test_rows_of_planes_are_told_from_rows_of_pixels(X):
+    planar = np.moveaxis(X, 3, 1).reshape(len(X), -1)
+    for rows in (planar, planar / 255):
+        lazy = da.from_array(rows, chunks=(8, -1))
+        close(codes().fit_transform(lazy).compute(), codes().fit_transform(rows))
+    close(codes().fit_transform(da.from_array(planar, chunks=(8, 100))), codes().fit_transform(X))
+
+
+def test_floats_of_another_scale(X):
+    fitted = codes().fit(X.astype(np.float32))
+    small = (X / 255).astype(np.float32)
+    with pytest.raises(ValueRangeError, match="255"):
+        fitted.transform(da.from_array(small, chunks=-1)).compute()
+    # a piece may be dark among others, but is told of
+    with pytest.warns(ValueRangeWarning, match="nearly black"):
+        fitted.transform(da.from_array(small, chunks=(8, -1, -1, -1))).compute(scheduler="sync")

@@ -68,13 +68,16 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         what the weights come with, such as 0.875.
     image_shape : tuple of int or "row", default=None
         Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it
-        where the length of a row is a square or three times a square; ``"row"`` takes a
-        row as an image of height 1.
+        where the length of a row is a square or three times a square, of which neighbours
+        that resemble each other tell (h, w, 3) from (3, h, w); ``"row"`` takes a row as an
+        image of height 1.
     value_range : "auto" or (float, float), default="auto"
-        The numbers that mean black and white in arrays. ``"auto"`` tells by all arrays
-        together: uint8 and integers are 0 to 255; floats within 0 to 1 are that, floats
-        within 0 to 255 that reach 128 are that; anything else is an error. With a tuple,
-        values beyond are clipped with a warning.
+        The numbers that mean black and white in arrays, and in files and PIL images of more
+        than 8 bits, such as (0, 4095) for 12 bits in 16-bit PNG or TIFF files; files of 8 bits
+        need none. ``"auto"`` tells by all arrays together: uint8 and integers are 0 to 255;
+        floats within 0 to 1 are that, floats within 0 to 255 that reach 128 are that; anything
+        else is an error. Files are 0 to the largest value of their type. What looks nearly
+        black so is told in a warning. With a tuple, values beyond are clipped with a warning.
     preprocessing : Preprocessing, dict or "default", default=None
         Size, crop, mean, standard deviation and interpolation; needed only where weights do
         not tell. ``"default"`` takes those of the network's default weights.

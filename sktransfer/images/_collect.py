@@ -51,7 +51,8 @@ def collect(X: Any, image_shape: Shape, layout: str | None = None) -> Collected:
     TypeError
         If `X` is sparse, or a table of objects that are no numbers (scikit-learn's messages).
     """
-    collected = _collect(X, image_shape)
+    # Rows are refused after images, whatever their length.
+    collected = _collect(X, "row" if layout in ("images", "stack") else image_shape)
     # At first only numpy's arrays are taken at their word: (n, h, w) is their usual stack of grey.
     if layout is not None or is_tensor(X) or isinstance(X, (list, tuple)):
         _refuse_one_image(collected, layout)

@@ -69,7 +69,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     image_shape : tuple of int or "row", default=None
         Shape of an image in flattened rows.
     value_range : "auto" or (float, float), default="auto"
-        The numbers that mean black and white in arrays.
+        The numbers that mean black and white in arrays, and in files and PIL images of more
+        than 8 bits; files of 8 bits need none.
     preprocessing : Preprocessing, dict or "default", default=None
         Needed only where weights do not tell.
     device : str or list of str, default="auto"
