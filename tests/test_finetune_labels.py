@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer import (
+    AutoTransferClassifier,
+    FineTuneClassifier,
+    FineTuneRegressor,
+    advise,
+    rank_backbones,
+)
 from sktransfer.exceptions import ImageError, LayerError
 
 QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
@@ -92,7 +100,7 @@ BAD_LABELS = {
     "too few": (np.arange(23) % 2, {}, "24 images and 23 labels"),
     "none": (None, {}, "y must be labels"),
     "NaN": (np.array([np.nan, *range(23)]), {}, "is NaN for 1, first for image 0"),
-    "None": (np.array(["a", None] * 12, object), {}, "is NaN for 12, first for image 1"),
+    "None": (np.array(["a", None] * 12, object), {}, "is None for 12, first for image 1"),
     "numbers": (np.arange(24) / 7, {}, "Unknown label type"),
     "a lonely class": (
         np.array(["a"] * 12 + ["b"] * 11 + ["lonely"]),
@@ -106,6 +114,21 @@ BAD_LABELS = {
     ),
     "weights all zero": (np.arange(24) % 2, {"class_weight": {0: 0.0, 1: 0.0}}, "class_weight"),
     "weights below zero": (np.arange(24) % 2, {"class_weight": {0: -1.0, 1: 1.0}}, "class_weight"),
+    "one-hot": (np.eye(24), {}, r"one-hot rows of shape \(24, 24\).*argmax\(axis=1\)"),
+    "several labels": (np.ones((24, 3)), {}, r"shape \(24, 3\).*MultiOutputClassifier"),
+    "lists of labels": ([["a"], ["a", "b"]] * 12, {}, "lists of labels.*MultiOutputClassifier"),
+    "sets of labels": ([{"a"}, set()] * 12, {}, "lists of labels"),
+    "mixed kinds": (["a", 1] * 12, {}, r"str \('a' for image 0\) and int \(1 for image 1\)"),
+    "mixed kinds, objects": (np.array(["a", 1] * 12, object), {}, "labels of one kind"),
+    "bool and int": ([True, 2] * 12, {}, "labels of one kind"),
+    "NaN among texts": (["a", float("nan")] * 12, {}, "is NaN for 12, first for image 1"),
+    "NA": ([pd.NA, "a"] * 12, {}, "is <NA> for 12, first for image 0"),
+    "NaT": (np.array(["2026", "NaT"] * 12, "M8[D]"), {}, "must hold a label"),
+    "infinity": (np.array([np.inf, 1.0] * 12), {}, "infinity"),
+    "bytes": ([b"a", b"b"] * 12, {}, "bytes"),
+    "things": ([object(), object()] * 12, {}, "label"),
+    "one number": (3, {}, "1d array"),
+    "a text": ("a" * 24, {}, "1d array"),
 }
 
 
@@ -120,11 +143,55 @@ def test_labels_that_cannot_be_learnt_from(X, name, passes):
     assert set(vars(clf)) == set(clf.get_params())
 
 
+@pytest.mark.parametrize(
+    "weight",
+    [[1.0] * 23, [-1.0] + [1.0] * 23, [np.nan] * 24, [np.inf] * 24, [0.0] * 24, ["a"] * 24,
+     "balanced", np.ones((24, 2)), [None] * 24],
+    ids=lambda weight: repr(weight)[:15],
+)  # fmt: skip
+def test_weights_that_are_none(X, weight, passes):
+    with pytest.raises(ValueError, match="sample_weight must be a finite number from 0"):
+        classifier().fit(X, np.arange(24) % 2, sample_weight=weight)
+    assert passes["images"] == 0
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_weights_that_float32_does_not_hold(X, scale):
+    """They count by their proportions, with a mean of one."""
+    y, weight = np.arange(24) % 2, 1.0 + np.arange(24)
+    plain = classifier().fit(X, y, sample_weight=weight / weight.mean()).predict_proba(X)
+    scaled = classifier().fit(X, y, sample_weight=scale * weight).predict_proba(X)
+    np.testing.assert_allclose(scaled, plain, atol=1e-5)
+
+
+LABELS_EVERYWHERE = {
+    "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for image 22"),
+    "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for image 22"),
+    "mixed": (["a", "b"] * 11 + [3, "a"], r"str \('a' for image 0\) and int \(3 for image 22\)"),
+    "one-hot": (np.eye(2)[np.arange(24) % 2], "argmax"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS_EVERYWHERE)
+def test_labels_are_told_the_same_everywhere(X, name, passes):
+    y, message = LABELS_EVERYWHERE[name]
+    auto = AutoTransferClassifier(rungs=["probe"], image_size=32)
+    for call in (auto.fit, advise, partial(rank_backbones, backbones=["efficientnet_lite0"])):
+        with pytest.raises(ValueError, match=message):
+            call(X, y)
+    assert passes["images"] == 0
+
+
 def test_targets_of_regression_that_cannot_be_learnt_from(X):
     reg = FineTuneRegressor(**QUICK)
     for y, message in (
         (np.array([np.nan] + [1.0] * 23), "NaN"),
         (np.array([np.inf] + [1.0] * 23), "infinity"),
+        (np.array([1.0] * 23 + [None], object), "NaN, first for image 23"),
+        (["a"] * 24, "must be numbers to be predicted"),
+        (np.ones((24, 2, 2)), "must be numbers to be predicted"),
+        ([1j] * 24, "Complex"),
+        (1e307 * np.arange(17.0).repeat(2)[:24], "variance"),
         (np.arange(23.0), "24 images and 23"),
         (None, "y must be numbers"),
     ):

@@ -13,7 +13,7 @@ from skorch.callbacks import Callback, EpochScoring, Freezer, GradientNormClippi
 from torch import nn
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
-from sktransfer.exceptions import DivergenceWarning
+from sktransfer.exceptions import DivergenceWarning, SktransferWarning, TrainingError
 
 QUICK = {"image_size": 32, "max_epochs": 2, "batch_size": 10, "random_state": 0}
 
@@ -78,15 +78,64 @@ def test_verbose(thirty, capsys):
 
 def test_rates_that_are_too_large_are_told(thirty):
     X, y = thirty
-    with pytest.warns(DivergenceWarning, match=r"smaller lr than 1e\+06"):
-        clf = FineTuneClassifier(**QUICK, lr=1e6).fit(X, y)
-    assert clf.history_[-1]["train_loss"] > 2 * np.log(3)
+    with pytest.warns(DivergenceWarning, match="smaller lr than 1 "):
+        clf = FineTuneClassifier(**QUICK, lr=1.0).fit(X, y)
+    assert np.isfinite(clf.predict_proba(X)).all()
     with pytest.warns(DivergenceWarning, match="nothing is 1"):
         FineTuneRegressor(**QUICK, lr=1e3).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
         FineTuneClassifier(**QUICK).fit(X, y)
         FineTuneRegressor(**QUICK).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])
+@pytest.mark.parametrize(
+    ("steps", "lr"), [(6, 1e6), (6, 1e30), (6, 1e300), (1, 1e12), (1, 1e30), (1, 1e60)]
+)
+def test_absurd_rates_are_errors_and_leave_nothing(thirty, kind, steps, lr):
+    """Also where only the last step spoils the weights, after which no loss was computed."""
+    size = {"max_epochs": 1, "batch_size": 30} if steps == 1 else {}
+    est = kind(**{**QUICK, "trainable": 1, "lr": lr, **size})
+    with pytest.raises(TrainingError, match=r"diverged: the loss became .*smaller lr"):
+        est.fit(*thirty)
+    assert set(vars(est)) == set(est.get_params())
+
+
+@pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])
+def test_a_rate_that_spoils_later_calls_leaves_what_was_learnt(thirty, kind):
+    est = kind(**QUICK).fit(*thirty)
+    before = est.predict(thirty[0])
+    est.set_params(lr=1e6, warm_start=True)
+    with pytest.raises(TrainingError):
+        est.fit(*thirty)
+    np.testing.assert_array_equal(est.predict(thirty[0]), before)
+
+
+def test_losses_are_looked_at_after_each_epoch_on_every_device(thirty, monkeypatch):
+    """What a GPU does: no look at the loss of a batch, which would wait for it."""
+    from sktransfer.finetune._net import _Steps
+
+    plain, seen = _Steps.loss_of, []
+
+    def no_number(self, *args):
+        seen.append(len(self.history))
+        return plain(self, *args) * (float("nan") if len(self.history) == 2 else 1)
+
+    monkeypatch.setattr(_Steps, "_check", lambda *_: None)
+    monkeypatch.setattr(_Steps, "loss_of", no_number)
+    with pytest.raises(TrainingError, match="became nan in epoch 2"):
+        FineTuneClassifier(**{**QUICK, "max_epochs": 5}).fit(*thirty)
+    assert max(seen) == 2
+
+
+def test_outputs_that_are_no_numbers_are_never_given(thirty):
+    clf = FineTuneClassifier(**QUICK).fit(*thirty)
+    with torch.no_grad():
+        clf._model.module.head[-1].weight.fill_(float("inf"))
+    for call in (clf.predict, clf.predict_proba, clf.decision_function, clf.score):
+        with pytest.raises(TrainingError, match="image 0 must be finite"):
+            call(*(thirty if call == clf.score else thirty[:1]))
 
 
 def test_callbacks(thirty):
@@ -124,7 +173,8 @@ def test_schedule_of_skorch(thirty):
 
 def test_net_params(thirty):
     params = {"optimizer__betas": (0.5, 0.6), "callbacks__epoch_timer": None, "lr": 5e-4}
-    clf = FineTuneClassifier(**QUICK, net_params=params).fit(*thirty)
+    with pytest.warns(SktransferWarning, match="'lr': ...} changes nothing"):
+        clf = FineTuneClassifier(**QUICK, net_params=params).fit(*thirty)
     assert {group["betas"] for group in clf.net_.optimizer_.param_groups} == {(0.5, 0.6)}
     assert "epoch_timer" not in dict(clf.net_.callbacks_)
     assert "dur" not in clf.history_[-1]

@@ -133,7 +133,9 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.verbose = verbose
 
     @abstractmethod
-    def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
+    def _encode(
+        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
+    ) -> np.ndarray:
         """The targets as the net takes them."""
 
     @abstractmethod

@@ -13,6 +13,7 @@ from sklearn.base import ClassifierMixin
 from torch import nn
 
 from .._sklearn import Interval, Real, StrOptions, fit_context
+from ..exceptions import shown
 from ._base import FineTuneBase
 from ._docs import with_parameters
 from ._fitting import fit_estimator
@@ -321,9 +322,13 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         """
         return log_softmax(self._outputs(X).astype(np.float64), axis=1)
 
-    def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
+    def _encode(
+        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
+    ) -> np.ndarray:
+        if known and classes is not None:
+            _check_classes(classes, self.classes_)
         given = self.classes_ if known else classes
-        self.classes_, numbers = as_labels(y, n_images, given)
+        self.classes_, numbers = as_labels(y, n_images, given, name)
         return numbers
 
     def _n_outputs(self, target: np.ndarray) -> int:
@@ -331,3 +336,12 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
 
     def _class_weights(self, target: np.ndarray) -> np.ndarray | None:
         return class_weights(self.class_weight, self.classes_, target)
+
+
+def _check_classes(classes: Any, before: np.ndarray) -> None:
+    """Later calls of `partial_fit` may name the classes again, and no others."""
+    if set(np.asarray(classes).ravel().tolist()) != set(before.tolist()):
+        raise ValueError(
+            f"classes must be those of the first call, {shown(before.tolist())}, got "
+            f"{shown(np.asarray(classes).tolist())}."
+        )

@@ -43,10 +43,14 @@ def warn_if_diverged(est: FineTuneBase) -> None:
     # A classifier that began as a linear probe began below that.
     from_probe = is_classifier(est) and est.head_init == "linear_probe"
     loss = min(losses) if est.early_stopping else losses[-1]
+    end = getattr(est.net_, "end_loss_", 0.0)  # after the last step
+    if end > guess * _WORSE:
+        loss = max(loss, end)
     if loss > guess * (1.0 if from_probe else _WORSE):
         warnings.warn(
-            f"Training made the loss {loss:.3g}, and that of a network that has learnt nothing is "
-            f"{guess:.3g}. Take a smaller lr than {est.lr:g} (see lr_find), or clip_grad=1.",
+            f"Training diverged: the loss is {loss:.3g}, and that of a network that has learnt "
+            f"nothing is {guess:.3g}. Take a smaller lr than {est.lr:g} (see lr_find), or "
+            "clip_grad=1.",
             DivergenceWarning,
             stacklevel=2,
         )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import os
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions
 from ..engines import ENGINES, PRECISIONS
+from ..exceptions import SktransferWarning, shown
 from ..images import RESIZES
 from ._augment import AUGMENTS
 from ._schedule import SCHEDULES
 from ._training import OPTIMIZERS
 
-__all__ = ["CONSTRAINTS"]
+if TYPE_CHECKING:
+    from ._base import FineTuneBase
+
+__all__ = ["CONSTRAINTS", "check_training", "reads_validation"]
 
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")
@@ -34,7 +44,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "weight_decay": [_NOT_NEGATIVE],
     "l2_sp": [_NOT_NEGATIVE],
-    "schedule": [StrOptions(set(SCHEDULES)), HasMethods(["on_batch_end", "initialize"])],
+    "schedule": [object],  # see check_training
     "warmup": [_SHARE],
     "unfreeze_every": [_COUNT, None],
     "mixup": [_NOT_NEGATIVE],
@@ -71,3 +81,168 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+
+# Parameters of a skorch net that are ours, and what to say instead.
+_OURS = {
+    "module": "Take backbone=, trainable= and head=.",
+    "criterion": "The loss is the cross-entropy of a classifier and the squared error of a "
+    "regressor; class_weight=, label_smoothing= and sample_weight change it. For another loss "
+    "train a skorch net on the codes of CNNCodes.",
+    "optimizer": "Take optimizer=.",
+    "max_epochs": "Take max_epochs=.",
+    "batch_size": "Take batch_size=.",
+    "iterator_train": "Batches are cut from activations that are held; take batch_size=, augment=.",
+    "iterator_valid": "Batches are cut from activations that are held; take batch_size=.",
+    "dataset": "Images are given to fit.",
+    "train_split": "Take early_stopping= and validation_fraction=, or validation_data= of fit.",
+    "callbacks": "Take callbacks=.",
+    "device": "Take device=.",
+    "verbose": "Take verbose=.",
+    "warm_start": "Take warm_start=.",
+    "classes": "Take classes= of partial_fit.",
+    "recipe": "It is made of label_smoothing=, mixup=, l2_sp= and clip_grad=.",
+    "optimizer__lr": "Take lr= and backbone_lr_factor=.",
+    "optimizer__weight_decay": "Take weight_decay=.",
+    "optimizer__param_groups": "Take backbone_lr_factor=, layer_decay= and weight_decay=.",
+    "callbacks__valid_acc": "history_ holds it already.",
+}
+_OF_NETS = ("predict_nonlinearity", "compile", "use_caching", "torch_load_kwargs")
+_TAKEN = {"ledger", "next_view", "schedule", "average", "unfreeze", "early_stopping"}
+_OF_SKORCH = {"print_log", "train_loss", "valid_loss", "epoch_timer"}
+# What net_params may reach into.
+_OPEN = ("optimizer", "callbacks")
+
+
+def check_training(est: FineTuneBase, *, validates: bool) -> None:
+    """Refuse what skorch would refuse in other words, or ignore, after the frozen part has run.
+
+    Parameters
+    ----------
+    est : FineTuneBase
+    validates : bool
+        Whether anything is held out.
+
+    Raises
+    ------
+    ValueError
+        If `schedule`, `optimizer`, `callbacks` or `net_params` are not of the kinds they must be,
+        or a callback needs what is held out and nothing is.
+    """
+    _check_schedule(est.schedule)
+    _check_optimizer(est.optimizer)
+    given = list(_callbacks(est))
+    _check_net_params(est)
+    for parameter, name, callback in given:
+        reads = None if validates else reads_validation(callback)
+        if reads:
+            raise ValueError(
+                f"{parameter}= holds {name}, which needs {reads}, but nothing is held out for "
+                "validation. Pass early_stopping=True, or validation_data=(X, y) to fit."
+            )
+
+
+def _check_schedule(schedule: Any) -> None:
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return
+    if not isinstance(schedule, (str, type)) and _is_callback(schedule):
+        return
+    kind = schedule if isinstance(schedule, type) else type(schedule)
+    name = kind.__name__ if "torch" in kind.__module__ else "StepLR"
+    raise ValueError(
+        f"schedule= must be one of {', '.join(map(repr, SCHEDULES))} or a "
+        f"skorch.callbacks.LRScheduler, got {shown(repr(schedule))}. Schedulers of torch are "
+        f"wrapped with their parameters: LRScheduler({name!r}, ...)."
+    )
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer= must be one of {', '.join(map(repr, OPTIMIZERS))} or a class of "
+            f"torch.optim, got {shown(repr(optimizer))}."
+        )
+
+
+def _check_net_params(est: FineTuneBase) -> None:
+    for key in est.net_params or {}:
+        if key == "lr":
+            warnings.warn(
+                "net_params={'lr': ...} changes nothing: every group of parameters has its own "
+                "learning rate. Take lr= and backbone_lr_factor=.",
+                SktransferWarning,
+                stacklevel=2,
+            )
+            continue
+        prefix = key.split("__")[0] if isinstance(key, str) else ""
+        if remedy := _OURS.get(key) or (_OURS.get(prefix) if prefix not in _OPEN else None):
+            raise ValueError(f"net_params= must not hold {key!r}. {remedy}")
+        if (prefix not in _OPEN or "__" not in key) and key not in _OF_NETS:
+            raise ValueError(
+                "net_params= takes parameters of the optimizer and of callbacks, such as "
+                f"'optimizer__betas', and {', '.join(map(repr, _OF_NETS))}; got {shown(repr(key))}."
+            )
+        if prefix == "optimizer":
+            _check_option(est.optimizer, key)
+        elif (name := key.split("__")[1]) not in (known := _names(est)):
+            raise ValueError(
+                f"net_params= holds {shown(repr(key))}, but there is no callback {shown(name)!r}: "
+                f"there are {', '.join(sorted(known))}."
+            )
+
+
+def _check_option(optimizer: Any, key: str) -> None:
+    """A misspelt parameter of an optimizer is an error before the frozen part has run."""
+    made = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    takes = inspect.signature(made).parameters
+    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in takes.values())
+    if key.split("__")[1] not in takes and not open_ended:
+        options = [name for name in takes if name not in ("params", "lr", "weight_decay")]
+        raise ValueError(
+            f"net_params= holds {shown(repr(key))}, but {made.__name__} takes "
+            f"{', '.join(options)}."
+        )
+
+
+def _names(est: FineTuneBase) -> set[str]:
+    own = [
+        one[0] if isinstance(one, tuple) else f"own_{number}"
+        for number, one in enumerate(est.callbacks or ())
+    ]
+    return {*_TAKEN, *_OF_SKORCH, *own}
+
+
+def _is_callback(value: Any) -> bool:
+    return all(callable(getattr(value, name, None)) for name in ("initialize", "on_train_begin"))
+
+
+def _callbacks(est: FineTuneBase) -> Iterator[tuple[str, str, Any]]:
+    """The parameter, the name and the callback, of all that the caller gave."""
+    if not isinstance(est.schedule, str):
+        yield "schedule", type(est.schedule).__name__, est.schedule
+    seen = set(_TAKEN)
+    for one in est.callbacks or ():
+        named = isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str)
+        callback = one[1] if named else one
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not _is_callback(kind):
+            raise ValueError(
+                "callbacks= must hold callbacks of skorch, or pairs (name, callback), got "
+                f"{shown(repr(one))}."
+            )
+        if named and one[0] in seen:
+            raise ValueError(f"callbacks= must not use the name {one[0]!r}, which is taken.")
+        seen |= {one[0]} if named else set()
+        yield "callbacks", kind.__name__, callback
+
+
+def reads_validation(callback: Any) -> str | None:
+    """What a callback reads of validation; None where that is not known."""
+    if isinstance(callback, type):
+        try:
+            callback = callback()
+        except TypeError:  # it has parameters that it needs
+            return None
+    if isinstance(callback, (EpochScoring, BatchScoring)):
+        return None if callback.on_train else "images to score on (on_train=False)"
+    monitor = getattr(callback, "monitor", None)
+    return repr(monitor) if isinstance(monitor, str) and "valid" in monitor else None

@@ -14,10 +14,11 @@ from ..codes._fitting import check_columns
 from ..codes._framing import make_framing
 from ..codes._info import BackboneInfo
 from ..engines import resolve_devices
-from ..exceptions import InputError
+from ..exceptions import InputError, shown
 from ..images import Images, as_images
 from ._augment import check_augment
 from ._checkpoints import Checkpoints, Follower
+from ._constraints import check_training
 from ._distributed import Team, make_team
 from ._fitted import Fitted, Part, images_of, model_of
 from ._learning import learn
@@ -67,8 +68,10 @@ def _fit(
     go_on: bool,
     epochs: int | None,
 ) -> None:
+    check_training(est, validates=est.early_stopping or validation_data is not None)
     images = images_of(est, X) if go_on else _first_images(est, X)
-    target = est._encode(y, len(images), classes=classes, known=go_on)
+    name = "y" if epochs is None else "y of partial_fit"
+    target = est._encode(y, len(images), classes=classes, known=go_on, name=name)
     every = Part(images, target, as_weights(sample_weight, images))
     check_augment(est.augment, images)
     team = make_team(est)
@@ -191,9 +194,15 @@ def _check_network(est: FineTuneBase) -> None:
 def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
     if validation_data is None:
         return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        raise ValueError(
+            "validation_data= must be a pair (X, y) of images and targets, got "
+            f"{shown(type(validation_data).__name__)}."
+        )
     X, y = validation_data
     images = images_of(est, X)
-    return Part(images, est._encode(y, len(images), classes=None, known=True), None)
+    name = "y of validation_data"
+    return Part(images, est._encode(y, len(images), classes=None, known=True, name=name), None)
 
 
 def _split(

@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 
 from .._optional import import_pyplot
 from ..exceptions import TrainingError
+from ._constraints import reads_validation
 
 if TYPE_CHECKING:
     from ._base import FineTuneBase
@@ -130,9 +131,15 @@ def find_range(
     if steps < 2:
         raise ValueError(f"n_steps must be at least 2, got {steps}.")
     rising = _Rising(est.lr, start, end, steps)
+    # Nothing is held out, and what reads that has nothing to do here.
+    kept = [
+        one
+        for one in est.callbacks or ()
+        if not reads_validation(one[1] if isinstance(one, tuple) else one)
+    ]
     copy = clone(est).set_params(
-        schedule=rising, max_epochs=steps, early_stopping=False, checkpoint_dir=None,
-        unfreeze_every=None, ema=None, warm_start=False, verbose=0,
+        schedule=rising, callbacks=kept, max_epochs=steps, early_stopping=False,
+        checkpoint_dir=None, unfreeze_every=None, ema=None, warm_start=False, verbose=0,
     )  # fmt: skip
     try:
         copy.fit(X, y, sample_weight=sample_weight)

@@ -18,6 +18,7 @@ from ..backbones._layers import Layer, LayerTable
 from ..backbones._stages import Stage, stages_of
 from ..codes._fitting import cached_table
 from ..engines import worker_pool
+from ..exceptions import TrainingError
 from ._adapters import add_adapters
 from ._network import FineTuneModule, Scale, build_module, code_width, make_head
 from ._parameters import first_cut, learning_names, plain_name, stage_parameters
@@ -94,7 +95,14 @@ class Model:
             self._of_chunk(prefix.compute(Some(images, numbers)), head)
             for numbers in _chunks(len(images))
         ]
-        return np.concatenate(parts)
+        found = np.concatenate(parts)
+        bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
+        if bad.any():
+            raise TrainingError(
+                f"What the network gives for image {int(np.flatnonzero(bad)[0])} must be finite "
+                "numbers, got NaN or infinity. Fit again with a smaller lr."
+            )
+        return found
 
     def _of_chunk(self, rows: np.ndarray, head: nn.Module) -> np.ndarray:
         device = next(self.module.parameters()).device

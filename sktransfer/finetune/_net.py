@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -17,6 +18,9 @@ from ._scaling import ScaledSteps
 
 __all__ = ["ClassifierNet", "RegressorNet"]
 
+# How many times the loss of guessing no training can end with: of logarithms, and of squares.
+_ABSURD, _ABSURD_SQUARE = 1e4, 1e16
+
 
 class _Steps(ScaledSteps):
     """How batches of activations, targets and weights are learnt from.
@@ -25,6 +29,8 @@ class _Steps(ScaledSteps):
     ----------
     recipe : Recipe
     """
+
+    is_of_classes = False
 
     def __init__(self, *args: Any, recipe: Recipe, **kwargs: Any):
         self.recipe = recipe
@@ -49,6 +55,14 @@ class _Steps(ScaledSteps):
         self.interrupted_ = True
         super().run_single_epoch(*args, **kwargs)
         self.interrupted_ = False
+        self._check_epoch()
+
+    def _check_epoch(self) -> None:
+        """Every batch of the epoch, on every device; skorch has brought the losses here anyway."""
+        for row in self.history[-1]["batches"]:
+            for name in ("train_loss", "valid_loss"):
+                if not math.isfinite(row.get(name, 0.0)):
+                    self._refuse(row[name])
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         """Gradients of one batch; of parts of it where memory does not hold it whole."""
@@ -67,6 +81,14 @@ class _Steps(ScaledSteps):
         if self.recipe.clip_grad is not None:
             self._clip(self.recipe.clip_grad)
         return {"loss": loss, "y_pred": out}
+
+    def _step_optimizer(self, step_fn: Any) -> None:
+        try:
+            super()._step_optimizer(step_fn)
+        except (OverflowError, RuntimeError) as error:
+            if "overflow" not in str(error):  # torch takes no step that float32 cannot hold
+                raise
+            self._refuse(math.inf)
 
     def _within_memory(self, lot: Lot) -> tuple[torch.Tensor, torch.Tensor]:
         size = getattr(self, "_part", len(lot))
@@ -109,10 +131,37 @@ class _Steps(ScaledSteps):
 
     def _check(self, loss: torch.Tensor) -> None:
         if torch.device(self.device).type == "cpu" and not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {float(loss)} in epoch {len(self.history)}. Take a smaller lr "
-                f"(now {self.lr:g}), or clip_grad=1.0."
-            )
+            self._refuse(float(loss))
+
+    def _refuse(self, loss: float) -> None:
+        raise TrainingError(
+            f"Training diverged: the loss became {loss:.3g} in epoch {len(self.history)}. Take a "
+            f"smaller lr (now {self.lr:g}; see lr_find), or clip_grad=1.0."
+        )
+
+    def check_end(self, batch: Any, guess: float) -> None:
+        """Refuse a network that training spoilt; after the last step nobody has looked at the loss.
+
+        Parameters
+        ----------
+        batch : (x, (target, weight))
+            Examples that were learnt from; what they lose is kept as `end_loss_`.
+        guess : float
+            The loss of a network that has learnt nothing.
+
+        Raises
+        ------
+        TrainingError
+            If weights are no numbers, or the loss is out of all proportion.
+        """
+        x, (target, weight) = batch
+        self.end_loss_ = float(self.loss_of(self.evaluation_step((x,)), target, weight))
+        tensors = [one for one in self.module_.state_dict().values() if one.is_floating_point()]
+        sound = bool(torch.stack([torch.isfinite(one).all() for one in tensors]).all())
+        last = self.history[-1].get("train_loss", 0.0)
+        most = (_ABSURD if self.is_of_classes else _ABSURD_SQUARE) * guess
+        if not (sound and self.end_loss_ <= most and last <= most):
+            self._refuse(max(self.end_loss_, last) if sound else math.nan)
 
     def validation_step(self, batch: Any, **_: Any) -> dict[str, torch.Tensor]:
         self._set_training(False)
@@ -133,6 +182,8 @@ class _Steps(ScaledSteps):
 
 class ClassifierNet(_Steps, NeuralNetClassifier):
     """A skorch classifier whose batches hold weights beside targets."""
+
+    is_of_classes = True
 
     def _criterion(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
         return self.recipe.classification(out, target, weight)

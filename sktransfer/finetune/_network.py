@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..backbones import Backbone
 from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import Pool, pooled_shape
 from ..backbones._tail import tail_of
-from ..exceptions import LayerError
+from ..exceptions import LayerError, shown
 from ._gradients import Dropout
 from ._parameters import is_norm
 from ._precision import spare_grouped
@@ -159,21 +160,54 @@ def make_head(
     Raises
     ------
     ValueError
-        If a callable gives no module.
+        If a callable gives no module, or one that does not turn codes into outputs.
     """
-    if callable(head):
-        made: Any = head(width, n_outputs)
-        if not isinstance(made, nn.Module):
-            raise ValueError(f"head= must give a torch.nn.Module, gave {made!r}.")
-        for module in made.modules():
-            if type(module) is nn.Dropout:  # whose draws threads would mix up
-                module.__class__ = Dropout
-        return made
+    if not isinstance(head, str):
+        return _own_head(head, width, n_outputs)
     last = nn.Linear(width if head == "linear" else _HIDDEN, n_outputs)
     if head == "linear":
         return nn.Sequential(Scale(width**-0.5), Dropout(dropout), last)
     hidden = nn.Linear(width, _HIDDEN)
     return nn.Sequential(Dropout(dropout), hidden, nn.ReLU(), Dropout(dropout), last)
+
+
+def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
+    """What a function gave, if it turns codes into outputs; its own copy."""
+    call = "head=lambda n_inputs, n_outputs: torch.nn.Linear(n_inputs, n_outputs)"
+    if isinstance(head, nn.Module) or not callable(head):
+        raise ValueError(
+            "head= must be 'linear', 'mlp' or a function that takes the numbers of inputs and "
+            f"outputs and gives a module, got {shown(repr(head))}. Pass a function: {call}."
+        )
+    try:
+        made: Any = head(width, n_outputs)
+    except Exception as error:
+        raise ValueError(
+            f"head= failed with n_inputs={width} and n_outputs={n_outputs}: "
+            f"{type(error).__name__}: {shown(error)}. It must take these two, such as {call}."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"head= must give a torch.nn.Module, gave {shown(repr(made))}.")
+    # A module that is given twice would be trained by two fits.
+    made = copy.deepcopy(made).cpu()
+    try:
+        with torch.no_grad():
+            out = made.eval()(torch.zeros(2, width))
+    except Exception as error:
+        raise ValueError(
+            f"head= must give a module that takes codes of shape (n, {width}), but it failed: "
+            f"{type(error).__name__}: {shown(error)}."
+        ) from error
+    if not isinstance(out, torch.Tensor) or out.shape != (2, n_outputs):
+        gave = f"shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ValueError(
+            f"head= must give a module with n_outputs={n_outputs} numbers for each image, but its "
+            f"module gave {gave} for 2 images. Use the second argument: {call}."
+        )
+    for module in made.modules():
+        if type(module) is nn.Dropout:  # whose draws threads would mix up
+            module.__class__ = Dropout
+    return made
 
 
 class Scale(nn.Module):

@@ -194,6 +194,11 @@ def parameter_groups(
             },
         )
         group["params"].append(parameter)
+    if not groups:
+        raise ValueError(
+            "Nothing can be trained: head= has no parameters, and trainable= leaves none with a "
+            "learning rate above 0."
+        )
     return [groups[key] for key in sorted(groups)]
 
 

@@ -69,6 +69,8 @@ def fit_head(
         used = weight > 0
         codes, target, weight = codes[used], target[used], weight[used]
     layer = linear_layer(head)
+    if not list(head.parameters()):
+        return
     if layer is None:
         # In the pool a thread has one core: sums do not hang on how many there are.
         seed = torch.initial_seed()
@@ -79,7 +81,10 @@ def fit_head(
     mean = np.average(codes, axis=0, weights=weight)
     scale = float(np.sqrt(np.average((codes - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
     scaled = (codes - mean) / scale
-    if classes is None:
+    if classes is None and len(target) < 2:
+        # Nothing to choose a strength by.
+        coef, intercept = np.zeros((target.shape[1], codes.shape[1])), target[0]
+    elif classes is None:
         probe = RidgeCV(_ALPHAS).fit(scaled, target, sample_weight=weight)
         coef, intercept = np.atleast_2d(probe.coef_), np.atleast_1d(probe.intercept_)
     else:

@@ -46,6 +46,9 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
     True
     """
 
+    _center: np.ndarray
+    _scale: np.ndarray
+
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -130,11 +133,16 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         values = self._outputs(X).astype(np.float64) * self._scale + self._center
         return values[:, 0] if self._is_flat else values
 
-    def _encode(self, y: Any, n_images: int, *, classes: Any, known: bool) -> np.ndarray:
-        values, is_flat = as_values(y, n_images)
+    def _encode(
+        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
+    ) -> np.ndarray:
+        values, is_flat = as_values(y, n_images, name, len(self._center) if known else None)
         if not known:
-            self._is_flat = is_flat
-            self._center, spread = values.mean(axis=0), values.std(axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                center, spread = values.mean(axis=0), values.std(axis=0)
+            if not np.isfinite([center, spread]).all():
+                raise ValueError(f"{name} must hold numbers whose variance float64 can hold.")
+            self._is_flat, self._center = is_flat, center
             self._scale = np.where(spread > 0, spread, 1.0)
         return ((values - self._center) / self._scale).astype(np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,88 +18,287 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
 from .._sklearn import check_sample_weight
+from ..exceptions import shown
 
-__all__ = ["as_labels", "as_values", "as_weights", "class_weights", "split"]
+__all__ = [
+    "array_of",
+    "as_labels",
+    "as_values",
+    "as_weights",
+    "class_weights",
+    "labels_of",
+    "split",
+    "unique_labels",
+    "values_of",
+]
 
 
-def as_labels(y: Any, n_images: int, classes: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the number of the class of each photograph.
+# What to do about a class that was not there before, by whose labels it is in.
+_UNSEEN = {
+    "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts anew.",
+    "y of partial_fit": "Name all classes in the first call: partial_fit(X, y, classes=...).",
+    "y of validation_data": "Leave these images out, or give fit images of this class too.",
+}
+
+
+def as_labels(
+    y: Any, n_images: int, classes: Any = None, name: str = "y"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes in order, and the number of the class of each image.
+
+    Parameters
+    ----------
+    y : array-like
+    n_images : int
+    classes : array-like or None
+        Those that there may be; None takes those of `y`.
+    name : {"y", "y of partial_fit", "y of validation_data"}
+        For messages.
 
     Raises
     ------
     ValueError
-        If there are not as many labels as photographs, labels are missing or no classes, there
-        is one class alone, or a label is none of the given classes.
+        If there are not as many labels as images, labels are missing or no classes, there is one
+        class alone, or a label is none of the given classes.
     """
-    labels = _one_each(y, n_images)
-    check_classification_targets(labels)
-    known = np.unique(labels if classes is None else classes)
+    labels = labels_of(y, name)
+    _check_length(labels, n_images, name)
+    known = unique_labels(labels if classes is None else labels_of(classes, "classes"), name)
     if len(known) < 2:
+        more = " Name all classes in classes=." if name == "y of partial_fit" else ""
         raise ValueError(
-            f"y must hold at least 2 classes, got 1 class: {known.tolist()[0]!r}. "
-            "There is nothing to tell apart."
+            f"{name} must hold at least 2 classes, got 1 class: {known.tolist()[0]!r}.{more}"
         )
-    unknown = ~np.isin(labels, known)
+    # The text "1" is not the number 1, though numpy finds them equal.
+    texts = [isinstance(one[:1].tolist()[0], str) for one in (labels, known)]
+    unknown = ~np.isin(labels, known) if texts[0] == texts[1] else np.ones(len(labels), bool)
     if unknown.any():
         raise ValueError(
-            f"y must hold the classes {known.tolist()}, got "
-            f"{labels[unknown].tolist()[0]!r} for image "
-            f"{int(np.flatnonzero(unknown)[0])}."
+            f"{name} must hold the classes {shown(known.tolist())}, got "
+            f"{shown(repr(labels[unknown].tolist()[0]))} for image "
+            f"{int(np.flatnonzero(unknown)[0])}. {_UNSEEN[name]}"
         )
     return known, np.searchsorted(known, labels).astype(np.int64)
 
 
-def as_values(y: Any, n_images: int) -> tuple[np.ndarray, bool]:
-    """Targets of regression, shape (n_samples, n_outputs), float64; whether y had one axis.
+def labels_of(y: Any, name: str = "y") -> np.ndarray:
+    """One label for each image, of a kind that can be put in order.
 
     Raises
     ------
     ValueError
-        If they are not finite numbers, one row for each photograph.
+        If there are several labels for an image, labels are missing, of mixed kinds or no classes.
     """
     if y is None:
         raise ValueError(
-            "fit requires y to be passed, but the target y is None: y must be numbers."
+            f"fit requires y to be passed, but the target y is None: {name} must be labels."
         )
-    values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y").astype(np.float64)
-    _check_length(values, n_images)
-    return values.reshape(len(values), -1), values.ndim == 1
+    plain = array_of(y)
+    if plain.ndim > 1 and plain.shape[1:] != (1,):
+        raise ValueError(_several_labels(plain, name))
+    if isinstance(y, (list, tuple)) or plain.dtype == object:
+        # Arrays made of lists hide what was in them: [1, "a"] becomes two texts.
+        items = list(y) if isinstance(y, (list, tuple)) and plain.ndim == 1 else plain.tolist()
+        if any(isinstance(one, (list, tuple, set, frozenset, dict, np.ndarray)) for one in items):
+            if plain.ndim == 1:
+                raise ValueError(_several_labels(plain, name))
+        else:
+            _refuse_missing(items, name, "label")
+            _refuse_mixed(items, name)
+    _refuse_missing(plain.ravel().tolist(), name, "label")
+    if plain.dtype.kind == "f" and not np.isfinite(plain).all():
+        raise ValueError(f"{name} must hold labels, but Input y contains infinity.")
+    labels = column_or_1d(y if hasattr(y, "iloc") else plain, warn=True)
+    try:
+        if name != "classes":
+            check_classification_targets(labels)
+    except TypeError as error:
+        raise ValueError(f"{name} must hold labels: {shown(error)}") from error
+    return np.asarray(labels)
 
 
-def _one_each(y: Any, n_images: int) -> np.ndarray:
-    if y is None:
-        raise ValueError("fit requires y to be passed, but the target y is None: y must be labels.")
-    labels = column_or_1d(y, warn=True)
-    _check_length(labels, n_images)
-    missing = [i for i, one in enumerate(labels.tolist()) if one is None or one != one]
-    if missing:
+def unique_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
+    """Classes in order."""
+    try:
+        return np.unique(labels)
+    except TypeError as error:
         raise ValueError(
-            f"y must hold a label for each photograph, but is NaN for {len(missing)}, first for "
-            f"image {missing[0]}. Leave these out."
+            f"{name} must hold labels that can be put in order, such as strings or integers: "
+            f"{shown(error)}."
+        ) from error
+
+
+def array_of(y: Any) -> np.ndarray:
+    """An array of labels or values of any kind."""
+    if hasattr(y, "toarray"):
+        y = y.toarray()
+    elif hasattr(y, "detach"):
+        y = y.detach().cpu()
+    try:
+        return np.asarray(y)
+    except ValueError:  # lists of several lengths
+        made = np.empty(len(y), object)
+        made[:] = list(y)
+        return made
+
+
+def _several_labels(y: np.ndarray, name: str) -> str:
+    if y.ndim == 2 and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all():
+        if (y.sum(axis=1) == 1).all():
+            return (
+                f"{name} must hold one label for each image, got one-hot rows of shape {y.shape}. "
+                "Take the number of each class: y.argmax(axis=1)."
+            )
+    found = "lists of labels" if y.ndim == 1 else f"an array of shape {y.shape}"
+    return (
+        f"{name} should be a 1d array with one label for each image, got {found}. For several "
+        "labels of an image, wrap the estimator: "
+        "sklearn.multioutput.MultiOutputClassifier(FineTuneClassifier())."
+    )
+
+
+def _refuse_missing(values: list[Any], name: str, what: str) -> None:
+    missing = [index for index, one in enumerate(values) if _is_missing(one)]
+    if missing:
+        first = values[missing[0]]
+        told = "NaN" if isinstance(first, float) else shown(first)
+        raise ValueError(
+            f"{name} must hold a {what} for each image, but is {told} for {len(missing)}, first "
+            f"for image {missing[0]}: y[{missing[0]}] is missing. Leave these images out."
         )
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y must hold labels, but Input y contains infinity.")
-    return labels
 
 
-def _check_length(labels: np.ndarray, n_images: int) -> None:
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.floating, np.datetime64)) and bool(value != value)
+
+
+def _kinds(labels: list[Any]) -> dict[str, int]:
+    """The kinds of labels, each with the first image that has it."""
+    found: dict[str, int] = {}
+    for index, one in enumerate(labels):
+        kind = type(one).__name__
+        for base, told in ((bool, "bool"), (np.bool_, "bool"), (Real, "number"), (str, "str")):
+            if isinstance(one, base):
+                kind = told
+                break
+        found.setdefault(kind, index)
+    return found
+
+
+def _refuse_mixed(labels: list[Any], name: str) -> None:
+    first = list(_kinds(labels).values())
+    if len(first) > 1:
+        each = [(type(labels[i]).__name__, shown(repr(labels[i]), 40), i) for i in first]
+        told = [f"{kind} ({label} for image {i})" for kind, label, i in each]
+        raise ValueError(
+            f"{name} must hold labels of one kind, got {' and '.join(told[:3])}. Convert them, "
+            "for example with [str(label) for label in y]."
+        )
+
+
+def as_values(
+    y: Any, n_images: int, name: str = "y", n_outputs: int | None = None
+) -> tuple[np.ndarray, bool]:
+    """Targets of regression, shape (n_samples, n_outputs), float64; whether y had one axis.
+
+    Parameters
+    ----------
+    y : array-like
+    n_images : int
+    name : str
+        For messages.
+    n_outputs : int or None
+        Columns that there must be.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers, one row for each image.
+    """
+    if y is None:
+        raise ValueError(
+            f"fit requires y to be passed, but the target y is None: {name} must be numbers."
+        )
+    values = values_of(y, name)
+    _check_length(values, n_images, name)
+    is_flat, values = values.ndim == 1, values.reshape(len(values), -1)
+    if n_outputs is not None and values.shape[1] != n_outputs:
+        raise ValueError(
+            f"{name} must have {n_outputs} value(s) for each image, as the first fit had, got "
+            f"{values.shape[1]}."
+        )
+    return values, is_flat
+
+
+def values_of(y: Any, name: str = "y") -> np.ndarray:
+    """Numbers to be predicted, in one or two axes.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers.
+    """
+    try:
+        plain = array_of(y)
+        if plain.dtype == object:  # None and pandas' NA are as missing as NaN
+            items = [np.nan if _is_missing(one) else one for one in plain.ravel().tolist()]
+            plain = np.asarray(items).reshape(plain.shape)
+        values = check_array(
+            plain, ensure_2d=False, dtype="numeric", input_name="y", ensure_all_finite=False
+        ).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be numbers to be predicted: {shown(error).rstrip('.')}. For labels take "
+            "a classifier."
+        ) from error
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = int(np.argwhere(bad)[0][0])
+        found = "NaN" if np.isnan(values).any() else "infinity"
+        raise ValueError(
+            f"{name} must be finite numbers, but Input y contains {found}, first for image "
+            f"{first}. Leave these images out."
+        )
+    return values
+
+
+def _check_length(labels: np.ndarray, n_images: int, name: str) -> None:
     if len(labels) != n_images:
         raise ValueError(
-            f"X and y have inconsistent numbers of samples: {n_images} images and {len(labels)} "
-            "labels; there must be one for each."
+            f"{name.replace('y', 'X and y', 1)} have inconsistent numbers of samples: {n_images} "
+            f"images and {len(labels)} labels; there must be one for each."
         )
 
 
 def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
-    """Weights of the photographs, or None where all weigh the same."""
+    """Weights of the images, or None where all weigh the same.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers from 0, one for each image, or all are 0.
+    """
     if sample_weight is None:
         return None
-    weights = check_sample_weight(
-        sample_weight, np.empty((len(images), 1)), ensure_non_negative=True
-    )
-    if not weights.any():
-        raise ValueError("sample_weight must not be zero for every photograph.")
-    return weights
+    try:
+        weights = check_sample_weight(
+            sample_weight, np.empty((len(images), 1)), ensure_non_negative=True
+        ).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must be a finite number from 0, not 0 for all, for each of "
+            f"{len(images)} images: {shown(error)}"
+        ) from error
+    top = weights.max(initial=0.0)
+    if not top:
+        raise ValueError("sample_weight must be a finite number from 0, but not 0 for every image.")
+    if 1e-6 < top < 1e6:
+        return weights
+    # Learning is in float32, which holds no such numbers.
+    weights = weights / top
+    return weights / weights.mean()
 
 
 def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:

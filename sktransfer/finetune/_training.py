@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 from skorch.callbacks import Callback, EarlyStopping
+from skorch.exceptions import SkorchException
 from skorch.helper import predefined_split
 
+from ..exceptions import TrainingError, shown
 from ._callbacks import Average, Ledger, Line, NextView, Unfreeze
 from ._distributed import Team
 from ._model import Model
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIMIZERS", "make_net", "renew_schedule", "train"]
 
-OPTIMIZERS = ("adamw", "sgd")
-_CLASSES: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+OPTIMIZERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run: Run) -> Any:
@@ -40,9 +41,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
     recipe = _recipe(est, model, device, run.team)
     recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
     optimizer = (
-        _CLASSES.get(est.optimizer, est.optimizer)
-        if isinstance(est.optimizer, str)
-        else (est.optimizer)
+        OPTIMIZERS[est.optimizer] if isinstance(est.optimizer, str) else est.optimizer
     )
     options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
     if est.optimizer == "sgd":
@@ -142,10 +141,32 @@ def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: in
         else:
             facts = {"seed": est._fitted.design.seed, "n_views": n_views}
             _run_with_checkpoints(net, examples[0], run, Checkpointing(run.saved, facts))
+    if run.epochs:
+        some = np.unique(np.linspace(0, len(examples[0]) - 1, est.batch_size).astype(int))
+        batch = examples[0].batch(some)
+        net.check_end(batch, _guess(est, batch[1][0]))
+
+
+def _guess(est: FineTuneBase, target: torch.Tensor) -> float:
+    """The loss of a network that has learnt nothing."""
+    if is_classifier(est):
+        return math.log(est._fitted.design.n_outputs)
+    # Standardised by the targets of the first call, of which these may be far off.
+    return max(1.0, float((target**2).mean()))
 
 
 def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:
-    net.partial_fit(examples, epochs=epochs)
+    try:
+        net.partial_fit(examples, epochs=epochs)
+    except (KeyError, SkorchException) as error:
+        if "history" not in str(error):
+            raise
+        there = sorted(net.history[-1]) if net.history else []
+        raise TrainingError(
+            f"A callback reads what the history does not hold: {shown(error)} It holds "
+            f"{', '.join(there)}; with early_stopping=True or validation_data= also valid_loss and "
+            "valid_acc."
+        ) from error
     # skorch ends training on Ctrl-C as if it were done, and a search would take the next
     # candidate; callbacks that end it do so between epochs.
     if epochs and net.interrupted_:

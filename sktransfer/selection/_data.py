@@ -10,6 +10,7 @@ import numpy as np
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
+from ..finetune._targets import labels_of
 from ..images import Images, as_images
 from ._framings import tall_share
 from ._inputs import as_classes, is_regression
@@ -62,15 +63,15 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
         If a file cannot be read, unless ``on_error="nan"``.
     """
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != len(images):
-        raise ValueError(
-            f"y must have one label for each of {len(images)} photographs, got {labels.shape}."
-        )
-    if is_regression(labels, "auto"):
+    if is_regression(y, "auto"):
         raise ValueError(
             "y must hold classes, got values with fractions: for these, "
             'rank_backbones(..., metric="cv") compares networks.'
+        )
+    labels = labels_of(y)
+    if len(labels) != len(images):
+        raise ValueError(
+            f"y must have one label for each of {len(images)} images, got {len(labels)}."
         )
     classes, numbers = as_classes(labels)
     groups, readable = digests(images, codes.on_error == "raise")

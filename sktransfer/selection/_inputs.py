@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_array, check_consistent_length
+
+from ..exceptions import shown
+from ..finetune._targets import array_of, labels_of, unique_labels, values_of
 
 __all__ = ["as_classes", "as_codes", "as_targets", "is_regression"]
 
@@ -34,10 +36,8 @@ def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
         If labels are missing, there are fewer than two classes, or no class has two
         photographs: nothing can be said about a class from one.
     """
-    labels = column_or_1d(np.asarray(y), warn=True)
-    missing = [i for i, one in enumerate(labels.tolist()) if one is None or one != one]
-    if missing:
-        raise ValueError(f"y must hold a label for each photograph; y[{missing[0]}] is missing.")
+    labels = labels_of(y)
+    unique_labels(labels)
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(
@@ -59,14 +59,23 @@ def is_regression(y: Any, asked: bool | str) -> bool:
         return bool(asked)
     if asked != "auto":
         raise ValueError(f'regression must be True, False or "auto", got {asked!r}.')
-    targets = np.asarray(y)
-    return targets.dtype.kind == "f" and type_of_target(targets).startswith("continuous")
+    targets = array_of(y)
+    if targets.dtype.kind != "f":
+        return False
+    bad = ~np.isfinite(targets.reshape(len(targets), -1) if targets.ndim else targets)
+    if bad.any():
+        index = int(np.argwhere(bad)[0][0]) if targets.ndim else 0
+        raise ValueError(
+            "y must hold a label or a finite number for each image, but is "
+            f"{shown(targets[index])} for {int(bad.sum())}, first for image {index}."
+        )
+    return type_of_target(targets).startswith("continuous")
 
 
 def as_targets(y: Any, regression: bool | str) -> np.ndarray:
     """Columns to be predicted from codes: one for each class or value, float64."""
     if is_regression(y, regression):
-        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        values = values_of(y)
         return values.reshape(len(values), -1)
     classes, numbers = as_classes(y)
     return np.eye(len(classes))[numbers]

@@ -13,7 +13,9 @@ from sklearn.base import clone
 from ..backbones._load import weights_by_name
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
+from ..finetune._targets import labels_of, values_of
 from ..images import as_images
+from ._inputs import is_regression
 from ._metrics import Metric, check_target, metric_names, score_of
 from ._passes import check_params, pass_over
 from ._ranking import BackboneRanking, RankedBackbone
@@ -112,7 +114,7 @@ def rank_backbones(
     common = {"image_size": image_size, "cache": cache, **codes_params}
     candidates = _candidates(backbones, weights, common)
     metrics = metric_names(metric)
-    target = np.asarray(y)
+    target = values_of(y) if is_regression(y, regression) else labels_of(y)
     _check_lengths(X, target, next(iter(candidates.values())))
     values = check_target(target, metrics, cv, regression)
     ask = partial(score_of, cv=cv, regression=values)
@@ -163,7 +165,7 @@ def _label(one: Any) -> str:
 def _check_lengths(X: Any, y: np.ndarray, codes: CNNCodes) -> None:
     n = len(as_images(X, image_shape=codes.image_shape, value_range=codes.value_range))
     if y.ndim == 0 or len(y) != n:
-        raise ValueError(f"y must have one entry for each of {n} photographs, got {y.shape}.")
+        raise ValueError(f"y must have one entry for each of {n} images, got {y.shape}.")
 
 
 def _one(

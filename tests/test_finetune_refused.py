@@ -1,0 +1,231 @@
+"""What `head`, `callbacks`, `schedule`, `optimizer`, `net_params` and `validation_data` must be."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import (
+    BatchScoring,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+)
+from torch import nn
+
+from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.exceptions import TrainingError
+from sktransfer.finetune._constraints import check_training
+
+QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def sixteen(sample):
+    return sample.data[:16], sample.target[:16] % 2
+
+
+def refused(est, data, message, passes, error=ValueError, **more):
+    with pytest.raises(error, match=message) as caught:
+        est.fit(*data, **more)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 2000
+    assert passes["images"] == 0
+    assert not [name for name in vars(est) if name.endswith("_") or name.startswith("_")]
+
+
+HEADS = {
+    "a module": (nn.Linear(1280, 2), r"head= must be 'linear', 'mlp' or a function.*got Linear"),
+    "one argument": (lambda n: nn.Linear(n, 2), "head= failed with n_inputs=1280 and n_outputs=2"),
+    "other outputs": (lambda a, b: nn.Linear(a, 7), r"head= .*n_outputs=2 .*shape \(2, 7\)"),
+    "other inputs": (lambda a, b: nn.Linear(7, b), r"head= .*codes of shape \(n, 1280\)"),
+    "nothing": (lambda a, b: None, r"head= must give a torch.nn.Module, gave None"),
+    "a class": (lambda a, b: nn.Linear, "head= must give a torch.nn.Module"),
+    "a tuple": (lambda a, b: nn.LSTM(a, b), "head= .*gave tuple"),
+    "a list": ([nn.Linear(1280, 2)], "'head' parameter"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_that_are_none(sixteen, passes, name):
+    head, message = HEADS[name]
+    refused(FineTuneClassifier(**QUICK, head=head), sixteen, message, passes)
+
+
+def test_heads_of_a_regressor(sixteen, passes):
+    for head in (nn.Linear(1280, 1), lambda a, b: nn.Linear(a, 3)):
+        refused(FineTuneRegressor(**QUICK, head=head), sixteen, "head=", passes)
+
+
+def test_a_module_that_is_given_twice_is_trained_once_each(sixteen):
+    """Folds and clones call the function again, and it may hand out one and the same module."""
+    shared = nn.Linear(1280, 2)
+    before = shared.weight.detach().clone()
+    clf = FineTuneClassifier(**QUICK, head=lambda a, b: shared).fit(*sixteen)
+    assert torch.equal(shared.weight, before)
+    assert not torch.equal(clf.net_.module_.head.weight, before)
+
+
+def test_a_head_without_parameters_has_nothing_to_train(sixteen, passes):
+    clf = FineTuneClassifier(**QUICK, head=lambda a, b: nn.AdaptiveAvgPool1d(b))
+    with pytest.raises(ValueError, match="head= has no parameters"):
+        clf.fit(*sixteen)
+
+
+CALLBACKS = {
+    "EarlyStopping": EarlyStopping(),
+    "its class": EarlyStopping,
+    "load_best": EarlyStopping(load_best=True, monitor="valid_acc", lower_is_better=False),
+    "plateau": LRScheduler("ReduceLROnPlateau", monitor="valid_loss"),
+    "EpochScoring": EpochScoring("accuracy"),
+    "without cache": EpochScoring("accuracy", use_caching=False),
+    "BatchScoring": BatchScoring("accuracy"),
+    "Checkpoint": Checkpoint(),
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_callbacks_that_need_validation(sixteen, passes, name):
+    message = r"callbacks= holds .*, which needs .*early_stopping=True, or validation_data="
+    for one in (CALLBACKS[name], ("named", CALLBACKS[name])):
+        refused(FineTuneClassifier(**QUICK, callbacks=[one]), sixteen, message, passes)
+        check_training(FineTuneClassifier(**QUICK, callbacks=[one]), validates=True)
+
+
+def test_a_schedule_that_needs_validation(sixteen, passes):
+    plateau = LRScheduler("ReduceLROnPlateau", monitor="valid_loss")
+    with pytest.raises(ValueError, match="schedule= holds LRScheduler, which needs 'valid_loss'"):
+        FineTuneClassifier(**QUICK, schedule=plateau).fit(*sixteen)
+    assert passes["images"] == 0
+    clf = FineTuneClassifier(**QUICK, schedule=plateau)
+    assert "valid_loss" in clf.fit(*sixteen, validation_data=sixteen).history_[-1]
+
+
+def test_callbacks_that_need_nothing_held_out(sixteen):
+    callbacks = [EarlyStopping("train_loss"), EpochScoring("accuracy", on_train=True)]
+    FineTuneClassifier(**QUICK, callbacks=callbacks).fit(*sixteen)
+    clf = FineTuneClassifier(**QUICK, callbacks=[EarlyStopping()])
+    assert len(clf.lr_find(*sixteen, n_steps=3).lrs) == 3  # where nothing is held out
+
+
+@pytest.mark.parametrize(
+    "monitor", ["val_loss", lambda net: net.history[-1, "valid_loss"] < 1], ids=["name", "function"]
+)
+def test_what_the_history_does_not_hold(sixteen, monitor):
+    clf = FineTuneClassifier(**QUICK, callbacks=[Checkpoint(monitor, f_params=None)])
+    message = "A callback reads what the history does not hold.*train_loss.*validation_data="
+    with pytest.raises(TrainingError, match=message):
+        clf.fit(*sixteen)
+
+
+@pytest.mark.parametrize("one", ["stop", 3, ("a", 3), torch.optim.SGD, nn.ReLU()], ids=repr)
+def test_what_is_no_callback(sixteen, passes, one):
+    refused(FineTuneClassifier(**QUICK, callbacks=[one]), sixteen, "callbacks= must hold", passes)
+    taken = [("schedule", GradientNormClipping(1))]
+    refused(FineTuneClassifier(**QUICK, callbacks=taken), sixteen, "'schedule', which is", passes)
+
+
+@pytest.mark.parametrize(
+    "schedule", [torch.optim.lr_scheduler.StepLR, "cosin", 3, None, lambda epoch: 1.0], ids=repr
+)
+def test_what_is_no_schedule(sixteen, passes, schedule):
+    message = r"schedule= must be one of 'cosine', 'constant', 'step' or a .*LRScheduler\('StepLR'"
+    refused(FineTuneClassifier(**QUICK, schedule=schedule), sixteen, message, passes)
+
+
+def test_what_is_no_optimizer(sixteen, passes):
+    clf = FineTuneClassifier(**QUICK, optimizer=nn.CrossEntropyLoss)
+    refused(clf, sixteen, "optimizer= must be one of 'adamw', 'sgd' or a class of torch", passes)
+
+
+NET_PARAMS = {
+    "criterion": "'criterion'. The loss is.*class_weight=.*another loss",
+    "criterion__weight": "The loss is.*class_weight=",
+    "module": "head=",
+    "module__hidden": "head=",
+    "optimizer": "Take optimizer=",
+    "optimizer__lr": "Take lr=",
+    "optimizer__weight_decay": "Take weight_decay=",
+    "optimizer__beta": "AdamW takes betas",
+    "iterator_train": "batch_size=",
+    "iterator_train__shuffle": "batch_size=",
+    "iterator_valid__num_workers": "batch_size=",
+    "train_split": "early_stopping=.*validation_data=",
+    "callbacks": "Take callbacks=",
+    "callbacks__stop__patience": "no callback 'stop'",
+    "max_epochs": "Take max_epochs=",
+    "batch_size": "Take batch_size=",
+    "device": "Take device=",
+    "verbose": "Take verbose=",
+    "warm_start": "Take warm_start=",
+    "classes": "classes= of partial_fit",
+    "momentum": "takes parameters of the optimizer.*got 'momentum'",
+    3: "got 3",
+}
+
+
+@pytest.mark.parametrize("key", NET_PARAMS)
+def test_parameters_of_the_net_that_are_ours(sixteen, passes, key):
+    clf = FineTuneClassifier(**QUICK, net_params={key: nn.CrossEntropyLoss})
+    refused(clf, sixteen, rf"net_params=.*{NET_PARAMS[key]}", passes)
+
+
+VALIDATION = {
+    "an array": (lambda X, y: X, r"validation_data= must be a pair \(X, y\).*got ndarray"),
+    "three": (lambda X, y: (X, y, y), r"must be a pair"),
+    "an unseen class": (
+        lambda X, y: (X[:3], [0, 1, 7]),
+        r"y of validation_data must hold the classes \[0, 1\], got 7 for image 2",
+    ),
+    "text for numbers": (lambda X, y: (X[:2], ["0", "1"]), "validation_data .*got '0' for image 0"),
+    "missing": (lambda X, y: (X[:2], [0, None]), "y of validation_data .*is None for 1"),
+    "too few": (lambda X, y: (X[:2], [0]), "X and y of validation_data.*2 images and 1 labels"),
+}
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+def test_validation_data_is_named(sixteen, passes, name):
+    make, message = VALIDATION[name]
+    clf = FineTuneClassifier(**QUICK, early_stopping=True)
+    refused(clf, sixteen, message, passes, validation_data=make(*sixteen))
+
+
+def test_validation_data_with_fewer_classes(sixteen):
+    X, y = sixteen
+    clf = FineTuneClassifier(**QUICK).fit(X, y, validation_data=(X[y == 1], y[y == 1]))
+    assert clf.history_[-1]["valid_acc"] == clf.score(X[y == 1], y[y == 1])
+
+
+def test_targets_of_validation_and_of_later_calls(sixteen, passes):
+    X, _ = sixteen
+    wide = np.arange(32.0).reshape(16, 2)
+    reg = FineTuneRegressor(**QUICK)
+    message = "y of validation_data must have 2 value"
+    refused(reg, (X, wide), message, passes, validation_data=(X, wide[:, :1]))
+    reg.fit(X, wide)
+    with pytest.raises(ValueError, match=r"y of partial_fit must have 2 value.*got 1"):
+        reg.partial_fit(X, wide[:, 0])
+    with pytest.raises(ValueError, match=r"of partial_fit must be finite.*NaN, first for image 3"):
+        reg.partial_fit(X, np.where(np.arange(32).reshape(16, 2) == 6, np.nan, wide))
+
+
+def test_unseen_classes_of_later_calls(sixteen):
+    X, y = sixteen
+    clf = FineTuneClassifier(**QUICK).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"y of partial_fit must hold .*got 3 .*classes=\.\.\."):
+        clf.partial_fit(X[:2], [1, 3])
+    with pytest.raises(ValueError, match=r"classes must be those of the first call, \[0, 1, 2\]"):
+        clf.partial_fit(X, y, classes=[0, 1])
+    clf.partial_fit(X, y, classes=[2, 1, 0]).set_params(warm_start=True)
+    with pytest.raises(ValueError, match=r"y must hold .*got 3 for image 1\. With warm_start=True"):
+        clf.fit(X[:2], [1, 3])
+
+
+def test_one_image_to_a_regressor(sample):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reg = FineTuneRegressor(**QUICK).fit(sample.data[:1], [3.5])
+    assert reg.predict(sample.data[:1])[0] == pytest.approx(3.5, abs=0.5)
