@@ -294,11 +294,12 @@ def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
     top = weights.max(initial=0.0)
     if not top:
         raise ValueError("sample_weight must be a finite number from 0, but not 0 for every image.")
-    if 1e-6 < top < 1e6:
-        return weights
-    # Learning is in float32, which holds no such numbers.
-    weights = weights / top
-    return weights / weights.mean()
+    if not 1e-30 < top < 1e30:
+        raise ValueError(
+            f"sample_weight must be a finite number from 0 that float32 can sum, but the largest is "
+            f"{top:.3g}. Divide them by their mean."
+        )
+    return weights
 
 
 def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:
