@@ -296,7 +296,7 @@ def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
         raise ValueError("sample_weight must be a finite number from 0, but not 0 for every image.")
     if not 1e-30 < top < 1e30:
         raise ValueError(
-            f"sample_weight must be a finite number from 0 that float32 can sum, but the largest is "
+            "sample_weight must be a finite number from 0 that float32 can sum, but the largest is "
             f"{top:.3g}. Divide them by their mean."
         )
     return weights
