@@ -168,6 +168,19 @@ def test_following_the_advice_never_makes_images_black(low, high, example):
         assert pixels(ramp(low, high), value_range=example).max() > 60
 
 
+@pytest.mark.parametrize(
+    ("high", "advice"), [(255, "Divide them by 255"), (1.02, "Clip them"), (4000, "Scale them as")]
+)
+def test_what_to_do_with_another_scale_than_that_of_fit(high, advice):
+    with pytest.raises(ValueRangeError, match=rf"within 0 and 1, as they did in fit.*{advice}"):
+        as_images(ramp(0, high), float_range=(0, 1))
+
+
+def test_normalised_images_are_to_be_passed_as_they_were():
+    with pytest.raises(ValueRangeError, match="If they were normalised"):
+        as_images(ramp(-2.1, 2.6))
+
+
 MASK = np.zeros((3, 8, 8), np.uint8)
 MASK[1, 2:5, 2:5] = 1
 

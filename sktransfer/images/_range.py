@@ -108,7 +108,10 @@ def _floats(seen: Range, fitted: Range | None, fractions: bool) -> Range:
             )
         if within(seen, fitted):
             return fitted
-        raise _refusal(seen, f"floats must lie within {low:g} and {high:g}, as they did in fit")
+        raise ValueRangeError(
+            f"floats must lie within {low:g} and {high:g}, as they did in fit, got values from "
+            f"{seen[0]:g} to {seen[1]:g}. {_back_to(fitted, seen)}"
+        )
     if within(seen, UNIT):
         return UNIT
     if within(seen, BYTE) and seen[1] >= _DARKEST_BYTE_MAXIMUM:
@@ -120,12 +123,27 @@ def _floats(seen: Range, fitted: Range | None, fractions: bool) -> Range:
     )
 
 
+def _back_to(fitted: Range, seen: Range) -> str:
+    """Say how to give floats the scale that those of `fit` had."""
+    if fitted == UNIT and example_range(seen) == UNIT:
+        return "Clip them, or fit with value_range=(0, 1), which clips"
+    if fitted == UNIT and within(seen, BYTE):
+        return "Divide them by 255, as those of fit, or fit with floats from 0 to 255"
+    return "Scale them as those of fit, or fit with a value_range=(low, high) that holds for both"
+
+
 def _refusal(seen: Range, rule: str) -> ValueRangeError:
     low, high = seen
-    return ValueRangeError(
+    message = (
         f"{rule}, got values from {low:g} to {high:g}. Say what black and white are: "
         f"value_range=(low, high), for example value_range={example_range(seen)}"
     )
+    if -5 < low < -1 and 1 < high < 5:
+        message += (
+            ". If they were normalised by a mean and standard deviation, pass them as they were "
+            "before: the network's own are applied here"
+        )
+    return ValueRangeError(message)
 
 
 def example_range(seen: Range) -> Range:
