@@ -129,14 +129,14 @@ class ImageError(SktransferError, ValueError):
     """
 
     def __init__(self, cause: str, index: int | None = None, source: str | None = None):
-        self.cause, self.index, self.source = cause, index, source
+        self.cause, self.index, self.source = cause.removesuffix("."), index, source
         super().__init__(cause, index, source)
 
     def __str__(self) -> str:
         where = "an image" if self.index is None else f"image {self.index}"
         if self.source is not None:
             where += f" ({shown(self.source)})"
-        return _shortened(f"{where}: {self.cause}", LONGEST_MESSAGE)
+        return _shortened(f"{where}: {self.cause}.", LONGEST_MESSAGE)
 
 
 class BackboneError(SktransferError):

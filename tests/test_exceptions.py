@@ -19,7 +19,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_no_message_is_long(kind):
     message = str(kind("begin " + "x" * 100_000 + " end"))
-    assert len(message) < 2000 and "begin" in message and message.endswith(" end")
+    assert len(message) < 2000 and "begin" in message and message.rstrip(".").endswith(" end")
     assert str(kind("a short one")).endswith("a short one")
 
 
@@ -42,7 +42,7 @@ def test_what_cannot_be_printed_is_escaped(path):
 
 def test_what_can_be_printed_is_shown_as_it_is():
     assert shown("Bilder/Käse, 日本.png") == "Bilder/Käse, 日本.png"
-    assert str(ImageError("not found", 0, "a.png")) == "image 0 (a.png): not found"
+    assert str(ImageError("not found", 0, "a.png")) == "image 0 (a.png): not found."
 
 
 def test_both_ends_of_a_long_path_are_shown():

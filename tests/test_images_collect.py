@@ -187,7 +187,7 @@ def test_empty(X):
         (pd.Series([1.0, 2.0]), r"shape \(2,\)"),
         (pl.LazyFrame({"a": ["a.jpg"]}), "collect"),
         (torch.zeros((2, 3, 4, 4)).to_sparse(), "cannot be read as an array"),
-        (np.array("a.jpg"), "must be numbers"),
+        (np.array("a.jpg"), r"alone; pass \[X\]"),
     ],
 )
 def test_what_holds_no_images(X, message):

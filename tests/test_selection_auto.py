@@ -215,7 +215,7 @@ def test_an_image_that_cannot_be_read_is_named(labelled, tmp_path):
     for path, pixels in zip(paths, labelled[0], strict=False):
         Image.fromarray(pixels).save(path)
     paths[7].write_bytes(paths[7].read_bytes()[:60])
-    with pytest.raises(ImageError, match=r"image 7 .*7\.png.*Mend it or leave it out") as caught:
+    with pytest.raises(ImageError, match=r"image 7 .*7\.png.*Fix or remove the file") as caught:
         AutoTransferClassifier(image_size=32, rungs=[]).fit(paths, np.arange(12) % 2)
     assert "on_error" not in str(caught.value)
 

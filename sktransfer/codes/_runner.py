@@ -87,7 +87,7 @@ def compute_codes(
         if failures and stop_at_error:
             first = failures[0]
             cause = (
-                f"{first.cause}. Mend it or leave it out, or have a row of NaN with "
+                f"{first.cause}. Fix or remove the file, or have a row of NaN with "
                 f'on_error="nan"; {kept}'
             )
             raise ImageError(cause, first.index, first.source) from first

@@ -11,7 +11,7 @@ from functools import partial
 from PIL import Image
 
 from sktransfer.exceptions import ImageError
-from sktransfer.images import Images, as_images
+from sktransfer.images import HINTS, Images, as_images, readable_formats
 
 HIDDEN = "hidden"
 NO_CLASS = "directly under the root, not in the folder of a class"
@@ -22,20 +22,14 @@ SEEN_BEFORE = "a link to a folder that was already read"
 # What Windows and macOS leave behind where dots do not hide.
 _LITTER = {"desktop.ini", "thumbs.db", "__macosx"}
 
-# What telephones write, and Pillow reads with a package of its own.
-_HEIF = "; pip install pillow-heif, and call pillow_heif.register_heif_opener() first"
-_HINTS = dict.fromkeys((".heic", ".heif", ".hif"), _HEIF)
-
-# Pillow knows these by name but has no decoder, or starts another program (EPS: Ghostscript).
-_NO_PHOTOGRAPHS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-
 
 def readable_extensions() -> frozenset[str]:
-    """List the extensions, in lower case with the dot, of all formats that Pillow reads here."""
+    """List the extensions, in lower case with the dot, of all formats that are read here."""
+    formats = {*readable_formats(), "MPO"}  # MPO is opened as JPEG
     return frozenset(
         extension.lower()
         for extension, name in Image.registered_extensions().items()
-        if name in Image.OPEN and name not in _NO_PHOTOGRAPHS
+        if name in formats
     )
 
 
@@ -125,7 +119,8 @@ class FolderWalk:
     def _objection(self, entry: os.DirEntry[str], mode: int) -> str | None:
         extension = os.path.splitext(entry.name)[1].lower()
         if extension not in self._extensions:
-            return f"not an image's extension: {extension or 'none'}{_HINTS.get(extension, '')}"
+            hint = f" ({HINTS[extension]})" if extension in HINTS else ""
+            return f"not an image's extension: {extension or 'none'}{hint}"
         if not stat.S_ISREG(mode):  # reading from a pipe would wait for ever
             return "a device or pipe"
         return None if entry.stat().st_size else "the file is empty (0 bytes)"

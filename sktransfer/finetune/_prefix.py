@@ -21,7 +21,7 @@ from ..store import Store
 __all__ = ["LEAVE_IT_OUT", "Opens", "Prefix", "Some"]
 
 # What to do about an image that cannot be read, where there can be no row of NaN.
-LEAVE_IT_OUT = "Mend it or leave it out; load_image_folder(..., verify=True) passes over such files"
+LEAVE_IT_OUT = "Fix or remove the file; load_image_folder(..., verify=True) skips such files"
 
 
 class Opens(Protocol):

@@ -12,11 +12,13 @@ upright 8-bit RGB images, one at a time, so that memory stays flat.
                                                              frame(pixels, framing)
 """
 
+from ._formats import HINTS, readable_formats
 from ._framing import READING, RESIZES, Framing, frame
 from ._images import Images, as_images, tell
 from ._opened import OpenedImage, digest_of
 
 __all__ = [
+    "HINTS",
     "READING",
     "RESIZES",
     "Framing",
@@ -25,5 +27,6 @@ __all__ = [
     "as_images",
     "digest_of",
     "frame",
+    "readable_formats",
     "tell",
 ]

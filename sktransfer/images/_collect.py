@@ -12,10 +12,10 @@ from PIL import Image
 
 from ..exceptions import ImageError, InputError, shown
 from ._arrays import LAYOUTS, as_array, channel_axis, is_tensor
-from ._kinds import kind_of, name_of, plain, remedy_for
+from ._kinds import is_open_file, kind_of, name_of, plain, remedy_for
 from ._rows import check_rows, doubt_of_order, row_shape, told_order
 
-_IMAGES = "a path, bytes, a PIL image, an array or a tensor"
+_IMAGES = "a path, an open file, bytes, a PIL image, an array or a tensor"
 _EMPTY = "Found array with 0 sample(s): X is empty, at least one image is required"
 
 Shape = tuple[int, ...] | str | None
@@ -66,6 +66,8 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
                 f"X must be a collection of images, got the folder {shown(os.fsdecode(X))}; pass "
                 "load_image_folder(X).data, or a list of paths"
             )
+        raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
+    if is_open_file(X) or kind_of(plain(X)) == "file":
         raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
     if hasattr(X, "tocsr"):  # sparse: scikit-learn's own refusal
         check_rows(X)

@@ -13,6 +13,7 @@ from ..exceptions import ImageError, ValueRangeWarning, shown
 from ._arrays import as_array, is_tensor, to_hwc, to_rgb_pixels
 from ._collect import Collected, collect
 from ._deep import Account
+from ._kinds import is_open_file
 from ._opened import OpenedImage, open_item
 from ._range import (
     Range,
@@ -49,7 +50,9 @@ def as_images(
           and with 1 or 4 channels (grey, alpha). The axis of length 3, else 1, else 4, is the
           colours; where both ends could be, the last is (in torch tensors the first);
         - a list, tuple, object array or Series of images of any size: arrays and tensors as
-          above, paths (str or pathlib), bytes of image files, PIL images, also mixed;
+          above, paths (str or pathlib), bytes of image files, open files and uploads (read from
+          their beginning, and left open), members of zip archives (zipfile.Path), the dicts
+          ``{"bytes": ..., "path": ...}`` of the Hugging Face hub, PIL images, also mixed;
         - a data frame or array with one such column;
         - flattened rows (n, n_columns) of numbers, see `image_shape`.
     image_shape : (h, w), (h, w, c), (c, h, w), "row" or None, default=None
@@ -102,7 +105,7 @@ def as_images(
     files are scaled from 0 to 65535, float files from 0 to 1; 32-bit integer files do not say what
     white is and are errors without a `value_range`. EXIF orientation is applied, also to PIL
     images that carry it. ICC profiles are ignored, as by torchvision and timm. A file of more than
-    ``PIL.Image.MAX_IMAGE_PIXELS`` pixels, or a truncated one, is an error.
+    twice ``PIL.Image.MAX_IMAGE_PIXELS`` pixels, or a damaged or truncated one, is an error.
     """
     given = check_value_range(value_range)
     fitted = None if float_range is None else check_value_range(float_range, "float_range")
@@ -175,7 +178,10 @@ class Images:
         item = self._collected.items[index]
         if isinstance(item, (str, os.PathLike)):
             return os.fsdecode(item)
-        return getattr(item, "filename", None) or None if isinstance(item, Image.Image) else None
+        if isinstance(item, Image.Image) or is_open_file(item):
+            names = (getattr(item, attribute, None) for attribute in ("filename", "name"))
+            return next((name for name in names if isinstance(name, str) and name), None)
+        return None
 
     def label(self, index: int) -> str:
         """Name an image in messages, such as ``image 3 (photos/a.jpg)``."""

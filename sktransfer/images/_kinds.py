@@ -18,6 +18,8 @@ def kind_of(item: Any) -> str:
     """Name what an item is: file, array, row, column, number, missing or other."""
     if isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
         return "file"
+    if is_open_file(item):
+        return "file"
     if is_missing(item):
         return "missing"
     if isinstance(item, (list, tuple)):
@@ -35,14 +37,20 @@ def kind_of(item: Any) -> str:
 
 
 def plain(item: Any) -> Any:
-    """Give an item as Python has it, where a library wrapped a text or bytes as a scalar."""
+    """Give an item as Python has it, where a library wrapped a text, bytes or a path.
+
+    Columns of images of the Hugging Face hub hold dicts of bytes and a path.
+    """
     if isinstance(item, np.str_):
         return str(item)
     if isinstance(item, np.bytes_):
         # Numpy cuts zeros off the end, so that only paths are sure to be whole.
         return os.fsdecode(item) if _looks_like_path(item) else bytes(item)
     if hasattr(item, "as_py"):  # of pyarrow
-        return item.as_py()
+        return plain(item.as_py())
+    if isinstance(item, Mapping) and item.keys() <= {"bytes", "path"}:
+        parts = (item.get("bytes"), item.get("path"))
+        return next((part for part in parts if kind_of(part) == "file"), item)
     if getattr(item, "ndim", None) == 0 and getattr(item, "dtype", np.dtype(int)).kind in "OUT":
         return plain(item.item())
     return item
@@ -80,6 +88,13 @@ def _is_pair(item: Any) -> bool:
     # A list of planes, or of nested lists, is an image.
     shape = getattr(item[0], "shape", None)
     return shape is not None and len(shape) >= 2 and (len(shape) > 2 or set(kinds) != {"array"})
+
+
+def is_open_file(item: Any) -> bool:
+    """Tell whether an item gives its bytes itself: an open file, an upload, a member of a zip."""
+    if isinstance(item, type) or hasattr(item, "namelist"):  # a whole archive
+        return False
+    return callable(getattr(item, "read", None)) or callable(getattr(item, "read_bytes", None))
 
 
 def is_missing(item: Any) -> bool:

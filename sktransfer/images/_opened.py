@@ -13,7 +13,8 @@ from PIL import Image, ImageFile
 
 from ..exceptions import ImageError
 from ._deep import Depth
-from ._files import decode, decode_pixels, depth_decides, from_pil, read_file
+from ._files import decode, decode_pixels, depth_decides, from_pil, read_file, read_open_file
+from ._kinds import is_open_file
 
 Made = TypeVar("Made", Image.Image, np.ndarray)
 
@@ -32,7 +33,7 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -
 
     Parameters
     ----------
-    item : path, bytes, PIL image or array
+    item : path, open file, bytes, PIL image or array
         The image.
     pixels_of : callable
         Gives the 8-bit RGB pixels of an array.
@@ -40,7 +41,11 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -
         How files and PIL images of more than 8 bits are read.
     """
     if isinstance(item, (str, os.PathLike)):
-        item = read_file(os.fsdecode(item))
+        path = os.fsdecode(item)
+        remote = "://" in path and is_open_file(item)  # a path of another file system
+        item = read_open_file(item) if remote else read_file(path)
+    elif not isinstance(item, Image.Image) and is_open_file(item):
+        item = read_open_file(item)
     if isinstance(item, (bytes, bytearray, memoryview)):
         data = bytes(item)
         # Truncated files decode only under this switch of Pillow: another picture.
@@ -141,3 +146,7 @@ class OpenedImage:
             return make()
         except ImageError as error:
             raise ImageError(error.cause, self._index, self._source) from error.__cause__
+        except MemoryError as error:
+            raise ImageError(
+                "cannot be decoded: there is not enough memory", self._index, self._source
+            ) from error
