@@ -133,7 +133,7 @@ def test_skipped_photographs_are_nan_reported_and_tried_again(paths, place, pass
         assert [error.index for error in report.skipped] == [2, 7]
         assert [error.source for error in report.skipped] == [paths[2], paths[7]]
         assert (report.n_new, report.n_known) == (n_new, 10 - n_new)
-        assert "no such file" in report.skipped[0].cause and "no such file" in repr(report)
+        assert "file not found" in report.skipped[0].cause and "file not found" in repr(report)
         nothing = np.isnan(report.load()).all(axis=1)
         np.testing.assert_array_equal(np.flatnonzero(nothing), [2, 7])
     os.rename(paths[2] + ".away", paths[2])

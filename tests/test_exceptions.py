@@ -20,7 +20,7 @@ KINDS = [
 def test_no_message_is_long(kind):
     message = str(kind("begin " + "x" * 100_000 + " end"))
     assert len(message) < 2000 and "begin" in message and message.rstrip(".").endswith("end")
-    assert str(kind("a short one")).endswith("a short one")
+    assert "a short one" in str(kind("a short one"))
 
 
 def test_a_warning_that_is_shown_is_short_as_well():
