@@ -290,7 +290,7 @@ def test_sequences_of_images_are_taken_for_what_they_are():
     [
         ([{"image": ARRAY, "label": 1}], r"\[item\['image'\] for item in X\]"),
         (Data([{"label": 1, "picture": PIL}]), r"\[item\['picture'\] for item in X\]"),
-        ([{"bytes": b"x", "path": None}], r"\[item\['bytes'\] for item in X\]"),
+        ([{"image": b"x", "label": 3}], r"\[item\['image'\] for item in X\]"),
         ({"label": 5, "image": [ARRAY]}, r"X\['image'\]"),
         ((item for item in [ARRAY]), r"list\(X\)"),
         (iter([ARRAY]), r"list\(X\)"),
