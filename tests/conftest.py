@@ -39,6 +39,23 @@ def empty_store():
 
 
 @pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """A user without a home folder, as in many containers, in an empty folder."""
+    import pwd
+
+    def unknown(user):
+        raise KeyError(f"{user} not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "SKTRANSFER_CACHE", "SCIKIT_LEARN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []  # nor a folder called ~
+
+
+@pytest.fixture
 def passes(monkeypatch):
     """Counts the images that go through a network in this process."""
     from sktransfer.engines import _openvino

@@ -622,3 +622,9 @@ def test_datasets_need_no_torch(photos):
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(photos)], check=True)
+
+
+def test_a_user_without_a_home(homeless):
+    for given in (None, "~/data"):
+        with pytest.raises(DatasetUnavailableError, match=r"no home folder.*data_home="):
+            fetch_cifar10(data_home=given)

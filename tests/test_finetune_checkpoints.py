@@ -437,3 +437,9 @@ def test_killed(sample, tmp_path):
     assert kills > 1, f"it was over too early: seed {seed}"
     with np.load(result) as got:
         assert_equal(dict(got), learnt(whole))
+
+
+def test_a_user_without_a_home(homeless, sample):
+    clf = FineTuneClassifier(image_size=32, max_epochs=1, trainable="head", checkpoint_dir="~/fits")
+    with pytest.raises(CheckpointError, match="no such home folder; write the whole path"):
+        clf.fit(sample.data[:8], sample.target[:8] % 2)

@@ -671,3 +671,8 @@ def test_a_fork_goes_on_with_connections_of_its_own(folder):
     assert store.info().spaces == {"space": 40, "child": 5}
     with sql(folder) as base:
         assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_user_without_a_home(homeless):
+    with pytest.raises(StoreError, match="cache=~/codes: this user has no home folder"):
+        DiskStore("~/codes")

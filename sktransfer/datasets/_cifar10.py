@@ -91,6 +91,12 @@ def fetch_cifar10(
     >>> cifar.data[cifar.train_indices].shape  # doctest: +SKIP
     (50000, 32, 32, 3)
     """
+    wanted = data_home or os.environ.get("SCIKIT_LEARN_DATA") or "~"
+    if os.path.expanduser(os.fsdecode(wanted)).startswith("~"):
+        raise DatasetUnavailableError(
+            "CIFAR-10 has no folder to be kept in, since this user has no home folder. Pass "
+            "data_home= with a whole path."
+        )
     folder = Path(get_data_home(data_home)) / "cifar10"
     bunch = _load(folder, download_if_missing=download_if_missing)
     return (bunch.data, bunch.target) if return_X_y else bunch

@@ -61,7 +61,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], signature: Signature, keep: int):
-        name = os.path.expanduser(os.fspath(folder))
+        name = os.path.expanduser(os.fsdecode(folder))
+        if name.startswith("~"):
+            raise CheckpointError(
+                f"checkpoint_dir={shown(folder)}: there is no such home folder; write the whole "
+                "path."
+            )
         self.folder = Path(name.replace("{fit}", signature.name[:16]))
         self.signature, self.keep, self.source = signature, keep, ""
         self._lock = FileLock(self.folder / ".lock")

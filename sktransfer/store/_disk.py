@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..exceptions import StoreError, StoreWarning
+from ..exceptions import StoreError, StoreWarning, shown
 from . import _claims, _table
 from ._base import Store, StoreInfo, check_keys, check_max_bytes
 from ._database import Database, code_of, is_damage
@@ -72,7 +72,12 @@ class DiskStore(Store):
         lease: float = LEASE,
     ) -> None:
         # Absolute: a worker process may stand in another folder.
-        self.path = Path(os.path.abspath(Path(path).expanduser()))
+        try:
+            self.path = Path(os.path.abspath(Path(path).expanduser()))
+        except RuntimeError as error:  # in a container, for one
+            raise StoreError(
+                f"cache={shown(path)}: this user has no home folder; write the whole path."
+            ) from error
         self.max_bytes = None if max_bytes is None else check_max_bytes(max_bytes, 2**20)
         self.lease = lease
         try:
