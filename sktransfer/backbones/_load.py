@@ -186,7 +186,9 @@ def _key_of(choice: str | Path | None) -> Hashable:
         status = choice.stat()
     except (OSError, ValueError):  # ValueError: a null character in the name
         return choice  # reading it will say what is wrong
-    return choice.resolve(), status.st_mtime_ns, status.st_size
+    # Copies may keep the time of a change; that of the file itself nobody can set.
+    own = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)
+    return choice.resolve(), own
 
 
 def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -> Loaded:
