@@ -22,6 +22,7 @@
         └── CheckpointError              checkpoints are of another fit, in use, or damaged
 
     SktransferWarning (UserWarning)
+    ├── BackboneWarning                  what was taken of a network of one's own is a guess
     ├── ImageSkippedWarning              images that could not be read have NaN rows
     ├── CheckpointWarning                training goes on, but its checkpoint was not written
     ├── DivergenceWarning (ConvergenceWarning)  training made the loss worse than guessing
@@ -37,6 +38,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
     "BackboneError",
+    "BackboneWarning",
     "CheckpointError",
     "CheckpointWarning",
     "ClippingWarning",
@@ -200,6 +202,10 @@ class SktransferWarning(UserWarning):
 
     def __str__(self) -> str:
         return _shortened(super().__str__(), LONGEST_MESSAGE)
+
+
+class BackboneWarning(SktransferWarning):
+    """What was taken of a network of one's own is a guess, or its codes are not repeatable."""
 
 
 class ImageSkippedWarning(SktransferWarning):

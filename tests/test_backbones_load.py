@@ -262,13 +262,13 @@ def test_modules_that_cannot_be_backbones(small):
 
 
 def test_networks_of_other_images():
-    """timm's facts about a network for images of one channel."""
+    """timm's facts about a network for images of other channels."""
     from timm.models import PretrainedCfg
 
     from sktransfer.backbones._timm import preprocessing_of
 
-    facts = PretrainedCfg(input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))
-    with pytest.raises(BackboneError, match="1 channels; a backbone must take 3"):
+    facts = PretrainedCfg(input_size=(4, 28, 28), mean=(0.5,) * 4, std=(0.5,) * 4)
+    with pytest.raises(BackboneError, match=r"4 channels; a backbone must take 3 .* or 1"):
         preprocessing_of(facts, "net")
     with pytest.raises(PreprocessingError, match="says nothing"):
         preprocessing_of(None, "net")

@@ -78,7 +78,8 @@ def _chain(pool: fx.Node, network: TracedNetwork) -> list[fx.Node]:
     while len(node.users) == 1:
         (node,) = node.users
         if node.op == "output":
-            return chain
+            linear = any(isinstance(module_of(network.module, n), nn.Linear) for n in chain)
+            return chain if linear else []
         module = module_of(network.module, node)
         if module is not None and not is_plain(module):
             return []

@@ -1,4 +1,4 @@
-"""Where a network can be cut into a prefix and a tail.
+"""Where a network can be cut into a prefix and a tail, and what of it is its classifier.
 
 A cut point is an operation after which it alone is alive: everything that follows needs
 nothing of the image but this one tensor. Inside a residual block the shortcut is alive as
@@ -8,14 +8,19 @@ and no table of layers is needed.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Any
+
 from torch import fx, nn
 
 from ._nodes import is_plain
 from ._trace import TracedNetwork
 
 __all__ = [
-    "classifier_nodes",
+    "Head",
     "cut_nodes",
+    "find_head",
     "is_passive",
     "is_passive_module",
     "weight_dimensions",
@@ -28,7 +33,7 @@ _PASSIVE_FUNCTIONS = {"flatten", "dropout", "contiguous", "_assert", "squeeze", 
 def cut_nodes(network: TracedNetwork) -> list[fx.Node]:
     """Operations after which exactly one tensor is alive, in order of computation."""
     nodes = network.nodes
-    last_use = _last_uses(nodes)
+    last_use = _last_uses(network)
     cuts: list[fx.Node] = []
     alive: set[fx.Node] = set()
     for position, node in enumerate(nodes):
@@ -42,33 +47,169 @@ def cut_nodes(network: TracedNetwork) -> list[fx.Node]:
     return cuts
 
 
-def _last_uses(nodes: list[fx.Node]) -> dict[fx.Node, int]:
-    position = {node: i for i, node in enumerate(nodes)}
-    return {node: max(position[user] for user in node.users) for node in nodes if node.users}
+def _last_uses(network: TracedNetwork) -> dict[fx.Node, int]:
+    """Where each operation's result is read last; of the image, where more is than its size."""
+    position = {node: i for i, node in enumerate(network.nodes)}
+    last: dict[fx.Node, int] = {}
+    for node in network.nodes:
+        users = [one for one in node.users if node.op != "placeholder" or one in network.data]
+        if users:
+            last[node] = max(position[user] for user in users)
+    return last
 
 
-def classifier_nodes(network: TracedNetwork) -> list[fx.Node]:
+@dataclass(frozen=True)
+class Head:
+    """What of a network is taken for its classifier.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Its layers with weights, in order; empty if there is none, and the network's output is
+        its code.
+    guess : str
+        The reason that was no more than likely; empty where there is no doubt.
+    """
+
+    nodes: tuple[fx.Node, ...] = ()
+    guess: str = ""
+
+
+# Names of layers by which people and libraries tell what they are, as parts of a path.
+_CLASSIFIERS = re.compile(r"^fc(\d+|_.*)?$|classif|^cls|head|logit|^pred|^last_linear$", re.I)
+_EMBEDDINGS = re.compile(r"emb|proj|latent|hash|neck", re.I)
+# What makes another thing of outputs than scores of classes.
+_ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Tanh, nn.Hardtanh, nn.Softplus,
+)  # fmt: skip
+_ACTIVATING = {
+    "relu", "relu_", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "hardswish",
+    "tanh", "tanh_", "hardtanh", "softplus",
+}  # fmt: skip
+_NORMALIZING = {"normalize", "norm", "vector_norm"}
+_LINEAR = {"linear", "matmul", "mm", "addmm", "einsum", "__matmul__"}
+
+
+def find_head(network: TracedNetwork, module: Any, *, published: bool) -> Head:
+    """Tell the classifier of a network from the layers of an embedding.
+
+    Parameters
+    ----------
+    network : TracedNetwork
+    module : torch.nn.Module
+        What it was traced from.
+    published : bool
+        Whether it is a network by name, which was trained to classify.
+
+    Notes
+    -----
+    timm's networks say what their classifier is. In other modules it is what the output is
+    made of last, if that is linear layers, whose output is a row of numbers with no activation
+    but softmax or sigmoid behind. It is taken for an embedding where its name holds such a word
+    as "emb" or "proj", or where the number of outputs is a usual
+    width of embeddings and of hardly any set of classes: 2ⁿ or 3·2ⁿ, from 64 on.
+    """
+    if _says_it_has_none(module):
+        return Head()
+    nodes = _last_layers(network)
+    if published or not nodes:
+        return Head(tuple(nodes))
+    names = [network.names.get(node, "") for node in nodes]
+    known = hasattr(module, "get_classifier")
+    if not known and not all(_scores(node, network) for node in nodes):
+        return Head()
+    if not known and any(map(_EMBEDDINGS.search, names)):
+        return Head()
+    width = max(network.shapes[node][-1] for node in network.outputs.values())
+    as_published = getattr(module, "pretrained_cfg", None) or {}
+    if _is_width(width) and as_published.get("num_classes") != width:
+        return Head((), f"has {width} outputs, a usual width of embeddings")
+    if known or all(map(_named_so, names)):
+        return Head(tuple(nodes))
+    return Head(tuple(nodes), "is a linear layer whose name does not say what it is for")
+
+
+def _says_it_has_none(module: Any) -> bool:
+    """Whether timm's way of telling says that the classifier was taken away."""
+    try:
+        classifier = module.get_classifier() if hasattr(module, "get_classifier") else module
+    except Exception:
+        return False
+    several = classifier if isinstance(classifier, (tuple, list)) else (classifier,)
+    return all(one is None or type(one) is nn.Identity for one in several)
+
+
+def _named_so(name: str) -> bool:
+    return any(_CLASSIFIERS.search(part) for part in name.split("."))
+
+
+def _is_width(n: int) -> bool:
+    """2ⁿ or 3·2ⁿ, from 64 on."""
+    odd = n // (n & -n) if n else 0
+    return n >= 64 and odd in (1, 3)
+
+
+def _last_layers(network: TracedNetwork) -> list[fx.Node]:
     """The layers with weights that make the output: one for most networks.
 
-    Found by walking back from the output to the nearest operations with weights. Where
-    these are a norm (one-dimensional weights), the classifier has been taken away and the
-    list is empty.
+    Found by walking back from the output to the nearest operations with weights. Those that
+    are a norm (one-dimensional weights) are left out: behind the trunk there is no classifier.
     """
-    output = next(node for node in network.nodes if node.op == "output")
     found: list[fx.Node] = []
-    seen: set[fx.Node] = set()
-    waiting = [node for node in output.all_input_nodes if node in network.data]
-    while waiting:
-        node = waiting.pop()
-        seen.add(node)
-        dimensions = weight_dimensions(node, network)
-        if dimensions == 0:
-            sources = (n for n in node.all_input_nodes if n in network.data and n not in seen)
-            waiting.extend(sources)
-        elif dimensions >= 2:
+    for node in _walk_back(network):
+        if weight_dimensions(node, network) >= 2:
             found.append(node)
     order = {node: i for i, node in enumerate(network.nodes)}
     return sorted(found, key=order.__getitem__)
+
+
+def _walk_back(network: TracedNetwork) -> list[fx.Node]:
+    """Operations from the output back to the nearest ones with weights, these included."""
+    output = next(node for node in network.nodes if node.op == "output")
+    seen: dict[fx.Node, None] = {}
+    waiting = [node for node in output.all_input_nodes if node in network.data]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen[node] = None
+        if weight_dimensions(node, network) == 0:
+            waiting.extend(n for n in node.all_input_nodes if n in network.data)
+    return list(seen)
+
+
+def _scores(node: fx.Node, network: TracedNetwork) -> bool:
+    """Whether a layer can be one that gives scores of classes."""
+    module = _module(node, network)
+    behind = [other for other in _walk_back(network) if other is not node]
+    if any(_is_named(other, _NORMALIZING) for other in behind):
+        return False
+    named = _named_so(network.names.get(node, ""))
+    rows = all(_is_row(network.shapes.get(out, ())) for out in network.outputs.values())
+    activated = any(
+        _is_named(other, _ACTIVATING) or isinstance(_module(other, network), _ACTIVATIONS)
+        for other in behind
+    )
+    if isinstance(module, nn.Conv2d):  # of every place, in front of a mean or of a mask
+        pointwise = tuple(module.kernel_size) == (1, 1)
+        return pointwise and (named or (rows and not activated))
+    linear = isinstance(module, nn.Linear) or _is_named(node, _LINEAR)
+    return linear and rows and not activated
+
+
+def _module(node: fx.Node, network: TracedNetwork) -> nn.Module | None:
+    return network.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _is_named(node: fx.Node, names: set[str]) -> bool:
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return name in names
+
+
+def _is_row(shape: tuple[int, ...]) -> bool:
+    """Whether one image's output is a row of numbers, perhaps with axes of length 1."""
+    return sum(n > 1 for n in shape[1:]) <= 1
 
 
 def weight_dimensions(node: fx.Node, network: TracedNetwork) -> int:
@@ -76,7 +217,12 @@ def weight_dimensions(node: fx.Node, network: TracedNetwork) -> int:
     if node.op == "call_module":
         module = network.module.get_submodule(str(node.target))
         return max((p.ndim for p in module.parameters()), default=0)
-    constants = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    computed = _is_named(node, _LINEAR)  # from weights, such as normalised ones
+    constants = [
+        source
+        for source in node.all_input_nodes
+        if source.op == "get_attr" or (computed and source not in network.data)
+    ]
     return max((len(network.shapes.get(source, ())) for source in constants), default=0)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
+from functools import partial
 
 import torch
 from torch import fx, nn
 
+from ..exceptions import BackboneWarning
 from ._convolutional import slide_fully_connected
+from ._cut import find_head
 from ._gate import tracing
 from ._layers import Layer, LayerTable
+from ._nodes import referred
 from ._pooling import Pool
 from ._sizes import fit_to_size
 from ._spec import Backbone
-from ._trace import trace
+from ._trace import is_faithful, trace
 
 __all__ = ["FrozenNetwork", "freeze", "layer_table"]
 
@@ -25,8 +28,8 @@ __all__ = ["FrozenNetwork", "freeze", "layer_table"]
 class Normalization:
     """What turns 8-bit pixels into the numbers a network was trained on."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class FrozenNetwork(nn.Module):
@@ -35,7 +38,7 @@ class FrozenNetwork(nn.Module):
     Parameters
     ----------
     prefix : torch.fx.GraphModule
-        Normalised pixels (n, 3, h, w) to a tuple of codes.
+        Normalised pixels (n, c, h, w) to a tuple of codes.
     layers : sequence of Layer
         The layers it gives codes of.
     normalization : Normalization
@@ -43,7 +46,7 @@ class FrozenNetwork(nn.Module):
 
     Notes
     -----
-    ``forward`` takes uint8 pixels (n, h, w, 3), RGB, and gives one tensor per layer; pixels
+    ``forward`` takes uint8 pixels (n, h, w, c), RGB or grey, and gives one tensor per layer; pixels
     travel to the device as bytes and are normalised there.
     """
 
@@ -57,8 +60,13 @@ class FrozenNetwork(nn.Module):
         super().__init__()
         self.prefix, self.layers, self.dtype = prefix, tuple(layers), torch.float32
         mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+        self.register_buffer("scale", (1 / (255 * std)).view(1, -1, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1))
+
+    @property
+    def n_channels(self) -> int:
+        """Of the images it takes."""
+        return self.scale.shape[1]
 
     def in_precision(self, dtype: torch.dtype) -> FrozenNetwork:
         """Change, in place, what the network computes in; pixels are normalised in float32."""
@@ -67,17 +75,35 @@ class FrozenNetwork(nn.Module):
         return self
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # A permuted view of (n, h, w, 3) is already laid out channels-last.
+        # A permuted view of (n, h, w, c) is already laid out channels-last.
         image = pixels.permute(0, 3, 1, 2).to(self.scale.dtype)
         return self.prefix((image * self.scale + self.shift).to(self.dtype))
 
 
 def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
     """The layers of a backbone and their shapes at an image size."""
+    facts, published = backbone.preprocessing, backbone.source not in ("module", "registered")
     with tracing():
-        network = trace(fit_to_size(backbone.module, image_size), image_size)
-        network = slide_fully_connected(network, image_size)
-        return LayerTable(network, backbone.name, image_size)
+        module = fit_to_size(backbone.module, image_size)
+        follow = partial(trace, module, image_size, facts.n_channels, usual_size=facts.image_size)
+        network = follow()
+        if not published:
+            differs = is_faithful(network, module, image_size)
+            if differs == "graph":
+                network = follow(whole="what torch.fx makes of it computes something else")
+            elif differs:
+                warnings.warn(
+                    f"{backbone.name} does not give an image the same output in every batch: it "
+                    "draws random numbers, or lets the images of a batch change each other, as a "
+                    "batch norm without running statistics does. Its codes are not repeatable.",
+                    BackboneWarning,
+                    stacklevel=2,
+                )
+        head = find_head(network, module, published=published)
+        # Its own size says of a module what its grid of cells is for.
+        if head.nodes and (published or image_size != facts.image_size):
+            network = slide_fully_connected(network, image_size)
+        return LayerTable(network, backbone.name, image_size, head)
 
 
 def freeze(
@@ -118,21 +144,9 @@ def freeze(
             pools[name] = Pool(pooling, taps[node])
             outputs[taps[node]] = graph.call_module(name, (copies[node],))
     graph.output(tuple(outputs[layer] for layer in layers))
-    prefix = fx.GraphModule({**_used(source, graph), **pools}, graph, "Prefix")
+    prefix = fx.GraphModule({**referred(source, graph), **pools}, graph, "Prefix")
     prefix.graph.eliminate_dead_code()
     prefix.delete_all_unused_submodules()
     prefix.recompile()
     facts = backbone.preprocessing
     return FrozenNetwork(prefix, layers, Normalization(facts.mean, facts.std)).eval()
-
-
-def _used(source: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:
-    """Modules, parameters and buffers that a graph refers to, by path."""
-    used: dict[str, Any] = {}
-    for node in graph.nodes:
-        path = str(node.target)
-        if node.op == "call_module" and not path.startswith("codes_pool_"):
-            used[path] = source.get_submodule(path)
-        elif node.op == "get_attr":
-            used[path] = reduce(getattr, path.split("."), source)
-    return used

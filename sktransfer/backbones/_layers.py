@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 import difflib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import fx, nn
 
-from ..exceptions import LayerError
-from ._cut import classifier_nodes, cut_nodes, is_passive, is_passive_module
+from ..exceptions import BackboneWarning, LayerError, shown
+from ._cut import Head, cut_nodes, is_passive, is_passive_module, weight_dimensions
 from ._trace import TracedNetwork
 
-__all__ = ["Layer", "LayerTable"]
+__all__ = ["OUTPUT", "Layer", "LayerTable"]
 
-CODE_LAYER = "pre_logits"
+OUTPUT, CODE_LAYER = "output", "pre_logits"
+# Of several outputs, what makes a code by its name, the first that is there.
+_EMBEDDINGS = (
+    "features", "feature", "embedding", "embeddings", "embeds", "image_embeds", "pooler_output",
+    "x_norm_clstoken", "last_hidden_state",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,23 @@ class Layer:
         (tokens, channels) or (channels,).
     n_prefix_tokens : int
         Tokens before the first patch: class and register tokens.
+    is_token : bool
+        Whether it is a row that was made of the class token alone.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: str
     n_prefix_tokens: int = 0
+    is_token: bool = False
 
     @property
     def n_channels(self) -> int:
-        return self.shape[0] if self.kind == "map" else self.shape[-1]
+        return self.shape[0] if self.kind == "map" else (1, *self.shape)[-1]
 
 
 class LayerTable:
-    """Cut points of a traced network, from the input to the codes.
+    """Cut points of a traced network, from the input to the codes, and what it gives.
 
     Parameters
     ----------
@@ -56,47 +65,88 @@ class LayerTable:
         Name of the network, for messages.
     image_size : tuple of int
         Height and width of the input in pixels.
+    head : Head
+        Its classifier.
 
     Attributes
     ----------
     layers : list of Layer
-        Cut points that are the output of a module, in order; the last is the default,
-        the layer before the classifier. Other cut points are reached by name.
+        Cut points that are the output of a module, in order; the last is the default, the
+        layer before the classifier, or the output of a network without one. Other cut points
+        are reached by name.
+    outputs : list of Layer
+        What the network gives: ``"output"``, or ``"output.<name>"`` of several tensors.
     """
 
-    def __init__(self, network: TracedNetwork, backbone: str, image_size: tuple[int, int]):
+    def __init__(
+        self, network: TracedNetwork, backbone: str, image_size: tuple[int, int], head: Head
+    ):
         self.network, self._backbone, self.image_size = network, backbone, image_size
+        self._head = head
         cuts = cut_nodes(network)
-        same = _merge_passive(cuts, network)
-        self._nodes = list(dict.fromkeys(same[node] for node in cuts))
-        code = same[self._code_node(cuts)]
+        given = {_output_name(key, network.outputs): node for key, node in network.outputs.items()}
+        self._given = {name: node for name, node in given.items() if node.op != "placeholder"}
+        same = _merge_passive(cuts, network, set(self._given.values()))
+        same.update({node: node for node in self._given.values()})
+        order = {node: i for i, node in enumerate(network.nodes)}
+        self._nodes = sorted(set(same.values()), key=order.__getitem__)
+        found, self._doubt = self._code_node(cuts, order)
+        code = None if found is None else same[found]
         self._aliases = self._name_nodes(same, code)
         self._layers = {node: self._describe(node, code) for node in self._nodes}
-        modules = {n for n, _ in network.module.named_modules()}
-        end = self._nodes.index(code)
+        listed = {n for n, _ in network.module.named_modules()} | set(self._given)
+        end = len(self._nodes) - 1 if code is None else self._nodes.index(code)
         self.layers = [
             self._layers[node]
             for i, node in enumerate(self._nodes)
-            if i <= end and (node is code or self._layers[node].name in modules)
+            if i <= end and (node is code or self._layers[node].name in listed)
         ]
+        self.has_default = code is not None
+        self.outputs = list(dict.fromkeys(self._layers[node] for node in self._given.values()))
+
+    def listed(self) -> list[Layer]:
+        """The numbered layers, and what the network gives behind the last of them."""
+        return [*self.layers, *(one for one in self.outputs if one not in self.layers)]
 
     def resolve(self, layer: str | int | None) -> Layer:
-        """Find a layer by name or by number; None is the layer before the classifier.
+        """Find a layer by name or by number; None is the default.
 
         Raises
         ------
         LayerError
             If there is none; the message names the nearest.
+
+        Warns
+        -----
+        BackboneWarning
+            Once, where the default is a guess.
         """
-        if layer is None:
-            return self.layers[-1]
         if isinstance(layer, str):
             return self._by_name(layer)
+        if not self.has_default and layer in (None, -1):
+            raise LayerError(self._no_default())
+        if layer is None:
+            if self._doubt:
+                message, self._doubt = self._doubt, ""
+                warnings.warn(message, BackboneWarning, stacklevel=2)
+            return self.layers[-1]
         if -len(self.layers) <= layer < 0:
             return self.layers[layer]
         raise LayerError(
             f"layer={layer!r} is not a cut point of {self._backbone}: numbers go from -1 "
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
+        )
+
+    def _no_default(self) -> str:
+        names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
+        if len(self.outputs) > 1:
+            return (
+                f"{self._backbone} gives several tensors. Name one as layer=: {shown(names, 800)}."
+            )
+        reason = f" ({self.network.whole})" if self.network.whole else ""
+        return (
+            f"{self._backbone} has no layer before its classifier at which it can be cut{reason}. "
+            f'layer="{OUTPUT}" gives its output, {self.outputs[0].shape}.'
         )
 
     def up_to(self, layer: str | int | None) -> LayerTable:
@@ -108,12 +158,13 @@ class LayerTable:
             As in `resolve`.
         """
         last = self.resolve(layer)
-        if last is self.layers[-1]:
+        if self.has_default and last is self.layers[-1]:
             return self
         order = self.every()
         before = order[: order.index(last)]
         table = copy.copy(self)
         table.layers = [*(one for one in self.layers if one in before), last]
+        table.has_default = True
         return table
 
     def every(self) -> list[Layer]:
@@ -123,6 +174,8 @@ class LayerTable:
     def nameable(self) -> list[Layer]:
         """The numbered layers, and what is behind the last of them."""
         every = self.every()
+        if not self.layers:
+            return every
         return [*self.layers, *every[every.index(self.layers[-1]) + 1 :]]
 
     def has(self, name: str) -> bool:
@@ -136,7 +189,9 @@ class LayerTable:
     def _by_name(self, name: str) -> Layer:
         if name in self._aliases:
             return self._layers[self._aliases[name]]
-        known = [layer.name for layer in self.layers]
+        if name == OUTPUT:
+            raise LayerError(self._no_default())
+        known = [layer.name for layer in self.listed()]
         near = difflib.get_close_matches(name, list(self._aliases), n=3, cutoff=0.5)
         inside = any(n == name or n.startswith(name + ".") for n in self.network.names.values())
         reason = (
@@ -150,38 +205,95 @@ class LayerTable:
             f"Cut points, from the input: {_shorten(known)}."
         )
 
-    def _code_node(self, cuts: list[fx.Node]) -> fx.Node:
-        """The last cut point that every classifier layer still depends on."""
-        heads = classifier_nodes(self.network)
+    def _code_node(
+        self, cuts: list[fx.Node], order: dict[fx.Node, int]
+    ) -> tuple[fx.Node | None, str]:
+        """Where the codes are taken from, and a warning where that is a guess."""
+        given, network = self._given, self.network
+        if not given:
+            raise LayerError(f"{self._backbone} gives its images back and computes nothing.")
+        if len(given) > 1:
+            for name in _EMBEDDINGS:
+                if (node := given.get(f"{OUTPUT}.{name}")) is not None:
+                    return node, ""
+            # One that others are made of, and of nothing else, such as features of logits.
+            sources = [node for node in given.values() if _makes_another(node, network)]
+            if sources:
+                return max(sources, key=order.__getitem__), ""
+        heads = self._head.nodes
         if not heads:
-            return cuts[-1]
-        order = {node: i for i, node in enumerate(self.network.nodes)}
+            if len(given) > 1:
+                return None, ""
+            (node,) = given.values()
+            return node, self._warning(node, heads)
         before = [node for node in cuts if order[node] < order[heads[0]]]
-        if not before:
-            raise LayerError(f"{self._backbone} has no layer before its classifier.")
-        return before[-1]
+        return (before[-1], self._warning(before[-1], heads)) if before else (None, "")
 
-    def _name_nodes(self, same: dict[fx.Node, fx.Node], code: fx.Node) -> dict[str, fx.Node]:
+    def _warning(self, code: fx.Node, heads: Sequence[fx.Node]) -> str:
+        """What to say where the default layer is a guess."""
+        whole, guess = self.network.whole, self._head.guess
+        if not whole and not guess:
+            return ""
+        shape = self.network.shapes[code][1:]
+        if whole:
+            return (
+                f"{self._backbone} can only be run as a whole, since its Python code cannot be "
+                f"followed ({whole}): codes are its output, of shape {shape}, and there are no "
+                f'other layers. layer="{OUTPUT}" says that this is meant.'
+            )
+        if not heads:
+            return (
+                f"The last layer of {self._backbone} {guess}, so codes are its output, of shape "
+                f'{shape}. If that is meant, layer="{OUTPUT}" says so; if it is a classifier, take '
+                "an earlier layer, as list_layers() names them."
+            )
+        names = ", ".join(repr(self.network.names.get(node) or str(node)) for node in heads)
+        return (
+            f"The last layer of {self._backbone}, {names}, {guess}. It is taken for a classifier, "
+            f'and codes are what comes before it, of shape {shape}. layer="{CODE_LAYER}" says that '
+            f'this is meant; layer="{OUTPUT}" takes the output of the network instead.'
+        )
+
+    def _name_nodes(
+        self, same: dict[fx.Node, fx.Node], code: fx.Node | None
+    ) -> dict[str, fx.Node]:
         """Every name of a cut point: its own, and each module of which it is the last part."""
         last: dict[str, fx.Node] = {}
         for node in self.network.nodes:
             for name in _prefixes(self.network.names.get(node, "")):
                 last[name] = node
         aliases = {name: same[node] for name, node in last.items() if node in same}
-        aliases.setdefault(CODE_LAYER, code)
+        if code is not None:
+            aliases.setdefault(CODE_LAYER, code)
+        aliases.update(self._given)
         return aliases
 
-    def _describe(self, node: fx.Node, code: fx.Node) -> Layer:
+    def _describe(self, node: fx.Node, code: fx.Node | None) -> Layer:
         modules = dict(self.network.module.named_modules())
         names = [name for name, other in self._aliases.items() if other is node]
+        given = [name for name in names if name in self._given]
         of_modules = [n for n in names if n in modules and not is_passive_module(modules[n])]
-        best = min(of_modules or names, key=lambda name: (name.count("."), len(name)))
-        if node is code and not of_modules:
+        ways = given or of_modules or names or [node.name]
+        best = min(ways, key=lambda name: (name.count("."), len(name)))
+        if node is code and not of_modules and not given:
             best = CODE_LAYER
+        self._aliases.setdefault(best, node)
         shape = self.network.shapes[node][1:]
         kind = _kind(shape, self.image_size)
         prefix = self._prefix_tokens(shape) if kind == "tokens" else 0
-        return Layer(best, shape, kind, prefix)
+        return Layer(best, shape, kind, prefix, kind == "vector" and self._is_token(node))
+
+    def _is_token(self, node: fx.Node) -> bool:
+        """Whether a row comes from the first of some tokens."""
+        network = self.network
+        while network.n_prefix_tokens:
+            sources = [source for source in node.all_input_nodes if source in network.data]
+            if len(sources) != 1 or sources[0] not in network.shapes:
+                return False
+            if len(network.shapes[sources[0]]) == 3:
+                return node.args[1:] in (((slice(None), 0),), (1, 0))  # x[:, 0], x.select(1, 0)
+            (node,) = sources
+        return False
 
     def _prefix_tokens(self, shape: tuple[int, ...]) -> int:
         shapes = (self.network.shapes[node][1:] for node in self._nodes)
@@ -194,8 +306,37 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _merge_passive(cuts: list[fx.Node], network: TracedNetwork) -> dict[fx.Node, fx.Node]:
-    """Map each cut point to the first one that holds the same numbers."""
+def _output_name(key: str, outputs: dict[str, fx.Node]) -> str:
+    return OUTPUT if len(outputs) == 1 or not key else f"{OUTPUT}.{key}"
+
+
+def _makes_another(node: fx.Node, network: TracedNetwork) -> bool:
+    """Whether weights make another output of one, and of the image in no other way."""
+    return any(
+        other is not node and _is_made_of(other, node, network)
+        for other in network.outputs.values()
+    )
+
+
+def _is_made_of(output: fx.Node, source: fx.Node, network: TracedNetwork) -> bool:
+    seen: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node is source or node in seen or node not in network.data:
+            continue
+        if node.op == "placeholder":
+            return False
+        seen.add(node)
+        waiting += node.all_input_nodes
+    return any(weight_dimensions(node, network) >= 2 for node in seen)
+
+
+def _merge_passive(
+    cuts: list[fx.Node], network: TracedNetwork, given: set[fx.Node]
+) -> dict[fx.Node, fx.Node]:
+    """Map each cut point to the one that stands for those with the same numbers: the first, or
+    what the network gives."""
     modules: dict[str, nn.Module] = dict(network.module.named_modules())
     same: dict[fx.Node, fx.Node] = {}
     for node in cuts:
@@ -206,6 +347,9 @@ def _merge_passive(cuts: list[fx.Node], network: TracedNetwork) -> dict[fx.Node,
                 same[node] = same[sources[0]]
                 continue
         same[node] = node
+    for node in given & same.keys():
+        first = same[node]
+        same.update({other: node for other, one in same.items() if one is first})
     return same
 
 

@@ -23,7 +23,7 @@ from ._build import check_finite, finish
 from ._cache import Loaded, NetworkCache
 from ._checkpoint import SUFFIXES, read_state, sha256_of
 from ._fingerprint import fingerprint
-from ._module import check_network, from_module
+from ._module import check_network, from_module, settle_channels
 from ._registry import find_architecture
 from ._spec import Backbone, Preprocessing, as_preprocessing
 
@@ -112,7 +112,9 @@ def load_backbone(
         reference=architecture.reference,
         weights=loaded.weights,
         module=loaded.module,
-        preprocessing=_settle(loaded, architecture, given),
+        preprocessing=settle_channels(
+            loaded.module, _settle(loaded, architecture, given), architecture.reference
+        ),
         fingerprint=loaded.fingerprint,
         portable=loaded.portable,
     )

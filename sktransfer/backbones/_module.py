@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd
 
-from ..exceptions import BackboneError, PreprocessingError
+from ..exceptions import BackboneError, PreprocessingError, shown
 from ._build import finish
 from ._fingerprint import describe_code, fingerprint
 from ._spec import Backbone, Preprocessing, as_preprocessing
+from ._suggest import reason_of
 
-__all__ = ["check_network", "from_module"]
+__all__ = ["check_network", "from_module", "settle_channels"]
 
 
 def from_module(
@@ -25,9 +28,9 @@ def from_module(
     Parameters
     ----------
     module : torch.nn.Module
-        For normalised images (n, 3, h, w). It is not changed.
-    preprocessing : Preprocessing or dict
-        What its images must be.
+        For normalised images (n, 3, h, w), or (n, 1, h, w) in grey. It is not changed.
+    preprocessing : Preprocessing, dict, transforms or None
+        What its images must be; None for a network of timm, which tells it.
 
     Raises
     ------
@@ -38,29 +41,88 @@ def from_module(
     """
     network = _unwrapped(module)
     name = type(network).__name__
-    if preprocessing is None or isinstance(preprocessing, str):
-        raise PreprocessingError(
-            f"backbone is a module ({name}), which does not tell how its images are prepared, "
-            f"and preprocessing={preprocessing!r}. Pass "
-            "preprocessing=Preprocessing(image_size=..., mean=..., std=...) with what it was "
-            "trained on."
-        )
-    facts = as_preprocessing(preprocessing)
-    check_network(network, f"backbone, a module ({name}),")
+    facts = _facts(network, name, preprocessing)
+    what = f"backbone, a module ({name}),"
+    check_network(network, what)
     try:
         copied = finish(copy.deepcopy(network))
-    except (RuntimeError, TypeError) as error:
-        raise BackboneError(f"backbone, a module ({name}), cannot be copied: {error}.") from error
+    except Exception as error:
+        raise BackboneError(f"{what} cannot be copied: {reason_of(error)}.") from error
     return Backbone(
         name=name.lower(),
         source="module",
         reference=None,
         weights=None,
         module=copied,
-        preprocessing=facts,
+        preprocessing=settle_channels(copied, facts, what),
         fingerprint=fingerprint(f"module\n{describe_code(copied)}", copied),
         portable=False,
     )
+
+
+def _facts(network: Any, name: str, preprocessing: Any) -> Preprocessing:
+    """What was passed, or what a network of timm tells."""
+    if preprocessing is not None and not isinstance(preprocessing, str):
+        return as_preprocessing(preprocessing)
+    told = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    if preprocessing in (None, "default") and told:
+        from ._timm import preprocessing_of
+
+        facts = preprocessing_of(told, f"backbone, a module ({name}),")
+        size = getattr(getattr(network, "patch_embed", None), "img_size", None)
+        return replace(facts, image_size=tuple(size)) if size else facts
+    raise PreprocessingError(
+        f"backbone is a module ({name}), which does not tell how its images are prepared, "
+        f"and preprocessing={shown(repr(preprocessing))}. Pass "
+        "preprocessing=Preprocessing(image_size=..., mean=..., std=...) with what it was "
+        "trained on, or weights.transforms() of torchvision's weights."
+    )
+
+
+def settle_channels(module: nn.Module, facts: Preprocessing, what: str) -> Preprocessing:
+    """Give mean and std as many numbers as a network, in eval mode, takes channels.
+
+    Raises
+    ------
+    BackboneError
+        If it takes neither 3 channels nor 1.
+    PreprocessingError
+        If mean and std are of another number of channels.
+    """
+    layers = (m for m in module.modules() if isinstance(m, _ConvNd))
+    first = next(layers, None)
+    if first is None or (isinstance(first, nn.Conv2d) and first.in_channels == facts.n_channels):
+        return facts
+    if _takes(module, facts):  # its first layer is not the one that was registered first
+        return facts
+    if not isinstance(first, nn.Conv2d):
+        raise BackboneError(
+            f"{what} begins with a {type(first).__name__}, but images have two dimensions: it "
+            "must take tensors (n, channels, height, width)."
+        )
+    n = first.in_channels
+    if n not in (1, 3):
+        raise BackboneError(
+            f"{what} takes images of {n} channels, by its first convolution; a backbone must take "
+            "3 (RGB) or 1 (grey)."
+        )
+    settled = facts.for_channels(n)
+    if settled is None:
+        raise PreprocessingError(
+            f"{what} takes images of {n} channel{'s' * (n > 1)}, so mean and std of "
+            f"preprocessing= must have {n} number{'s' * (n > 1)} each, got mean={facts.mean} and "
+            f"std={facts.std}."
+        )
+    return settled
+
+
+def _takes(module: nn.Module, facts: Preprocessing) -> bool:
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, facts.n_channels, *facts.image_size))
+    except Exception:
+        return False
+    return True
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
@@ -89,6 +151,11 @@ def check_network(module: nn.Module, what: str) -> None:
             f"{what} is a TorchScript program, whose graph cannot be cut. Pass the module it "
             "was made from."
         )
+    if _is_quantized(module):
+        raise BackboneError(
+            f"{what} is quantized, and its graph cannot be cut. Pass the network in float32 that "
+            'it was made from; precision="bfloat16" computes faster.'
+        )
     # Every network of timm has a classifier, or a place for one, unless it was left out.
     if hasattr(module, "feature_info") and not hasattr(module, "get_classifier"):
         raise BackboneError(
@@ -101,3 +168,25 @@ def check_network(module: nn.Module, what: str) -> None:
                 f"{what} has no weights yet: {name} is empty. Run a lazy module once, or load "
                 "the weights."
             )
+
+
+# What marks where a network may be quantized, and hands its input on until it is.
+_STUBS = {"QuantStub", "DeQuantStub", "FloatFunctional"}
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    """Whether any part computes with integers in the place of its weights, or is about to."""
+    for part in module.modules():
+        home = type(part).__module__
+        if "quant" in home and home.startswith("torch.") and type(part).__name__ not in _STUBS:
+            return True
+        if home.split(".")[0] in ("torchao", "bitsandbytes", "auto_gptq", "awq", "optimum"):
+            return True
+        if isinstance(part, fx.GraphModule) and any(
+            "quantize" in str(node.target) for node in part.graph.nodes
+        ):
+            return True
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_quantized or type(tensor.data).__module__.startswith("torchao"):
+            return True
+    return False

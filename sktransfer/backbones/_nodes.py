@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import reduce
 from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["is_plain", "module_of", "replace_module"]
+__all__ = ["is_plain", "module_of", "referred", "replace_module"]
 
 # Where torch keeps what is called before and after a module.
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
@@ -32,3 +34,14 @@ def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:
     """Put another module in the place of one, by its path."""
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, module)
+
+
+def referred(source: nn.Module, graph: fx.Graph) -> dict[str, Any]:
+    """Modules, parameters and buffers of a network that a graph refers to, by path."""
+    used: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            path = str(node.target)
+            with suppress(AttributeError):  # a module that is new to the graph
+                used[path] = reduce(getattr, path.split("."), source)
+    return used

@@ -35,7 +35,8 @@ class Pool(nn.Module):
 
     def __init__(self, pooling: str | None, layer: Layer):
         super().__init__()
-        if pooling == "token" and (layer.kind != "tokens" or not layer.n_prefix_tokens):
+        tokens = layer.kind == "tokens" and layer.n_prefix_tokens
+        if pooling == "token" and not tokens and not layer.is_token:
             raise LayerError(
                 f'pooling="token" needs a layer with a class token, but {layer.name!r} gives '
                 f"{layer.shape}. Take a block of a vision transformer, or another pooling."
@@ -45,7 +46,7 @@ class Pool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kind == "vector" or self.kind == "other":
             # A clone, for the output of the network must not alias what follows in place.
-            return x.flatten(1).clone()
+            return x.flatten(1).clone() if x.ndim > 1 else x[:, None].clone()
         if self.kind == "map_last":
             x = x.permute(0, 3, 1, 2)
         if self.pooling is None or self.pooling == "flatten":

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..exceptions import BackboneError
+from ._suggest import reason_of
 
 __all__ = ["fit_to_size"]
 
@@ -42,7 +43,7 @@ def fit_to_size(module: Any, image_size: tuple[int, int]) -> nn.Module:
     except (ValueError, AssertionError, RuntimeError, TypeError) as error:
         raise BackboneError(
             f"{type(module).__name__} cannot be fitted to images of "
-            f"{image_size[0]}×{image_size[1]} pixels: {error}. "
+            f"{image_size[0]}×{image_size[1]} pixels: {reason_of(error)}. "
             "Take a multiple of its patch size, or image_size=None."
         ) from error
     return module

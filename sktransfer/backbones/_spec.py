@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import PreprocessingError
+from ..exceptions import PreprocessingError, shown
 from ._suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ class Preprocessing:
     ----------
     image_size : (int, int) or int
         Height and width in pixels.
-    mean, std : (float, float, float) or float
-        Of red, green and blue, for pixels in 0 to 1. They are subtracted and divided by.
+    mean, std : (float, float, float), (float,) or float
+        Of red, green and blue, for pixels in 0 to 1. They are subtracted and divided by. One
+        number in a tuple is for a network of one channel, which sees images in grey; a number
+        is for either.
     crop_pct : float, default=1.0
         Part of the shorter side that the centre crop keeps, in (0, 1]. Above 1, as a few of
         timm's weights have it, the crop is larger than the photograph.
@@ -52,21 +54,35 @@ class Preprocessing:
     """
 
     image_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        mean, std = _as_channels(mean=self.mean, std=self.std)
         checked = {
             "image_size": _as_size(self.image_size),
-            "mean": _as_channels("mean", self.mean, lowest=0.0),
-            "std": _as_channels("std", self.std, lowest=1e-6),
+            "mean": mean,
+            "std": std,
             "crop_pct": _as_share(self.crop_pct),
             "interpolation": _as_interpolation(self.interpolation),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the images: 3, or 1 for grey."""
+        return len(self.mean)
+
+    def for_channels(self, n: int) -> Preprocessing | None:
+        """The same for a network of so many channels; None where that is not to be told."""
+        if n == self.n_channels:
+            return self
+        if n not in (1, 3) or len(set(self.mean)) > 1 or len(set(self.std)) > 1:
+            return None
+        return replace(self, mean=self.mean[:1] * n, std=self.std[:1] * n)
 
     def resize_size(self) -> tuple[int, int]:
         """Height and width that a photograph is scaled to cover before the centre crop.
@@ -118,22 +134,20 @@ class Backbone:
     portable: bool
 
 
-def as_preprocessing(value: Preprocessing | Mapping[str, Any]) -> Preprocessing:
-    """Take a Preprocessing, or the same as a mapping.
+def as_preprocessing(value: Any) -> Preprocessing:
+    """Take a Preprocessing, or the same in the words of another library.
 
     Parameters
     ----------
-    value : Preprocessing or mapping
-        Names of parameters of `Preprocessing` with their values. timm's `input_size`
-        (3, h, w) is understood as well.
+    value : Preprocessing, mapping or transforms
+        A mapping has names of parameters of `Preprocessing` with their values; timm's
+        `input_size` (3, h, w) is understood as well. Of torchvision ``weights.transforms()``
+        is taken, and of torchvision and timm any Compose of Resize, CenterCrop and Normalize.
     """
     if isinstance(value, Preprocessing):
         return value
     if not isinstance(value, Mapping):
-        raise PreprocessingError(
-            'preprocessing= must be a Preprocessing, a dict with its parameters, "default" or '
-            f"None, got {value!r}."
-        )
+        return Preprocessing(**_facts_of_transforms(value))
     facts = dict(value)
     if "input_size" in facts and "image_size" not in facts:
         facts["image_size"] = tuple(facts.pop("input_size"))[-2:]
@@ -153,6 +167,58 @@ def as_preprocessing(value: Preprocessing | Mapping[str, Any]) -> Preprocessing:
     return Preprocessing(**facts)
 
 
+def _facts_of_transforms(transforms: Any) -> dict[str, Any]:
+    """What torchvision's transforms tell: a preset that comes with weights, or a Compose."""
+    preset = {name: getattr(transforms, name, None) for name in (*_OF_PRESETS, "interpolation")}
+    steps = getattr(transforms, "transforms", None)
+    if isinstance(steps, (list, tuple)):
+        of = {type(step).__name__: step for step in steps}
+        if surplus := of.keys() - _STEPS:
+            raise PreprocessingError(
+                "preprocessing= takes a Compose of Resize, CenterCrop, ToTensor and Normalize, "
+                f"got {', '.join(sorted(surplus))} too. Pass Preprocessing(image_size=..., "
+                "mean=..., std=...)."
+            )
+        resize, crop, norm = (of.get(name) for name in ("Resize", "CenterCrop", "Normalize"))
+        preset = {
+            "resize_size": getattr(resize, "size", None),
+            "crop_size": getattr(crop, "size", None) or getattr(resize, "size", None),
+            "mean": getattr(norm, "mean", None),
+            "std": getattr(norm, "std", None),
+            "interpolation": getattr(resize, "interpolation", "bilinear"),
+        }
+    if any(preset[name] is None or callable(preset[name]) for name in _OF_PRESETS):
+        raise PreprocessingError(
+            "preprocessing= must be a Preprocessing, a dict with its parameters, transforms of "
+            f'torchvision, "default" or None, got {shown(repr(transforms))}.'
+        )
+    crop, edge = (_two_sides(preset[name]) for name in ("crop_size", "resize_size"))
+    interpolation = preset["interpolation"]
+    return {
+        "image_size": crop,
+        "mean": _as_floats(preset["mean"]),
+        "std": _as_floats(preset["std"]),
+        "crop_pct": crop[0] / edge[0],
+        "interpolation": getattr(interpolation, "value", interpolation) or "bilinear",
+    }
+
+
+_OF_PRESETS = ("resize_size", "crop_size", "mean", "std")
+_STEPS = {
+    "Resize", "CenterCrop", "ToTensor", "MaybeToTensor", "PILToTensor", "MaybePILToTensor",
+    "ToImage", "ToDtype", "ConvertImageDtype", "Normalize",
+}  # fmt: skip
+
+
+def _two_sides(size: Any) -> tuple[int, int]:
+    sides = (size,) if isinstance(size, Integral) else tuple(size)
+    return int(sides[0]), int(sides[-1])
+
+
+def _as_floats(values: Any) -> Any:
+    return values.tolist() if hasattr(values, "tolist") else values
+
+
 def _as_size(value: Any) -> tuple[int, int]:
     sides = (value, value) if isinstance(value, Integral) else value
     if not isinstance(sides, Sequence) or len(sides) != 2 or not all(map(_is_side, sides)):
@@ -167,27 +233,45 @@ def _is_side(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
-def _as_channels(name: str, value: Any, *, lowest: float) -> tuple[float, float, float]:
-    values = (value,) * 3 if isinstance(value, Real) else value
-    try:
-        red, green, blue = (float(one) for one in values)
-    except (TypeError, ValueError) as error:
+def _as_channels(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, a number for each channel."""
+    means, stds = _as_numbers("mean", mean, lowest=0.0), _as_numbers("std", std, lowest=1e-6)
+    given = [len(one) for one, told in ((means, mean), (stds, std)) if not isinstance(told, Real)]
+    n = max(given, default=3)
+    means, stds = (one * n if len(one) == 1 else one for one in (means, stds))
+    if len(means) != len(stds):
         raise PreprocessingError(
-            f"{name} of a Preprocessing must be three numbers (red, green, blue), got {value!r}."
-        ) from error
-    if not all(lowest <= one <= 1.0 for one in (red, green, blue)):
+            "mean and std of a Preprocessing must have a number for each channel, got "
+            f"mean={mean!r} and std={std!r}."
+        )
+    return means, stds
+
+
+def _as_numbers(name: str, value: Any, *, lowest: float) -> tuple[float, ...]:
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        numbers = (float(value),) if isinstance(value, Real) else tuple(map(float, value))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise PreprocessingError(
+            f"{name} of a Preprocessing must be three numbers (red, green, blue), or one for "
+            f"images in grey, got {shown(value)}."
+        )
+    if not all(lowest <= one <= 1.0 for one in numbers):
         raise PreprocessingError(
             f"{name} of a Preprocessing must lie in {lowest:g} to 1, for pixels in 0 to 1, got "
             f"{value!r}. Divide numbers for pixels in 0 to 255 by 255."
         )
-    return red, green, blue
+    return numbers
 
 
 def _as_share(value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 2:
         raise PreprocessingError(
             "crop_pct of a Preprocessing must be a number above 0 and at most 1 (or 2, where "
-            f"the crop is to be larger than the photograph), got {value!r}."
+            f"the crop is to be larger than the image), got {value!r}."
         )
     return float(value)
 

@@ -51,6 +51,8 @@ class _Unit:
 
 def stages_of(table: LayerTable) -> list[Stage]:
     """The stages of a network up to the layer before its classifier, from the input."""
+    if table.network.whole:
+        return [Stage("network", None, table.layers[-1])]
     stages: list[Stage] = []
     start: Layer | None = None
     for units in _groups(list(_units(table)), table):

@@ -1,4 +1,4 @@
-"""Names near to a wrong one."""
+"""Words for messages: names near to a wrong one, and why something foreign failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["did_you_mean", "names_elsewhere", "nearest"]
+from ..exceptions import shown
+
+__all__ = ["did_you_mean", "names_elsewhere", "nearest", "reason_of"]
 
 _SIZES = {"t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant"}
 _SIZE = "(?P<size>tiny|small|base|large|huge|giant|[tsblhg])"
@@ -60,3 +62,9 @@ def did_you_mean(name: str, known: Iterable[str], first: Iterable[str] = ()) -> 
 def _plain(name: str) -> str:
     """Without case, separators and the prefix: people write ResNet-50 for resnet50."""
     return name.rpartition(":")[2].casefold().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what torch or a network says, without what torch adds to it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shown(lines[0].rstrip(".:"), 300) if lines else type(error).__name__

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import warnings
-from functools import reduce
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from ..exceptions import LayerError
 from ._layers import Layer, LayerTable
+from ._nodes import referred
 from ._pooling import pooled_shape
+from ._suggest import reason_of
 
 __all__ = ["tail_of"]
 
@@ -47,7 +48,7 @@ def tail_of(table: LayerTable, start: Layer | None) -> fx.GraphModule:
         first = graph.call_method("permute", (first, 0, 2, 3, 1))
     copier = _Copier(table, graph, {begin: first})
     graph.output(copier.copy(end))
-    tail = fx.GraphModule(_modules(source, graph), graph, "Tail")
+    tail = fx.GraphModule(referred(source, graph), graph, "Tail")
     tail.delete_all_unused_submodules()
     tail = copy.deepcopy(tail)
     _check(tail, table, start)
@@ -57,16 +58,20 @@ def tail_of(table: LayerTable, start: Layer | None) -> fx.GraphModule:
 def _check(tail: fx.GraphModule, table: LayerTable, start: Layer | None) -> None:
     """Run it for two images, without memory or arithmetic: some networks fold the images' axis
     into others, and a tensor in such a place is not one row for each image."""
-    shape = (3, *table.image_size) if start is None else pooled_shape(start, None)
+    channels = (table.network.n_channels, *table.image_size)
+    shape = channels if start is None else pooled_shape(start, None)
     wanted = (2, *table.layers[-1].shape)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = tuple(
-                copy.deepcopy(tail).to("meta")(torch.empty(2, *shape, device="meta")).shape
-            )
+            if table.network.whole:  # which may not run without numbers
+                found = tuple(tail(torch.zeros(2, *shape)).shape)
+            else:
+                copied = copy.deepcopy(tail).to("meta")
+                found = tuple(copied(torch.empty(2, *shape, device="meta")).shape)
     except Exception as error:
-        raise LayerError(f"what follows {start!r} cannot be run on its own: {error}") from error
+        reason = reason_of(error)
+        raise LayerError(f"what follows {start!r} cannot be run on its own: {reason}.") from error
     if found != wanted:
         raise LayerError(f"what follows {start!r} must give {wanted} for two images, gave {found}.")
 
@@ -94,9 +99,6 @@ class _Copier:
         while waiting:
             node = waiting.pop()
             if node in found or node in self._copies or self._is_batch_size(node):
-                continue
-            if node.op == "placeholder" and node.args:  # an option such as an attention mask
-                self._copies[node] = node.args[0]
                 continue
             if node.op == "placeholder":
                 raise LayerError(
@@ -126,15 +128,3 @@ def _is_item_of_shape(node: fx.Node) -> bool:
         return False
     by_attribute = getattr(source.target, "__name__", "") == "getattr" and source.args[1] == "shape"
     return bool(by_attribute or (source.op == "call_method" and source.target == "size"))
-
-
-def _modules(source: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:
-    """Modules, parameters and buffers that a graph refers to, by path."""
-    used: dict[str, nn.Module | Any] = {}
-    for node in graph.nodes:
-        path = str(node.target)
-        if node.op == "call_module":
-            used[path] = source.get_submodule(path)
-        elif node.op == "get_attr":
-            used[path] = reduce(getattr, path.split("."), source)
-    return used

@@ -173,21 +173,21 @@ def preprocessing_of(facts: Any, what: str) -> Preprocessing:
 
     Parameters
     ----------
-    facts : timm.models.PretrainedCfg or None
+    facts : timm.models.PretrainedCfg, mapping or None
     what : str
         Whose they are, for messages.
     """
     from timm.data import resolve_data_config
 
-    found = facts.to_dict() if facts is not None else {}
+    found = facts.to_dict() if hasattr(facts, "to_dict") else dict(facts or {})
     # timm itself would take ImageNet's mean without a word.
     if not (found.get("mean") and found.get("std") and found.get("input_size")):
         raise PreprocessingError(
             f"timm says nothing of how images are prepared for {what}; "
             "pass preprocessing=Preprocessing(...)."
         )
-    if (channels := found["input_size"][0]) != 3:
+    if (channels := found["input_size"][0]) not in (1, 3):
         raise BackboneError(
-            f"{what} takes images of {channels} channels; a backbone must take 3 (RGB)."
+            f"{what} takes images of {channels} channels; a backbone must take 3 (RGB) or 1 (grey)."
         )
     return as_preprocessing(resolve_data_config(pretrained_cfg=found))

@@ -16,7 +16,7 @@ from ._architecture import Architecture, Pretrained, load_any_head, named
 from ._build import build_random
 from ._checkpoint import find_weights, read_state
 from ._download import cached_download, digest_in_name
-from ._spec import Preprocessing
+from ._spec import Preprocessing, as_preprocessing
 from ._suggest import did_you_mean
 
 __all__ = ["TorchvisionArchitecture", "torchvision_names"]
@@ -79,7 +79,7 @@ class TorchvisionArchitecture(Architecture):
         return sorted(names, key=lambda name: name != first)
 
     def default_preprocessing(self) -> Preprocessing:
-        return _preprocessing_of(self._entries()[self.weights_names()[0]])
+        return as_preprocessing(self._entries()[self.weights_names()[0]].transforms())
 
     def default_of(self, weights: str) -> str:
         theirs, ours = self._family()["DEFAULT"].name, self.weights_names()[0]
@@ -97,7 +97,7 @@ class TorchvisionArchitecture(Architecture):
         what = f"{self.reference} with weights {name}"
         path = cached_download(entry.url, what, verbose=verbose)
         module = self.from_state(read_state(path), str(path))
-        return Pretrained(module, name, _preprocessing_of(entry))
+        return Pretrained(module, name, as_preprocessing(entry.transforms()))
 
     def published(self, path: Path, sha256: str) -> tuple[str, Preprocessing] | None:
         for name, entry in self._entries().items():
@@ -105,7 +105,7 @@ class TorchvisionArchitecture(Architecture):
             if digits is None:
                 continue
             if sha256.startswith(digits):
-                return name, _preprocessing_of(entry)
+                return name, as_preprocessing(entry.transforms())
             if path.name == entry.url.rpartition("/")[2]:
                 raise WeightsMismatchError(
                     f"{path} has the name of {self.name}'s {name} but another content: its "
@@ -151,18 +151,6 @@ class TorchvisionArchitecture(Architecture):
             f'go with backbone="timm:{self.name}"; a file needs a name with .pth, .pt or '
             ".safetensors."
         )
-
-
-def _preprocessing_of(entry: Any) -> Preprocessing:
-    transforms = entry.transforms()
-    (crop,), (edge,) = transforms.crop_size, transforms.resize_size
-    return Preprocessing(
-        image_size=(crop, crop),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-        crop_pct=crop / edge,
-        interpolation=transforms.interpolation.value,
-    )
 
 
 def _image_size_of(state: State) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..engines import available_cores
-from ..exceptions import ImageError
+from ..exceptions import EngineError, ImageError
 from ..images import OpenedImage, frame
 from ..store import Store
 from ._plan import Pass, Plan
@@ -165,12 +165,14 @@ class BatchRunner:
     def _work(self, way: Pass, keys: list[bytes], images: list[OpenedImage]) -> Outcome:
         """Read, compute and keep one batch; runs in a thread of the pool."""
         good: list[bytes] = []
+        read: list[OpenedImage] = []
         pixels: list[np.ndarray] = []
         failures: list[ImageError] = []
         for key, image in zip(keys, images, strict=True):
             try:
                 pixels.append(frame(image.pixels(), self.plan.framing))
                 good.append(key)
+                read.append(image)
             except ImageError as error:
                 failures += [
                     ImageError(error.cause, index, error.source) for index in self._places[key]
@@ -178,10 +180,39 @@ class BatchRunner:
         if not good:
             return [], [], failures
         outputs = way.engine.run(np.stack(pixels))
+        self._check(way, outputs, read)
         if self.store is not None:
             way.shelf.put(self.store, good, outputs)
         rows = zip(*(outputs[i] for i in way.wanted), strict=True)
         return good, list(rows), failures
+
+    def _check(
+        self, way: Pass, outputs: tuple[np.ndarray, ...], images: list[OpenedImage]
+    ) -> None:
+        """Refuse codes that are not numbers: the images were read, so it is the network."""
+        for layer, rows in zip(way.layers, outputs, strict=True):
+            if len(rows) != len(images):
+                raise EngineError(
+                    f"Layer {layer!r} of {self.plan.network} must give one row for each image, "
+                    f"but gives {len(rows)} for {len(images)}: it puts images and places into one "
+                    "axis. Take another layer."
+                )
+            # A sum is not finite if one number is not, and is had in a fifth of the time.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(rows.sum()):
+                    continue
+            for image, row in zip(images, rows, strict=True):
+                if not np.isfinite(row).all():
+                    self._refuse(image, layer, way.engine.precision)
+
+    def _refuse(self, image: OpenedImage, layer: str, precision: str) -> None:
+        cause = "Its weights may be damaged, or preprocessing= may not be theirs"
+        if precision == "float16":
+            cause = 'float16 holds nothing above 65,504: take precision="float32" or "bfloat16"'
+        raise EngineError(
+            f"{image.label}: its codes of layer {layer!r} of {self.plan.network}, in {precision}, "
+            f"are NaN or infinite, though it could be read. {cause}."
+        )
 
     def _finish(self, future: Future[Outcome], failures: list[ImageError]) -> None:
         keys, rows, failed = future.result()

@@ -41,17 +41,18 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
         Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``,
         ``"timm:"``, ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A
-        module is copied, never changed, and needs `preprocessing`.
+        module is copied, never changed, and needs `preprocessing` unless it is timm's.
     weights : str, enum member, path or None, default="default"
         ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, one of
         torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or
         None for random weights (always the same ones), which serve comparisons and tests.
     layer : str, int, list of str or int, or None, default=None
-        Where to cut. None is the layer before the classifier; a name is one of
-        :meth:`list_layers`; -1 is the last cut point, -2 the one before. Earlier layers are
-        more generic, later ones more specific to the photographs the network was trained
-        on. Of a list, the codes stand side by side; they come from one pass. Later layers
-        are not computed.
+        Where to cut. None is the layer before the classifier, or the output of a network
+        that has none; a name is one of :meth:`list_layers`, such as ``"output"``, what the
+        network itself gives; -1 is the default, -2 the cut point before it. Earlier layers
+        are more generic, later ones more specific to the images the network was trained on.
+        Of a list, the codes stand side by side; they come from one pass. Later layers are
+        not computed.
     pooling : {"avg", "max", "gem", "token", "flatten"} or None, default="avg"
         What is made of a map of (channels, height, width): its mean, maximum or generalised
         mean (power 3), the class token of a vision transformer, all its numbers as a row,
@@ -78,9 +79,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         floats within 0 to 1 are that, floats within 0 to 255 that reach 128 are that; anything
         else is an error. Files are 0 to the largest value of their type. What looks nearly
         black so is told in a warning. With a tuple, values beyond are clipped with a warning.
-    preprocessing : Preprocessing, dict or "default", default=None
+    preprocessing : Preprocessing, dict, transforms or "default", default=None
         Size, crop, mean, standard deviation and interpolation; needed only where weights do
-        not tell. ``"default"`` takes those of the network's default weights.
+        not tell. ``weights.transforms()`` of torchvision's weights is taken as well.
+        ``"default"`` takes those of the network's default weights.
     normalize : {"l2", "power"} or None, default=None
         ``"l2"`` scales each row to length 1; ``"power"`` takes signed square roots first
         [3]_.
@@ -177,7 +179,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
-        "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+        "preprocessing": [object],
         "normalize": [StrOptions({"l2", "power"}), None],
         "device": [str, HasMethods(["type", "index"]), list, tuple],
         "precision": [StrOptions({"auto", *PRECISIONS})],
@@ -394,9 +396,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return feature_names(self, input_features)
 
     def list_layers(self) -> list[Any]:
-        """The cut points of the network, from the input to the codes.
+        """The cut points of the network, from the input to the codes, and its output.
 
-        May be called before `fit`; loads the network.
+        May be called before `fit`; loads the network. The output is the last, ``"output"``; of a
+        network that gives several tensors each is there, as ``"output.<name>"``.
 
         Returns
         -------
@@ -405,7 +408,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """
         from ._fitting import table_of
 
-        return table_of(self)[1].layers
+        return table_of(self)[1].listed()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

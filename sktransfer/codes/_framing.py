@@ -42,11 +42,10 @@ def make_framing(
     else:
         share = facts.crop_pct if crop_pct is None else crop_pct
         covers = tuple(math.floor(side / share) for side in size)
-    red, green, blue = (round(255 * level) for level in facts.mean)
     return Framing(
         image_size=size,
         resize=resize,
         resize_size=(covers[0], covers[1]),
         interpolation=facts.interpolation,
-        background=(red, green, blue),
+        background=tuple(round(255 * level) for level in facts.mean),
     )

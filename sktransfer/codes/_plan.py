@@ -31,11 +31,14 @@ class Pass:
         Which of the engine's outputs are asked for, in this order.
     shelf : LayerShelf or PackedShelf
         Where all its outputs are kept.
+    layers : tuple of str
+        What its outputs are of.
     """
 
     engine: Engine
     wanted: tuple[int, ...]
     shelf: Shelf
+    layers: tuple[str, ...]
 
 
 class Plan:
@@ -46,6 +49,8 @@ class Plan:
 
     Parameters
     ----------
+    network : str
+        Its name, for messages.
     layers : list of Layer
         Asked for.
     sets : list of list of Layer
@@ -64,6 +69,7 @@ class Plan:
 
     Attributes
     ----------
+    network : str
     framing : Framing
     runs_on : tuple of str
         Name and precision of the engine. One that cannot run this network gives way to another
@@ -74,6 +80,7 @@ class Plan:
 
     def __init__(
         self,
+        network: str,
         layers: list[Layer],
         sets: list[list[Layer]],
         framing: Framing,
@@ -84,7 +91,7 @@ class Plan:
         engine_of: Callable[[list[Layer]], Engine],
         keep: str,
     ):
-        self.framing, self.runs_on = framing, runs_on
+        self.network, self.framing, self.runs_on = network, framing, runs_on
         self._layers, self._sets, self._pooling, self._facts = layers, sets, pooling, facts
         self._engine_of, self._keep = engine_of, keep
         self._addresses: dict[object, str] = {}
@@ -106,7 +113,8 @@ class Plan:
         """Computes what is asked for."""
         engine = self._engine_of(self._layers)
         self.runs_on = engine.name, engine.precision
-        return Pass(engine, tuple(range(len(self._layers))), self.single)
+        names = tuple(layer.name for layer in self._layers)
+        return Pass(engine, tuple(range(len(self._layers))), self.single, names)
 
     @cached_property
     def wide(self) -> Pass:
@@ -118,7 +126,8 @@ class Plan:
         for _ in range(2):
             if self.runs_on == (engine.name, engine.precision):
                 wanted = tuple(self._sets[0].index(layer) for layer in self._layers)
-                return Pass(engine, wanted, self._packed(self._sets[0]))
+                names = tuple(layer.name for layer in self._sets[0])
+                return Pass(engine, wanted, self._packed(self._sets[0]), names)
             self.narrow  # noqa: B018  (tells what this network runs on)
         return self.narrow
 
@@ -206,6 +215,7 @@ def make_plan(
     packable = pooling in POOLINGS and pooling not in ("flatten", "token")
     sets = [table.nameable(), table.every()] if packable else []
     return Plan(
+        backbone.name,
         layers,
         [some for some in sets[: 1 + (sets[:1] != sets[1:])] if set(layers) <= set(some)],
         framing,

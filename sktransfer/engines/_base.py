@@ -34,7 +34,7 @@ class Engine(ABC):
         Parameters
         ----------
         pixels : ndarray of shape (n, height, width, 3), uint8
-            RGB.
+            RGB; (n, height, width, 1) for a network that sees grey.
 
         Returns
         -------

@@ -170,7 +170,7 @@ def convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     network = folded(network)
-    example = torch.zeros(2, *image_size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *image_size, network.n_channels, dtype=torch.uint8)
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
@@ -178,7 +178,7 @@ def convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
             frontend = kinds.FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             model = frontend.convert(frontend.load(decoder))
-            model.reshape([-1, *image_size, 3])
+            model.reshape([-1, *example.shape[1:]])
             return model
     except (
         kinds.NotImplementedFailure,

@@ -45,5 +45,5 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _is_a(module: Any, *kinds: type) -> bool:
-    """Exactly of a kind: a subclass, or a module with hooks, may compute something else with the same weights."""
+    """Exactly of a kind: subclasses and modules with hooks may compute something else."""
     return type(module) in kinds and is_plain(module)

@@ -89,9 +89,12 @@ def _converted(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
     engine = OpenVinoEngine(model, "float32")
     reference = TorchEngine(network, torch.device("cpu"), "float32")
     try:
-        check_agreement(engine, reference, image_size)
+        check_agreement(engine, reference, (*image_size, network.n_channels))
     except EngineError as error:
         raise _conversions.InconvertibleError(str(error)) from error
+    except RuntimeError as error:  # OpenVINO's own
+        reason = _conversions.first_line(error)
+        raise EngineError(f"OpenVINO cannot run the network: {reason}.") from error
     return model
 
 

@@ -56,7 +56,9 @@ class TorchEngine(Engine):
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
         if compile_for is not None:
             example = torch.zeros(
-                self.batch_size, *compile_for, 3, dtype=torch.uint8, device=device
+                (self.batch_size, *compile_for, network.n_channels),
+                dtype=torch.uint8,
+                device=device,
             )
             self._network = compiled(network, example)
         if device.type != "cpu":

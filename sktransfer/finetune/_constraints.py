@@ -63,7 +63,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
     "image_shape": [tuple, list, StrOptions({"row"}), None],
     "value_range": [StrOptions({"auto"}), tuple, list],
-    "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+    "preprocessing": [object],
     "device": [str, HasMethods(["type", "index"]), list, tuple],
     "precision": [StrOptions({"auto", *PRECISIONS})],
     "engine": [StrOptions(set(ENGINES))],

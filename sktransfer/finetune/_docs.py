@@ -89,7 +89,7 @@ image_shape : tuple of int or "row", default=None
 value_range : "auto" or (float, float), default="auto"
     The numbers that mean black and white in arrays, and in files and PIL images of more
     than 8 bits; files of 8 bits need none.
-preprocessing : Preprocessing, dict or "default", default=None
+preprocessing : Preprocessing, dict, transforms or "default", default=None
     Needed only where weights do not tell.
 device : str or list of str, default="auto"
     Learning takes the first of several; the frozen part takes all.

@@ -35,7 +35,7 @@ class FineTuneModule(nn.Module):
     head : torch.nn.Module
         From a row to the outputs.
     normalization : tuple of (mean, std) or None
-        Given where the tail begins at the pixels, which are then bytes (n, h, w, 3).
+        Given where the tail begins at the pixels, which are then bytes (n, h, w, c).
     live_norms : bool
         Whether batch norms that learn also follow the statistics of the batches.
 
@@ -62,8 +62,8 @@ class FineTuneModule(nn.Module):
         self.from_pixels = normalization is not None
         mean, std = normalization or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
-        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
 
     def codes(self, activations: torch.Tensor) -> torch.Tensor:
         """Rows before the head."""

@@ -84,7 +84,7 @@ class Prefix:
     def shape(self) -> tuple[int, ...]:
         """Shape of what one image becomes."""
         if self.start is None:
-            return (*self.framing.image_size, 3)
+            return (*self.framing.image_size, self.framing.n_channels)
         return pooled_shape(self.start, self._pooling)
 
     @property

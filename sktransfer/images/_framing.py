@@ -46,14 +46,20 @@ class Framing:
     interpolation : str
         Name of Pillow's filter, which widens when it shrinks (antialiasing).
     background : tuple of int
-        Colour of the bars of ``"pad"``, 0 to 255.
+        Colour of the bars of ``"pad"``, 0 to 255. One number alone is a grey, and makes all
+        images grey, by their luminance.
     """
 
     image_size: tuple[int, int]
     resize: str
     resize_size: tuple[int, int]
     interpolation: str
-    background: tuple[int, int, int]
+    background: tuple[int, ...]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the result: 3, or 1 for grey."""
+        return len(self.background)
 
 
 def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
@@ -70,8 +76,17 @@ def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (height, width, 3), uint8
+    ndarray of shape (height, width, 3), or (height, width, 1) for grey, uint8
     """
+    if framing.n_channels == 3:
+        return _fit(picture, framing)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return _fit(picture.convert("L"), framing)[..., None]
+
+
+def _fit(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
+    """Fit an image in colour or in grey, which then has two axes."""
     pixels = np.asarray(picture)
     size = _scaled_size(pixels.shape[0], pixels.shape[1], framing)
     if _can_shrink(pixels, size, framing):
@@ -111,7 +126,7 @@ def _place(fitted: np.ndarray, framing: Framing) -> np.ndarray:
     if fitted.shape[:2] == (height, width):
         return fitted
     if framing.resize == "pad":
-        canvas = np.full((height, width, 3), framing.background, np.uint8)
+        canvas = np.full((height, width, *fitted.shape[2:]), framing.background, np.uint8)
         top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
         canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
         return canvas

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from ..exceptions import ImageError
+from ..exceptions import ImageError, shown
 from ._deep import Depth
 from ._files import decode, decode_pixels, depth_decides, from_pil, read_file, read_open_file
 from ._kinds import is_open_file
@@ -107,6 +107,12 @@ class OpenedImage:
     def __init__(self, content: Content, index: int, source: str | None) -> None:
         self.digest, self.n_bytes = content.digest, content.n_bytes
         self._content, self._index, self._source = content, index, source
+
+    @property
+    def label(self) -> str:
+        """Name it in messages, such as ``image 3 (photos/a.jpg)``."""
+        where = f"image {self._index}"
+        return where if self._source is None else f"{where} ({shown(self._source)})"
 
     def picture(self) -> Image.Image:
         """Decode the picture: upright, mode RGB. Each call decodes anew.

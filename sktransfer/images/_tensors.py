@@ -37,21 +37,21 @@ def shrink(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.
 
     Parameters
     ----------
-    pixels : ndarray of shape (height, width, 3), uint8
+    pixels : ndarray of shape (height, width, 3) or (height, width), uint8
     size : tuple of int
         Height and width of the result.
     interpolation : {"bilinear", "bicubic"}
 
     Returns
     -------
-    ndarray of shape (height, width, 3), uint8
+    ndarray of the same number of axes, uint8
     """
     from torch.nn.functional import interpolate
 
-    image = _tensor(pixels).permute(2, 0, 1)[None]
+    image = _tensor(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
     small = interpolate(image, size, mode=interpolation, antialias=True)
     result: np.ndarray = small[0].permute(1, 2, 0).numpy()
-    return result
+    return result if pixels.ndim == 3 else result[..., 0]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

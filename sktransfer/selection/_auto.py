@@ -71,7 +71,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     value_range : "auto" or (float, float), default="auto"
         The numbers that mean black and white in arrays, and in files and PIL images of more
         than 8 bits; files of 8 bits need none.
-    preprocessing : Preprocessing, dict or "default", default=None
+    preprocessing : Preprocessing, dict, transforms or "default", default=None
         Needed only where weights do not tell.
     device : str or list of str, default="auto"
         What computes.
@@ -129,7 +129,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         "resize": [StrOptions({"auto", *RESIZES})],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
-        "preprocessing": [HasMethods(["resize_size"]), dict, StrOptions({"default"}), None],
+        "preprocessing": [object],
         "device": [str, HasMethods(["type", "index"]), list, tuple],
         "engine": [str],
         "n_jobs": [Integral, None],

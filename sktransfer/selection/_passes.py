@@ -102,6 +102,8 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     """
     table = table_of(codes)[1]
     asked = asked_layers(table, codes.layer)
+    if not table.has_default:
+        table = table.up_to(asked[-1].name)
     names = list(dict.fromkeys([*_depth(codes, table), *(layer.name for layer in asked)]))
     fitted = clone(codes).set_params(layer=names if len(names) > 1 else names[0]).fit(X)
     if len(fitted.code_shape_) != 1:
