@@ -106,15 +106,16 @@ def load_backbone(
     same = None if architecture.portable else id(architecture)
     key = (architecture.reference, same, _key_of(choice))
     loaded = CACHE.get(key, lambda: _load(architecture, choice, verbose))
+    facts = _settle(loaded, architecture, given)
+    if facts.n_channels != 3 or architecture.source == "registered":
+        facts = settle_channels(loaded.module, facts, architecture.reference)
     return Backbone(
         name=architecture.name,
         source=architecture.source,
         reference=architecture.reference,
         weights=loaded.weights,
         module=loaded.module,
-        preprocessing=settle_channels(
-            loaded.module, _settle(loaded, architecture, given), architecture.reference
-        ),
+        preprocessing=facts,
         fingerprint=loaded.fingerprint,
         portable=loaded.portable,
     )
