@@ -73,11 +73,26 @@ class Preprocessing:
 
     @property
     def n_channels(self) -> int:
-        """Channels of the images: 3, or 1 for grey."""
+        """Channels of the images: 3, or 1 for grey.
+
+        Returns
+        -------
+        n : int
+        """
         return len(self.mean)
 
     def for_channels(self, n: int) -> Preprocessing | None:
-        """The same for a network of so many channels; None where that is not to be told."""
+        """The same for a network of so many channels.
+
+        Parameters
+        ----------
+        n : int
+
+        Returns
+        -------
+        facts : Preprocessing or None
+            None where the numbers of the channels differ, so that one cannot stand for all.
+        """
         if n == self.n_channels:
             return self
         if n not in (1, 3) or len(set(self.mean)) > 1 or len(set(self.std)) > 1:
