@@ -77,7 +77,8 @@ class Preprocessing:
 
         Returns
         -------
-        n : int
+        int
+            The length of `mean` and `std`.
         """
         return len(self.mean)
 
@@ -87,6 +88,7 @@ class Preprocessing:
         Parameters
         ----------
         n : int
+            3, or 1 for grey.
 
         Returns
         -------
