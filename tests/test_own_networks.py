@@ -365,7 +365,7 @@ def test_only_what_is_about_the_size_is_said_to_be(X):
     [
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
         lambda: Embedding(5, name="fc", behind=lambda x: functional.dropout(x, 0.5)),
-        lambda: Embedding(5, name="fc", behind=lambda x: x / x.abs().amax().item()),
+        lambda: Embedding(6, name="fc", behind=lambda x: x / x.abs().amax().item()),
     ],
 )
 def test_codes_that_are_not_repeatable_are_told(build):
