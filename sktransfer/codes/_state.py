@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..backbones import Backbone
 from ..backbones._bundle import Bundle, pack_module
 from ..backbones._load import weights_by_name
+from ..images import pack_settings, take_settings
 
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
@@ -39,14 +40,14 @@ def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
     state["weights"] = weights_by_name(state["weights"])
     if not isinstance(state.get("backbone"), str):
         state["backbone"] = pack_module(state["backbone"])
-    return state
+    return pack_settings(state)
 
 
 def load_state(state: dict[str, Any]) -> dict[str, Any]:
     """Undo `save_state`; the network itself is built when it is first needed."""
     from ..backbones._bundle import PackedModule
 
-    state = dict(state)
+    state = take_settings(state)
     if isinstance(state.get("backbone"), PackedModule):
         state["backbone"] = state["backbone"].unpack()
     return state

@@ -7,15 +7,19 @@ upright 8-bit RGB images, one at a time, so that memory stays flat.
 
     as_images(X) ─► Images ── open(i) ─► OpenedImage ── picture() ─► PIL image, RGB
        _collect       _images   _files      .digest        _colour
+       _kinds                   _formats, _jpeg
        _rows                    _arrays       _deep (more than 8 bits)
        _survey, _range (one range for the whole input)      pixels() ─► the same as an array
                                                              frame(pixels, framing)
+
+What Pillow was told in the main process (`_process`) travels to workers with the estimators.
 """
 
 from ._formats import HINTS, readable_formats
 from ._framing import READING, RESIZES, Framing, frame
 from ._images import Images, as_images, tell
 from ._opened import OpenedImage, digest_of
+from ._process import pack_settings, take_settings
 
 __all__ = [
     "HINTS",
@@ -27,6 +31,8 @@ __all__ = [
     "as_images",
     "digest_of",
     "frame",
+    "pack_settings",
     "readable_formats",
+    "take_settings",
     "tell",
 ]

@@ -17,7 +17,7 @@ from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_con
 from ..codes import CNNCodes
 from ..codes._fitting import check_columns
 from ..finetune._targets import as_labels
-from ..images import RESIZES, as_images
+from ..images import RESIZES, as_images, pack_settings, take_settings
 from ._auto_results import draw_ladder, results_of, told_of
 from ._data import digests
 from ._framings import TALL_SHARE, tall_share
@@ -296,6 +296,12 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "best_estimator_")
         check_columns(self, X, reset=False)
         return self.best_estimator_
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pack_settings(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(take_settings(state))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
