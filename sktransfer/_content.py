@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["GENERATORS", "Content", "Untellable", "content_of", "digest_of"]
+__all__ = ["GENERATORS", "Content", "Untellable", "Walk", "content_of", "digest_of", "library_of"]
 
 # Drawn from and thereby changed; whoever uses them seeds them.
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
@@ -33,8 +33,8 @@ _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(Not
 _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, types.GenericAlias)
 _NOT_OF_A_CLASS = {
     "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__",
-    "__doc__", "__firstlineno__", "__module__", "__static_attributes__", "__weakref__",
-    "_abc_impl",
+    "__doc__", "__firstlineno__", "__module__", "__slotnames__", "__static_attributes__",
+    "__weakref__", "_abc_impl",
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ class Content(NamedTuple):
 
 def content_of(value: Any) -> Content:
     """Hash a value and everything that it refers to."""
-    walk = _Walk()
+    walk = Walk()
     digest = walk.of(value).hex()
     if walk.reasons:
         return Content(None, walk.generators, walk.reasons[0])
@@ -92,7 +92,7 @@ def _hash(*parts: bytes | str) -> bytes:
     return digest.digest()[:16]
 
 
-class _Walk:
+class Walk:
     """One hash for each object that is met; an object within itself is told by how far up it is."""
 
     def __init__(self) -> None:
@@ -156,6 +156,10 @@ class _Walk:
         else:
             yield from self._object(value)
 
+    def library_of(self, value: Any) -> str | None:
+        """What tells a function or class that nobody here has written; None for others."""
+        return library_of(value)
+
     def _container(self, value: Any) -> Iterator[bytes | str]:
         yield type(value).__name__
         if isinstance(value, (set, frozenset)):
@@ -168,7 +172,7 @@ class _Walk:
 
     def _class(self, kind: type) -> Iterator[bytes | str]:
         yield from ("class", kind.__module__, kind.__qualname__)
-        library = _library_of(kind)
+        library = self.library_of(kind)
         if library:
             yield library
             return
@@ -179,7 +183,7 @@ class _Walk:
 
     def _function(self, function: types.FunctionType) -> Iterator[bytes | str]:
         yield from ("function", function.__module__ or "", function.__qualname__)
-        library = _library_of(function)
+        library = self.library_of(function)
         if library:
             yield library
             return
@@ -229,7 +233,7 @@ class _Walk:
 _ARRAYS = (np.ndarray, np.generic, np.dtype, torch.Tensor)
 
 
-def _data(value: Any, walk: _Walk) -> Iterator[bytes | str]:
+def _data(value: Any, walk: Walk) -> Iterator[bytes | str]:
     yield type(value).__qualname__
     if isinstance(value, torch.Tensor):
         yield repr((value.dtype, tuple(value.shape), value.layout))
@@ -307,7 +311,7 @@ def _used_of(module: types.ModuleType, names: tuple[str, ...]) -> Iterator[tuple
                     yield from _used_of(value, tuple(one for one in names if one != name))
 
 
-def _library_of(value: Any) -> str | None:
+def library_of(value: Any) -> str | None:
     """Name and version of the library that has a function or class under its name."""
     module = sys.modules.get(value.__module__ or "")
     if module is None or (library := _name_and_version(module)) is None:

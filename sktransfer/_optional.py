@@ -7,7 +7,12 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["import_openvino", "import_optional", "import_pyplot"]
+try:
+    from joblib.externals import cloudpickle
+except ImportError:  # joblib has it as a package of its own from 1.6 on
+    import cloudpickle
+
+__all__ = ["cloudpickle", "import_openvino", "import_optional", "import_pyplot"]
 
 _importing = threading.Lock()
 

@@ -43,6 +43,7 @@ class Log(distributed.WorkerPlugin):
     def setup(self, worker):
         from sktransfer.backbones._bundle import Bundle
         from sktransfer.backbones._cache import NetworkCache
+        from sktransfer.backbones._load import CACHE
         from sktransfer.engines._torch import TorchEngine
 
         self.plain = TorchEngine.run, DiskStore.put_many, NetworkCache.get, Bundle.unpack
@@ -58,6 +59,8 @@ class Log(distributed.WorkerPlugin):
             self.write("kept", [key.hex() for key in keys])
 
         def logged_get(cache, key, load):
+            if cache is not CACHE:  # of layers
+                return get(cache, key, load)
             return get(cache, key, lambda: self.write("load", ["name"]) or load())
 
         def logged_unpack(bundle):

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ._build import build_random, build_structure, describe_mismatch, load_state
 from ._checkpoint import find_weights
+from ._fingerprint import fingerprint
 from ._spec import Preprocessing
 
 __all__ = ["Architecture", "Pretrained", "load_any_head", "n_classes", "named", "without_head"]
@@ -40,6 +42,8 @@ class Architecture(ABC):
         What the fingerprint starts from: the same for everything that computes the same.
     portable : bool
         Whether its published weights can be had anywhere by their name.
+    token : str
+        Tells builders apart that one name was given to, one after the other.
     """
 
     source: str
@@ -47,10 +51,15 @@ class Architecture(ABC):
     reference: str
     identity: str
     portable = True
+    token = ""
 
-    def identity_of(self, module: nn.Module) -> str:
-        """What the fingerprint starts from, for a network that was built."""
-        return self.identity
+    def fingerprint_of(self, module: nn.Module) -> str:
+        """The fingerprint of a network that was built."""
+        return fingerprint(self.identity, module)
+
+    def describe(self) -> dict[str, Any] | None:
+        """Plain values from which it can be had again anywhere; None if there are none."""
+        return {"reference": self.reference}
 
     @abstractmethod
     def build(self, num_classes: int | None = None) -> nn.Module:

@@ -1,93 +1,258 @@
-"""Networks as bytes, for pickles that hold everything."""
+"""Networks as plain values, for files that hold everything.
+
+A network by name is its name and its weights, as arrays. A module of the user's own is the objects
+it is made of with arrays in the place of tensors; whatever stores these objects (pickle, or a
+format that is looked through before it is loaded, such as skops) sees each of their classes.
+Nothing here holds bytes that are code to whoever reads them.
+"""
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
-from dataclasses import dataclass, replace
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils import parametrize
 
+from .._optional import cloudpickle
 from ..exceptions import BackboneError
 from ._build import finish
+from ._fingerprint import fingerprint_of_module
+from ._module import check_network
+from ._registry import architecture_of
 from ._spec import Backbone
 
-__all__ = ["Bundle", "PackedModule", "pack_module"]
+__all__ = ["Bundle", "PackedModule"]
+
+_NO_HOLDERS = (type, types.ModuleType, types.FunctionType)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class PackedTensor:
+    """A tensor as an array, which loads on any device."""
+
+    content: np.ndarray
+    dtype: str
+    shape: tuple[int, ...]
+    is_parameter: bool
+    requires_grad: bool
+
+    @classmethod
+    def pack(cls, tensor: torch.Tensor) -> PackedTensor:
+        """Copy a tensor."""
+        # numpy has no bfloat16, but the bytes travel all the same.
+        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        return cls(
+            flat.numpy().copy(), dtype, tuple(tensor.shape), is_parameter, tensor.requires_grad
+        )
+
+    def unpack(self) -> torch.Tensor:
+        """Copy it back, to the CPU."""
+        dtype = getattr(torch, self.dtype)
+        if not isinstance(dtype, torch.dtype):
+            raise BackboneError(f"A saved tensor must have a dtype of torch, got {self.dtype!r}.")
+        tensor = torch.from_numpy(np.array(self.content)).view(dtype).reshape(tuple(self.shape))
+        if self.is_parameter:
+            return nn.Parameter(tensor, requires_grad=self.requires_grad)
+        return tensor
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        # So that a copy of what holds it holds tensors again, the same one in the same places.
+        return self.unpack()
+
+
+@dataclass(frozen=True, eq=False)
 class PackedModule:
-    """A module whose weights are numpy arrays, so that it loads on any device."""
+    """A module with arrays in the place of its tensors.
 
-    content: bytes
+    Pickles hold it by value where its class could not be imported elsewhere: it was typed into a
+    prompt, or stands in the program that is run.
+    """
+
+    module: nn.Module
+
+    @classmethod
+    def pack(cls, module: nn.Module) -> PackedModule:
+        """Take the tensors out of a copy.
+
+        Raises
+        ------
+        BackboneError
+            If the module cannot be copied.
+        """
+        packed: dict[int, Any] = {}
+        if not _holds_graphs(module):
+            packed = {id(tensor): PackedTensor.pack(tensor) for tensor in _tensors_of(module)}
+        try:
+            return cls(copy.deepcopy(module, packed))
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise BackboneError(f"{_refusal(module)}: {error}.") from error
 
     def unpack(self) -> nn.Module:
         """Build the module again, on the CPU."""
-        return pickle.loads(self.content)
+        module = copy.deepcopy(self.module)
+        check_network(module, f"A saved network ({type(module).__name__})")
+        return module
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of formats that are no pickles.
+        if _holds_graphs(self.module):
+            raise BackboneError(
+                f"{_refusal(self.module, 'saved without a pickle')}: it is a program of torch.fx. "
+                "Save the module that it was made from."
+            )
+        self._check()
+        return {"module": self.module}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self._check()
+        if not _holds_graphs(self.module) and _names_suffice(self.module):
+            return PackedModule, (self.module,)
+        buffer = io.BytesIO()
+        try:
+            _Pickler(buffer, protocol=5).dump(self.module)
+        except Exception as error:  # any code may run here
+            raise BackboneError(
+                f"{_refusal(self.module)}: {error}. Define its class at the top level of a module "
+                "that can be imported, and keep open files and the like out of it."
+            ) from error
+        return PackedModule, (_ByValue(buffer.getvalue()),)
+
+    def _check(self) -> None:
+        if any(map(parametrize.is_parametrized, self.module.modules())):
+            raise BackboneError(
+                f"{_refusal(self.module)}: it has parametrizations. Call "
+                "torch.nn.utils.parametrize.remove_parametrizations first."
+            )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedModule:
+        return self  # nothing changes it
 
 
-@dataclass(frozen=True)
+def _names_suffice(module: nn.Module) -> bool:
+    """Whether the names of its classes and functions lead to them, in another process as well."""
+
+    class WithoutArrays(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return "" if isinstance(obj, np.ndarray) else None
+
+    buffer = io.BytesIO()
+    try:
+        WithoutArrays(buffer, protocol=5).dump(module)
+    except Exception:  # any code may run here
+        return False
+    return b"__main__" not in buffer.getvalue()
+
+
+class _ByValue:
+    """What its pickle, once loaded, is in the place of."""
+
+    def __init__(self, content: bytes):
+        self._content = content
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self._content,)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Classes and functions by value where names do not suffice, tensors as arrays."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            return PackedTensor.unpack, (PackedTensor.pack(obj),)
+        return super().reducer_override(obj)
+
+
+def _refusal(module: nn.Module, how: str = "pickled") -> str:
+    return f"{type(module).__name__} cannot be {how}"
+
+
+def _holds_graphs(module: nn.Module) -> bool:
+    """Whether it holds programs, which are followed again when they are loaded."""
+    return any(isinstance(part, fx.GraphModule) for part in module.modules())
+
+
+def _tensors_of(module: nn.Module) -> list[torch.Tensor]:
+    """Weights, buffers, and tensors held in any other way."""
+    found: list[torch.Tensor] = []
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, Mapping):
+                several = [*value.values()]
+            elif isinstance(value, (list, tuple, set, frozenset)):
+                several = [*value]
+            elif isinstance(value, _NO_HOLDERS) or not hasattr(value, "__dict__"):
+                several = []
+            else:
+                several = [*vars(value).values()]
+            for one in several:
+                look(one)
+
+    look(module)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
 class Bundle:
-    """A backbone as bytes.
+    """A backbone as plain values.
 
     Attributes
     ----------
-    facts : Backbone
-        Everything but the module.
-    module : PackedModule
+    facts : dict
+        Fields of the backbone that say how it came about.
+    architecture : dict or None
+        What builds a network by name; None for a module of the user's own.
+    network : dict of str to ndarray, or PackedModule
+        Its weights, or all of it.
     """
 
-    facts: Backbone
-    module: PackedModule
+    facts: dict[str, Any]
+    architecture: dict[str, Any] | None
+    network: Any
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Bundle:
+        return self  # nothing changes it
 
     @classmethod
     def pack(cls, backbone: Backbone) -> Bundle:
         """Take a backbone apart."""
-        return cls(replace(backbone, module=nn.Identity()), pack_module(backbone.module))
+        names = ("name", "source", "reference", "weights", "preprocessing", "portable")
+        facts = {name: getattr(backbone, name) for name in names}
+        built = backbone.architecture
+        description = None if built is None else built.describe()
+        if description is None:
+            return cls(facts, None, PackedModule.pack(backbone.module))
+        state = backbone.module.state_dict()
+        return cls(facts, description, {name: t.numpy().copy() for name, t in state.items()})
 
     def unpack(self) -> Backbone:
         """Put it together again."""
-        # Another alignment or order in memory would give other last digits.
-        return replace(self.facts, module=finish(self.module.unpack()))
-
-
-def pack_module(module: nn.Module) -> PackedModule:
-    """Pickle a module with its tensors as numpy arrays.
-
-    Raises
-    ------
-    BackboneError
-        If the module cannot be pickled.
-    """
-    buffer = io.BytesIO()
-    try:
-        _Packer(buffer, protocol=5).dump(module)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise BackboneError(
-            f"{type(module).__name__} cannot be pickled: {error}. Define its class at the top "
-            "level of a module that can be imported, without lambdas."
-        ) from error
-    return PackedModule(buffer.getvalue())
-
-
-class _Packer(pickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, torch.Tensor):
-            return NotImplemented
-        array = obj.detach().cpu().contiguous()
-        dtype = str(obj.dtype).removeprefix("torch.")
-        # numpy has no bfloat16, but the bytes travel all the same.
-        content = array.reshape(-1).view(torch.uint8).numpy()
-        is_parameter = isinstance(obj, nn.Parameter)
-        return _restore, (content, dtype, tuple(obj.shape), is_parameter, obj.requires_grad)
-
-
-def _restore(
-    content: np.ndarray, dtype: str, shape: tuple[int, ...], is_parameter: bool, learns: bool
-) -> torch.Tensor:
-    flat = torch.from_numpy(np.array(content)).view(getattr(torch, dtype))
-    tensor = flat.reshape(shape)
-    return nn.Parameter(tensor, requires_grad=learns) if is_parameter else tensor
+        architecture = None
+        if self.architecture is None:
+            module = finish(self.network.unpack())
+            fingerprint = fingerprint_of_module(self.facts["reference"] or "module", module)
+        else:
+            architecture = architecture_of(self.architecture)
+            state = {name: torch.from_numpy(np.array(a)) for name, a in self.network.items()}
+            what = f"The saved weights of {architecture.reference} do not fit it"
+            # Another alignment or order in memory would give other last digits.
+            module = finish(architecture.from_state(state, what))
+            fingerprint = architecture.fingerprint_of(module)
+        # Not the fingerprint of what was saved: a file may say anything, and classes change.
+        return Backbone(
+            module=module, fingerprint=fingerprint, architecture=architecture, **self.facts
+        )

@@ -1,4 +1,4 @@
-"""The networks that were used last, one of each for the whole process."""
+"""The networks that were used last, one of each for the whole process, within a bound."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
 from ._spec import Preprocessing
 
 __all__ = ["Loaded", "NetworkCache"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Loaded:
     portable: bool
 
 
-class NetworkCache:
-    """A few networks, the least recently used forgotten first.
+class NetworkCache(Generic[T]):
+    """A few networks, or what was made of them, the least recently used forgotten first.
 
     Parameters
     ----------
@@ -44,14 +48,22 @@ class NetworkCache:
         How many are kept at most.
     max_bytes : int
         How much memory their weights take at most; the newest is kept however large it is.
+    module_of : callable
+        From what is kept to the module whose weights it keeps in memory.
     """
 
-    def __init__(self, max_networks: int, max_bytes: int):
+    def __init__(
+        self,
+        max_networks: int,
+        max_bytes: int,
+        module_of: Callable[[Any], nn.Module] = attrgetter("module"),
+    ):
         self.max_networks, self.max_bytes = max_networks, max_bytes
-        self._kept: OrderedDict[Hashable, Loaded] = OrderedDict()
+        self._module_of = module_of
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.RLock()
 
-    def get(self, key: Hashable, load: Callable[[], Loaded]) -> Loaded:
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
         """The network of a key; threads that ask at the same time wait for one `load`."""
         with self._lock:
             if key not in self._kept:
@@ -67,9 +79,9 @@ class NetworkCache:
             self._kept.clear()
 
     def _is_full(self) -> bool:
-        total = sum(_n_bytes(loaded) for loaded in self._kept.values())
-        return len(self._kept) > self.max_networks or total > self.max_bytes
-
-
-def _n_bytes(loaded: Loaded) -> int:
-    return sum(tensor.nbytes for tensor in loaded.module.state_dict().values())
+        tensors = {
+            id(tensor): tensor.nbytes
+            for kept in self._kept.values()
+            for tensor in self._module_of(kept).state_dict(keep_vars=True).values()
+        }  # each once: tables of one network at several sizes share its weights
+        return len(self._kept) > self.max_networks or sum(tensors.values()) > self.max_bytes

@@ -1,20 +1,46 @@
-"""One short name for a network and every one of its weights."""
+"""What makes a network what it is, as one short name.
+
+The name of a published network says what it computes, so its fingerprint is that of its name and
+weights. A module of the user's own is told by the operations that it is followed to, down to the
+code of functions and the settings of layers. What cannot be told, such as the state of an
+extension written in C, makes a network private: it is taken for no other, and nothing of it is
+kept where another process would find it.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
+import hashlib
+import logging
+import os
+import sys
+import threading
+import types
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
-import xxhash
 from torch import fx, nn
 
-__all__ = ["describe_code", "fingerprint"]
+from .._content import Untellable, Walk, library_of
+from ..exceptions import TracingError
+from ._gate import tracing
+from ._nodes import HOOKS
+from ._trace import follow
 
-_LIBRARIES = ("torch", "torchvision", "timm")
-_PLAIN = (bool, int, float, str, type(None))
-# What torch itself keeps on every module, and on those it compiled.
-_OF_TORCH = {*vars(nn.Module()), "_is_torch_compile"}
+__all__ = ["fingerprint", "fingerprint_of_graph", "fingerprint_of_module", "is_private"]
+
+_PRIVATE = "private-"
+# The same in one process, and in no other.
+_PROCESS = uuid.uuid4().bytes
+# Versions of these compute the same, but for last digits.
+_TIMELESS = ("torch", "numpy", "sktransfer")
+# What every module has, and what torch.compile adds: nothing that is computed hangs on it.
+_OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile"} - {"training"}
+# They watch or guard a computation, and are no part of it.
+_BYSTANDERS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 
 
 def fingerprint(architecture: str, module: nn.Module) -> str:
@@ -30,47 +56,172 @@ def fingerprint(architecture: str, module: nn.Module) -> str:
     Returns
     -------
     fingerprint : str
-        32 hexadecimal digits of xxh3-128, the same on every machine and with every version
-        of torch.
+        32 hexadecimal digits of SHA-256, the same on every machine and with every version of
+        torch.
     """
-    digest = xxhash.xxh3_128(architecture.encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # Bytes, since numpy has no bfloat16; flat, since a scalar cannot be viewed as bytes.
-        flat = tensor.detach().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    digest = hashlib.sha256(architecture.encode())
+    state = sorted(module.state_dict().items())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
+        hashes = list(pool.map(_hash, dict(state).values()))
+    for (name, tensor), content in zip(state, hashes, strict=True):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + content)
+    return digest.hexdigest()[:32]
 
 
-def describe_code(module: nn.Module) -> str:
-    """What a module computes beside its weights, for modules that have no published name.
+def _hash(tensor: torch.Tensor) -> bytes:
+    # Bytes, since numpy has no bfloat16; flat, since a scalar cannot be viewed as bytes.
+    flat = tensor.detach().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()
 
-    Two networks can share every weight and differ in a stride or in their Python code. The
-    code of their classes is told, not that of functions which these call.
+
+def fingerprint_of_module(architecture: str, module: nn.Module) -> str:
+    """Hash what a module of the user's own computes.
+
+    Parameters
+    ----------
+    architecture : str
+        Where it comes from.
+    module : torch.nn.Module
+        On the CPU.
+
+    Returns
+    -------
+    fingerprint : str
+        As of :func:`fingerprint`; of a module that cannot be told, with a prefix that
+        :func:`is_private` knows.
     """
-    return "\n".join([repr(module), *_sources(module), *_settings(module)])
+    walk = _NetworkWalk(module)
+    facts: list[Any] = [architecture, type(module).__qualname__, fingerprint("", module)]
+    try:
+        with tracing():
+            graph, names = follow(module)
+    except TracingError:  # cutting it will say so, or find another way
+        facts.append(module)
+    else:
+        facts += [walk.of_graph(graph), [names.get(node, "") for node in graph.graph.nodes]]
+    return walk.name_of(facts)
 
 
-def _sources(module: nn.Module) -> Iterator[str]:
-    """Code that belongs to no library, and the code of traced graphs."""
-    for part in module.modules():
-        if isinstance(part, fx.GraphModule):
-            yield part.code
-    for kind in dict.fromkeys(type(part) for part in module.modules()):
-        if kind.__module__.split(".")[0] in _LIBRARIES:
-            continue
-        try:
-            yield inspect.getsource(kind)
-        except (OSError, TypeError):  # typed into a prompt
-            code = kind.forward.__code__
-            constants = [one for one in code.co_consts if isinstance(one, _PLAIN)]
-            yield f"{kind.__qualname__} {code.co_code.hex()} {constants} {code.co_names}"
+def fingerprint_of_graph(network: str, module: nn.Module, graph: fx.GraphModule) -> str:
+    """Hash the operations that a network was followed to.
+
+    Another version of a library, or of a class that a pickle names, may make other operations of
+    the same weights.
+
+    Parameters
+    ----------
+    network : str
+        Its fingerprint.
+    module : torch.nn.Module
+        The network, whose weights are known by its fingerprint.
+    graph : torch.fx.GraphModule
+        What is run.
+    """
+    walk = _NetworkWalk(module)
+    everywhere = [
+        walk.of_hooks(getattr(nn.modules.module, name, {}))
+        for name in ("_global_forward_pre_hooks", "_global_forward_hooks")
+    ]
+    facts = [network, walk.of_graph(graph), everywhere]
+    return walk.name_of(facts, private=is_private(network))
 
 
-def _settings(module: nn.Module) -> Iterator[str]:
-    """Plain attributes, which code may compute with and repr need not show."""
-    for path, part in module.named_modules():
-        if type(part).__module__.split(".")[0] != "torch":
-            own = {k: v for k, v in vars(part).items() if k not in _OF_TORCH}
-            plain = sorted((k, repr(v)) for k, v in own.items() if isinstance(v, _PLAIN))
-            yield f"{path} {plain}"
+def is_private(fingerprint: str) -> bool:
+    """Whether a network cannot be told, so that another process must not believe it."""
+    return fingerprint.startswith(_PRIVATE)
+
+
+class _NetworkWalk(Walk):
+    """Modules by their classes and settings, weights by their names.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its weights are told elsewhere.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self._names = {id(t): name for name, t in module.state_dict(keep_vars=True).items()}
+        self._private = False
+        self._foreign: dict[type, list[Any]] = {}
+
+    def name_of(self, facts: Any, *, private: bool = False) -> str:
+        """The fingerprint that facts make."""
+        digest = self.of(facts)
+        if self.reasons or self.generators:  # what is drawn from a generator is no content
+            private, digest = True, digest + uuid.uuid4().bytes
+        prefix = _PRIVATE if private or self._private else ""
+        return prefix + hashlib.sha256(digest).hexdigest()[:32]
+
+    def of_graph(self, module: fx.GraphModule) -> list[Any]:
+        """Hashes of every operation, of what it calls and of what it is given."""
+        numbers = {node: number for number, node in enumerate(module.graph.nodes)}
+
+        def plain(node: fx.Node) -> Any:
+            return _Result(numbers[node])
+
+        found = []
+        for node in numbers:
+            given = fx.node.map_arg((node.args, dict(node.kwargs)), plain)
+            target: Any = None
+            if node.op == "call_module":
+                target = module.get_submodule(str(node.target))
+            elif node.op == "get_attr":
+                target = reduce(getattr, str(node.target).split("."), module)
+            found.append(self.of((node.op, node.target, target, given)))
+        return found
+
+    def of_hooks(self, hooks: Mapping[int, Any]) -> list[Any]:
+        """What is called beside a module."""
+        for hook in hooks.values():
+            if library_of(hook if hasattr(hook, "__qualname__") else type(hook)) is None:
+                # What it keeps from call to call is not seen: no other process may believe it.
+                self._private = True
+                return [_PROCESS, *hooks.values()]
+        return list(hooks.values())
+
+    def library_of(self, value: Any) -> str | None:
+        library = super().library_of(value)
+        package = "" if library is None else library.split(" ")[0].split(".")[0]
+        is_timeless = package in _TIMELESS or package in sys.stdlib_module_names
+        return package if is_timeless else library
+
+    def _parts(self, value: Any) -> Iterator[bytes | str]:
+        if isinstance(value, torch.Tensor) and id(value) in self._names:
+            yield from ("weight", self._names[id(value)])
+        elif isinstance(value, torch.jit.ScriptModule):
+            raise Untellable("a TorchScript program")
+        elif isinstance(value, nn.Module):
+            yield from self._module(value)
+        elif isinstance(value, _BYSTANDERS):
+            yield type(value).__qualname__
+        else:
+            yield from super()._parts(value)
+
+    def _module(self, module: nn.Module) -> Iterator[bytes | str]:
+        own = {k: v for k, v in vars(module).items() if k not in _OF_EVERY_MODULE}
+        inside = (module._parameters, module._buffers, module._modules)
+        hooks = [self.of_hooks(getattr(module, name, {})) for name in HOOKS]
+        yield "module"
+        yield from map(self.of, (type(module), self._foreign_code(type(module)), hooks))
+        yield from map(self.of, (*(dict(one) for one in inside), dict(sorted(own.items()))))
+
+    def _foreign_code(self, kind: type) -> list[Any]:
+        """Functions that somebody may have put into a class of a library."""
+        if kind not in self._foreign:
+            found = [vars(base).get("forward") for base in kind.__mro__]
+            functions = [one for one in found if isinstance(one, types.FunctionType)]
+            self._foreign[kind] = [one for one in functions if library_of(one) is None]
+        return self._foreign[kind]
+
+    def _object(self, value: Any) -> Iterator[bytes | str]:
+        yield from super()._object(value)
+        if hasattr(value, "__dict__"):  # a pickle may leave out what is computed with
+            yield self.of(dict(sorted(vars(value).items())))
+
+
+class _Result(NamedTuple):
+    """What an operation gives, by the number of the operation."""
+
+    number: int

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx, nn
@@ -13,6 +14,7 @@ from torch import fx, nn
 from ..exceptions import BackboneWarning
 from ._convolutional import slide_fully_connected
 from ._cut import find_head
+from ._fingerprint import fingerprint_of_graph
 from ._gate import tracing
 from ._layers import Layer, LayerTable
 from ._nodes import referred
@@ -21,7 +23,9 @@ from ._sizes import fit_to_size
 from ._spec import Backbone
 from ._trace import is_faithful, trace
 
-__all__ = ["FrozenNetwork", "freeze", "layer_table"]
+__all__ = ["FrozenNetwork", "freeze", "identity_of", "layer_table"]
+
+_identities: WeakKeyDictionary[fx.GraphModule, dict[str, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,16 @@ def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
         if head.nodes and (published or image_size != facts.image_size):
             network = slide_fully_connected(network, image_size)
         return LayerTable(network, backbone.name, image_size, head)
+
+
+def identity_of(backbone: Backbone, table: LayerTable) -> str:
+    """Hash of a network as it was followed at an image size, which is what is run."""
+    known = _identities.setdefault(table.network.module, {})
+    if backbone.fingerprint not in known:
+        known[backbone.fingerprint] = fingerprint_of_graph(
+            backbone.fingerprint, backbone.module, table.network.module
+        )
+    return known[backbone.fingerprint]
 
 
 def freeze(

@@ -22,14 +22,13 @@ from ._architecture import Architecture
 from ._build import check_finite, finish
 from ._cache import Loaded, NetworkCache
 from ._checkpoint import SUFFIXES, read_state, sha256_of
-from ._fingerprint import fingerprint
 from ._module import check_network, from_module, settle_channels
 from ._registry import find_architecture
 from ._spec import Backbone, Preprocessing, as_preprocessing
 
 __all__ = ["CACHE", "load_backbone", "weights_by_name"]
 
-CACHE = NetworkCache(max_networks=4, max_bytes=2**30)
+CACHE: NetworkCache[Loaded] = NetworkCache(max_networks=4, max_bytes=2**30)
 
 
 def load_backbone(
@@ -102,9 +101,7 @@ def load_backbone(
     architecture = find_architecture(backbone)
     if isinstance(choice, str):
         choice = _settled(architecture, choice)
-    # Builders that are registered anew under one name are different architectures.
-    same = None if architecture.portable else id(architecture)
-    key = (architecture.reference, same, _key_of(choice))
+    key = (architecture.reference, architecture.token, _key_of(choice))
     loaded = CACHE.get(key, lambda: _load(architecture, choice, verbose))
     facts = _settle(loaded, architecture, given)
     if facts.n_channels != 3 or architecture.source == "registered":
@@ -118,6 +115,7 @@ def load_backbone(
         preprocessing=facts,
         fingerprint=loaded.fingerprint,
         portable=loaded.portable,
+        architecture=architecture,
     )
 
 
@@ -190,7 +188,7 @@ def _key_of(choice: str | Path | None) -> Hashable:
     except (OSError, ValueError):  # ValueError: a null character in the name
         return choice  # reading it will say what is wrong
     # Copies may keep the time of a change; that of the file itself nobody can set.
-    own = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)
+    own = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)
     return choice.resolve(), own
 
 
@@ -212,7 +210,7 @@ def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -
         module=module,
         weights=name,
         facts=facts,
-        fingerprint=fingerprint(architecture.identity_of(module), module),
+        fingerprint=architecture.fingerprint_of(module),
         # Random numbers differ between versions of torch and between processors.
         portable=architecture.portable and isinstance(choice, str),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import types
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,11 +15,14 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..exceptions import BackboneError, PreprocessingError, shown
 from ._build import finish
-from ._fingerprint import describe_code, fingerprint
+from ._fingerprint import fingerprint_of_module
+from ._nodes import HOOKS
 from ._spec import Backbone, Preprocessing, as_preprocessing
 from ._suggest import reason_of
 
-__all__ = ["check_network", "from_module", "settle_channels"]
+__all__ = ["check_network", "copy_module", "from_module", "settle_channels"]
+
+_NO_NAME = re.compile(r"[\"'\\\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 def from_module(
@@ -45,7 +50,7 @@ def from_module(
     what = f"backbone, a module ({name}),"
     check_network(network, what)
     try:
-        copied = finish(copy.deepcopy(network))
+        copied = finish(copy_module(network))
     except Exception as error:
         raise BackboneError(f"{what} cannot be copied: {reason_of(error)}.") from error
     return Backbone(
@@ -55,7 +60,7 @@ def from_module(
         weights=None,
         module=copied,
         preprocessing=settle_channels(copied, facts, what),
-        fingerprint=fingerprint(f"module\n{describe_code(copied)}", copied),
+        fingerprint=fingerprint_of_module("module", copied),
         portable=False,
     )
 
@@ -125,6 +130,49 @@ def _takes(module: nn.Module, facts: Preprocessing) -> bool:
     return True
 
 
+def copy_module(module: nn.Module) -> nn.Module:
+    """A copy that shares nothing that is computed with.
+
+    Functions are not copied by Python. One in the place of `forward`, or a hook, that holds parts
+    of the module would go on computing with the original.
+    """
+    copies: dict[int, Any] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            # What hooks computed of weights; torch copies no result of a computation.
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                copies[id(value)] = value.detach().clone()
+    copied = copy.deepcopy(module, copies)
+    for part in copied.modules():
+        own = vars(part)
+        for place in (own, *(own[name] for name in HOOKS if name in own)):
+            for name, value in place.items():
+                if isinstance(value, types.FunctionType) and value.__closure__:
+                    place[name] = _rebound(value, copies)
+    return copied
+
+
+def _rebound(function: types.FunctionType, copies: dict[int, Any]) -> types.FunctionType:
+    """A function that holds copies in the place of originals."""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:  # not yet filled
+            held = None
+        owner = getattr(held, "__self__", held)
+        if isinstance(owner, nn.Module) and id(owner) in copies:
+            cell = types.CellType(copy.deepcopy(held, copies))
+        cells.append(cell)
+    rebound = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__,
+        tuple(cells),
+    )  # fmt: skip
+    rebound.__kwdefaults__, rebound.__qualname__ = function.__kwdefaults__, function.__qualname__
+    rebound.__dict__.update(vars(function))
+    return rebound
+
+
 def _unwrapped(module: nn.Module) -> nn.Module:
     """The network inside torch.compile's and DataParallel's wrappers."""
     while True:
@@ -139,7 +187,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def check_network(module: nn.Module, what: str) -> None:
-    """Refuse modules that cannot be cut or have no weights yet.
+    """Refuse modules that cannot be cut, have no weights yet, or names that are code.
 
     Raises
     ------
@@ -162,6 +210,15 @@ def check_network(module: nn.Module, what: str) -> None:
             f"{what} was made with timm's features_only=True and gives several maps. Pass the "
             "plain network, and the layers wanted as layer=[...]."
         )
+    for part in module.modules():
+        for names in (vars(part), part._parameters, part._buffers, part._modules):
+            for name in names:
+                # torch.fx writes names into a program, which it runs.
+                if _NO_NAME.search(str(name)):
+                    raise BackboneError(
+                        f"{what} has a part that is called {name!r}. Names must hold no quotes, "
+                        "backslashes and line breaks."
+                    )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(tensor) or tensor.is_meta:
             raise BackboneError(

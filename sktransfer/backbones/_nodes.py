@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["is_plain", "module_of", "referred", "replace_module"]
+__all__ = ["HOOKS", "is_plain", "module_of", "referred", "replace_module"]
 
 # Where torch keeps what is called before and after a module.
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def is_plain(module: nn.Module) -> bool:
@@ -20,7 +20,7 @@ def is_plain(module: nn.Module) -> bool:
     What is not plain may compute anything, whatever it is an instance of.
     """
     own = vars(module)
-    return "forward" not in own and not any(own.get(hooks) for hooks in _HOOKS)
+    return "forward" not in own and not any(own.get(hooks) for hooks in HOOKS)
 
 
 def module_of(root: nn.Module, node: object) -> Any:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..exceptions import UnknownBackboneError, shown
 from ._architecture import Architecture
 from ._checkpoint import SUFFIXES
 from ._packaged import PackagedArchitecture, packaged_names
-from ._registered import REGISTERED
+from ._registered import LEFT_BEHIND, REGISTERED
 from ._suggest import did_you_mean, names_elsewhere
 from ._timm import TimmArchitecture
 from ._timm_hub import HubArchitecture
 from ._torchvision import TorchvisionArchitecture, torchvision_names
 
-__all__ = ["find_architecture", "list_backbones"]
+__all__ = ["architecture_of", "find_architecture", "list_backbones"]
 
 SOURCES = ("packaged", "registered", "torchvision", "timm")
 _HUB = ("hf-hub", "hf_hub")
@@ -108,6 +109,14 @@ def find_architecture(name: str) -> Architecture:
     raise UnknownBackboneError(_explain(name, bare, sources))
 
 
+def architecture_of(description: Mapping[str, Any]) -> Architecture:
+    """The architecture that described itself so; nothing is downloaded."""
+    prefix, _, rest = description["reference"].partition(":")
+    if prefix in _HUB:
+        return HubArchitecture(rest, description["config"])
+    return find_architecture(description["reference"])
+
+
 def _find(source: str, name: str) -> Architecture | None:
     if source == "registered":
         return REGISTERED.get(name)
@@ -149,10 +158,17 @@ def _explain(name: str, bare: str, sources: Iterable[str]) -> str:
             f'"hf-hub:{shown(bare)}"; a file of weights goes to weights=, beside the name of its '
             "architecture."
         )
+    if bare in LEFT_BEHIND:
+        return (
+            f"backbone={shown(repr(name))} is not registered in this process: "
+            f"{shown(LEFT_BEHIND[bare])}. Call register_backbone here too, in a module that worker "
+            "processes import, or give it a function at the top level of a module."
+        )
     return (
         f"backbone={shown(repr(name))} is no known network. {hint}"
         "list_backbones() lists all. A name may say where to look, as packaged:, registered:, "
-        "torchvision:, timm: or hf-hub:organisation/name."
+        "torchvision:, timm: or hf-hub:organisation/name. A network of your own needs "
+        "register_backbone first."
     )
 
 

@@ -14,6 +14,8 @@ from ._suggest import did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
+    from ._architecture import Architecture
+
 __all__ = ["Backbone", "Preprocessing", "as_preprocessing"]
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -139,6 +141,8 @@ class Backbone:
     portable : bool
         Whether `reference` and `weights` suffice to have the same network in another
         process and on another machine.
+    architecture : object or None, default=None
+        What built it; None for a module.
     """
 
     name: str
@@ -149,6 +153,7 @@ class Backbone:
     preprocessing: Preprocessing
     fingerprint: str
     portable: bool
+    architecture: Architecture | None = None
 
 
 def as_preprocessing(value: Any) -> Preprocessing:

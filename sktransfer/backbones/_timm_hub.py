@@ -32,12 +32,14 @@ class HubArchitecture(TimmArchitecture):
     Parameters
     ----------
     repo : str
+    config : dict or None
+        What its ``config.json`` holds, where that is known already.
     """
 
-    def __init__(self, repo: str):
+    def __init__(self, repo: str, config: dict[str, Any] | None = None):
         self._repo, _, revision = repo.partition("@")
         self._revision = revision or None
-        self._config = _read_config(self._repo, self._revision)
+        self._config = _read_config(self._repo, self._revision) if config is None else config
         super().__init__(_architecture_of(self._config, repo))
         self.reference = f"hf-hub:{repo}"
         arguments = self._config.get("model_args") or {}
@@ -46,6 +48,9 @@ class HubArchitecture(TimmArchitecture):
         if (n := self._facts("").num_classes) is not None:
             self._options.setdefault("num_classes", n)
         self.identity += json.dumps(arguments, sort_keys=True) if arguments else ""
+
+    def describe(self) -> dict[str, Any]:
+        return {"reference": self.reference, "config": self._config}
 
     def weights_names(self) -> list[str]:
         return ["default"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._sklearn import validate_data
 from ..backbones import Backbone, load_backbone
+from ..backbones._cache import NetworkCache
 from ..backbones._frozen import layer_table
 from ..backbones._layers import Layer, LayerTable
 from ..engines import resolve_devices
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
     from ._estimator import CNNCodes
 
 __all__ = ["FittedCodes", "asked_layers", "cached_table", "check_columns", "fit_codes", "table_of"]
+
+_TABLES: NetworkCache[LayerTable] = NetworkCache(
+    max_networks=8, max_bytes=2**30, module_of=lambda table: table.network.module
+)
 
 
 @dataclass(frozen=True)
@@ -87,32 +90,9 @@ def table_of(codes: CNNCodes) -> tuple[Backbone, LayerTable]:
 
 
 def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
-    """Layers of a network at an image size; traced once for each of the last few."""
-    with _asking:
-        return _cached_table(_ByFingerprint(backbone), image_size)
-
-
-class _ByFingerprint:
-    """A backbone that is equal to any other with the same weights and name."""
-
-    def __init__(self, backbone: Backbone):
-        self.backbone = backbone
-        self._key = (backbone.fingerprint, backbone.name)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByFingerprint) and self._key == other._key
-
-
-@lru_cache(maxsize=8)
-def _cached_table(key: _ByFingerprint, image_size: tuple[int, int]) -> LayerTable:
-    return layer_table(key.backbone, image_size)
-
-
-# Threads that ask at the same time get the same table instead of tracing one each.
-_asking = threading.Lock()
+    """Layers of a network at an image size; worked out once for each of the last few."""
+    key = (backbone.fingerprint, backbone.name, image_size)
+    return _TABLES.get(key, lambda: layer_table(backbone, image_size))
 
 
 def _framing(codes: CNNCodes, backbone: Backbone) -> Framing:

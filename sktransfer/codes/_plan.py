@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..backbones import Backbone
-from ..backbones._frozen import freeze
+from ..backbones._fingerprint import is_private
+from ..backbones._frozen import freeze, identity_of
 from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import POOLINGS, pooled_shape
 from ..engines import Engine, engine_identity, make_engine
@@ -66,6 +67,8 @@ class Plan:
         Makes the engine of some layers.
     keep : {"auto", "asked", "all"}
         As `cache_layers` of `CNNCodes`.
+    private : bool
+        Whether codes must not reach another process, which cannot tell what network they are of.
 
     Attributes
     ----------
@@ -90,10 +93,11 @@ class Plan:
         runs_on: tuple[str, str],
         engine_of: Callable[[list[Layer]], Engine],
         keep: str,
+        private: bool,
     ):
         self.network, self.framing, self.runs_on = network, framing, runs_on
         self._layers, self._sets, self._pooling, self._facts = layers, sets, pooling, facts
-        self._engine_of, self._keep = engine_of, keep
+        self._engine_of, self._keep, self.private = engine_of, keep, private
         self._addresses: dict[object, str] = {}
         self.claim_space = "claim " + self._address([])
 
@@ -198,9 +202,11 @@ def make_plan(
         If the engine that is asked for is not installed, or is not for this device.
     """
 
+    network = identity_of(backbone, table)
+
     def engine_of(computed: list[Layer]) -> Engine:
         # Normalisation is part of the network that runs, so it is part of what it is.
-        key = (backbone.fingerprint, backbone.preprocessing,
+        key = (network, backbone.preprocessing,
                tuple(layer.name for layer in computed), pooling, framing.image_size)  # fmt: skip
         return make_engine(
             key,
@@ -210,6 +216,7 @@ def make_plan(
             precision=precision,
             engine=engine,
             compile=compile,
+            on_disk=not is_private(network),
         )
 
     packable = pooling in POOLINGS and pooling not in ("flatten", "token")
@@ -220,10 +227,11 @@ def make_plan(
         [some for some in sets[: 1 + (sets[:1] != sets[1:])] if set(layers) <= set(some)],
         framing,
         pooling=pooling,
-        facts=(READING, backbone.fingerprint, backbone.preprocessing, framing, pooling),
+        facts=(READING, network, backbone.preprocessing, framing, pooling),
         runs_on=engine_identity(device, precision=precision, engine=engine, compile=compile),
         engine_of=engine_of,
         keep=keep,
+        private=is_private(network),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..engines import worker_pool
-from ..exceptions import ImageError
+from ..exceptions import ImageError, StoreWarning
 from ..images import Images, OpenedImage, tell
-from ..store import Store
+from ..store import MemoryStore, Store
 from ._batches import BatchRunner, Waiting
 from ._plan import Plan
 
@@ -65,6 +66,7 @@ def compute_codes(
         Images that could not be read, in order.
     """
     tell(images)
+    store = _shareable(store, plan)
     pool = worker_pool()
     runner = BatchRunner(
         plan, store, pool, batch_size=batch_size, n_jobs=n_jobs, computed=computed
@@ -93,6 +95,20 @@ def compute_codes(
             raise ImageError(cause, first.index, first.source) from first
     tell(images)
     return failures
+
+
+def _shareable(store: Store | None, plan: Plan) -> Store | None:
+    """The store, or None where it would show other processes what they cannot identify."""
+    if store is None or not plan.private or isinstance(store, MemoryStore):
+        return store
+    warnings.warn(
+        "The network cannot be identified: it has hooks, or holds objects or functions that cannot "
+        "be compared. Its codes are right, but they are not kept on disk. Put what the hooks "
+        "compute into forward(), or set cache='memory'.",
+        StoreWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def _chunks(images: Images, pool: ThreadPoolExecutor) -> Iterator[Sequence[Waiting | Any]]:

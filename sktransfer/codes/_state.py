@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ..backbones import Backbone
-from ..backbones._bundle import Bundle, pack_module
+from ..backbones._bundle import Bundle, PackedModule
 from ..backbones._load import weights_by_name
+from ..backbones._registered import Registration
 from ..images import pack_settings, take_settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def network_of(codes: CNNCodes) -> Backbone:
 
 
 def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
-    """Put bytes in the place of networks: a pickle holds no torch storages."""
+    """Put plain values in the place of networks: a pickle holds no torch storages."""
     state = dict(state)
     if "_network" in state:
         held = state["_network"]
@@ -39,15 +40,16 @@ def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
         state["_network"] = Bundle.pack(held) if isinstance(held, Backbone) else held
     state["weights"] = weights_by_name(state["weights"])
     if not isinstance(state.get("backbone"), str):
-        state["backbone"] = pack_module(state["backbone"])
+        state["backbone"] = PackedModule.pack(state["backbone"])
+    elif needed := Registration.of(state["backbone"], may_change="_fitted" not in state):
+        state["_registrations"] = needed
     return pack_settings(state)
 
 
 def load_state(state: dict[str, Any]) -> dict[str, Any]:
     """Undo `save_state`; the network itself is built when it is first needed."""
-    from ..backbones._bundle import PackedModule
-
     state = take_settings(state)
+    state.pop("_registrations", None)  # they did their work when they were unpickled
     if isinstance(state.get("backbone"), PackedModule):
         state["backbone"] = state["backbone"].unpack()
     return state

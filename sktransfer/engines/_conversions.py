@@ -56,15 +56,16 @@ class Conversion:
 
     Parameters
     ----------
-    key : str
-        Fingerprint of the network.
+    key : str or None
+        Fingerprint of the network; None if nothing of it may be kept.
     """
 
-    def __init__(self, key: str):
+    def __init__(self, key: str | None):
         version = import_openvino().__version__
         self._versions = f"openvino {version}, torch {torch.__version__}"
-        # For a user without a home a folder that nothing can be in, so that nothing is kept.
-        self._folder = cache_folder() or Path(os.devnull) / "openvino"
+        # A folder that nothing can be in, where nothing is kept; so for a user without a home.
+        folder = None if key is None else cache_folder()
+        self._folder = folder or Path(os.devnull) / "openvino"
         self._stem = f"{key}-{version.split('-')[0]}"
 
     def load(self) -> Any | None:

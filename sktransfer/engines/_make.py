@@ -40,6 +40,7 @@ def make_engine(
     precision: str = "auto",
     engine: str = "auto",
     compile: bool = False,
+    on_disk: bool = True,
 ) -> Engine:
     """The engine for a frozen network; the one made before, where the key is the same.
 
@@ -54,6 +55,8 @@ def make_engine(
     device : str or sequence of str
     precision, engine : str
     compile : bool
+    on_disk : bool
+        Whether other processes may find what this network was converted to.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def make_engine(
         if full_key not in _engines:
             made = None
             if openvino:
-                name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+                name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
                 made = _openvino(network, image_size, precision, name)
             _engines[full_key] = made or _torch(
                 network(), devices, precision, image_size if compile else None
@@ -134,7 +137,10 @@ def _is_installed() -> bool:
 
 
 def _openvino(
-    network: Callable[[], FrozenNetwork], image_size: tuple[int, int], precision: str, name: str
+    network: Callable[[], FrozenNetwork],
+    image_size: tuple[int, int],
+    precision: str,
+    name: str | None,
 ) -> Engine | None:
     """OpenVINO, or None with a warning where it cannot run this network rightly."""
     if not _starts():

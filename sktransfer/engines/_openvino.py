@@ -52,7 +52,10 @@ class OpenVinoEngine(Engine):
 
 
 def make_openvino(
-    network: Callable[[], FrozenNetwork], image_size: tuple[int, int], precision: str, key: str
+    network: Callable[[], FrozenNetwork],
+    image_size: tuple[int, int],
+    precision: str,
+    key: str | None,
 ) -> OpenVinoEngine:
     """The engine of a network that OpenVINO computes as torch does.
 
@@ -63,8 +66,9 @@ def make_openvino(
     image_size : tuple of int
         Height and width in pixels.
     precision : {"float32", "bfloat16", "float16"}
-    key : str
-        Fingerprint under which the conversion, or why there is none, is kept on disk.
+    key : str or None
+        Fingerprint under which the conversion, or why there is none, is kept on disk; None keeps
+        nothing.
 
     Raises
     ------

@@ -22,14 +22,10 @@ import torch
 from PIL import Image, ImageEnhance
 
 from .._content import GENERATORS, content_of
+from .._optional import cloudpickle
 from ..exceptions import ImageError, TrainingError, shown
 from ..images import OpenedImage, digest_of
 from ._prefix import Opens
-
-try:
-    from joblib.externals import cloudpickle
-except ImportError:  # joblib has it as a package of its own from 1.6 on
-    import cloudpickle
 
 __all__ = ["AUGMENTS", "Augment", "Augmented", "check_augment", "make_augment"]
 
