@@ -99,7 +99,12 @@ class PackedModule:
 
     def unpack(self) -> nn.Module:
         """Build the module again, on the CPU."""
-        module = copy.deepcopy(self.module)
+        module = copy.deepcopy(getattr(self, "module", None))
+        if not isinstance(module, nn.Module):
+            raise BackboneError(
+                f"A saved network must be a torch.nn.Module, got {type(module).__name__}. Load the "
+                "file with the version of sktransfer that wrote it, if you trust it."
+            )
         check_network(module, f"A saved network ({type(module).__name__})")
         return module
 

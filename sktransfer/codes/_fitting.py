@@ -91,7 +91,7 @@ def table_of(codes: CNNCodes) -> tuple[Backbone, LayerTable]:
 
 def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
     """Layers of a network at an image size; worked out once for each of the last few."""
-    key = (backbone.fingerprint, backbone.name, image_size)
+    key = (backbone.fingerprint, backbone.name, backbone.source, backbone.preprocessing, image_size)
     return _TABLES.get(key, lambda: layer_table(backbone, image_size))
 
 
