@@ -69,6 +69,7 @@ def test_estimators_take_settings_to_workers_and_nowhere_else(estimator, plugin,
     Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, True
     data = pickle.dumps(estimator)
     told = estimator.__getstate__()
+    assert not told["_settings_of_pillow"].__getstate__()  # nothing for what is no pickle
     forget()
     default = Image.MAX_IMAGE_PIXELS
     assert told.keys() - estimator.__getstate__().keys() == {"_settings_of_pillow"}

@@ -30,7 +30,7 @@ def network_of(codes: CNNCodes) -> Backbone:
     return codes.backbone_.load() if held is None else held
 
 
-def save_state(codes: CNNCodes, state: dict[str, Any]) -> dict[str, Any]:
+def save_state(codes: Any, state: dict[str, Any]) -> dict[str, Any]:
     """Put plain values in the place of networks: a pickle holds no torch storages."""
     state = dict(state)
     if "_network" in state:

@@ -30,15 +30,37 @@ _before: dict[str, Any] = {}  # what a worker had before it took over another va
 def pack_settings(state: dict[str, Any]) -> dict[str, Any]:
     """Add to the state of an estimator what Pillow was told in this process, if anything."""
     settings = _settings()
-    return {**state, _KEY: settings} if settings else state
+    return {**state, _KEY: _Travelling(settings)} if settings else state
 
 
 def take_settings(state: dict[str, Any]) -> dict[str, Any]:
-    """Undo `pack_settings`; if this is a worker, the settings hold in it from here on."""
-    settings = state.get(_KEY, {})
+    """Undo `pack_settings`; without settings, a worker is as it was before it took over any."""
+    if _KEY not in state:
+        _arrive({})
+    return {name: value for name, value in state.items() if name != _KEY}
+
+
+class _Travelling:
+    """Settings that a pickle takes along, and what is no pickle does not.
+
+    Other formats are looked through before they are loaded, and names of functions in plain
+    values would not be seen.
+    """
+
+    def __init__(self, settings: dict[str, Any]):
+        self._settings = settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _arrive, (self._settings,)
+
+
+def _arrive(settings: dict[str, Any]) -> None:
+    """If this is a worker, the settings hold in it from here on."""
     if multiprocessing.parent_process() is not None:
         _adopt(settings)
-    return {name: value for name, value in state.items() if name != _KEY}
 
 
 def _settings() -> dict[str, Any]:

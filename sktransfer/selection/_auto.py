@@ -16,8 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
 from ..codes import CNNCodes
 from ..codes._fitting import check_columns
+from ..codes._state import load_state, save_state
 from ..finetune._targets import as_labels
-from ..images import RESIZES, as_images, pack_settings, take_settings
+from ..images import RESIZES, as_images
 from ._auto_results import draw_ladder, results_of, told_of
 from ._data import digests
 from ._framings import TALL_SHARE, tall_share
@@ -298,10 +299,10 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         return self.best_estimator_
 
     def __getstate__(self) -> dict[str, Any]:
-        return pack_settings(super().__getstate__())
+        return save_state(self, super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(take_settings(state))
+        super().__setstate__(load_state(state))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
