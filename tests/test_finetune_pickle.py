@@ -16,6 +16,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import EpochScoring
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import EngineWarning, ImageError, TrainingError
@@ -289,3 +290,24 @@ def test_generators_of_the_caller_are_left_alone(photos):
     pickle.loads(pickle.dumps(clf)).predict(photos[0])
     assert torch.rand(3).equal(expected[0])
     np.testing.assert_array_equal(np.random.rand(3), expected[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": lambda image: image},
+        {"head": lambda n_inputs, n_outputs: torch.nn.Linear(n_inputs, n_outputs)},
+        {"callbacks": [EpochScoring(lambda net, X, y: 0.0, on_train=True)]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_functions_that_pickle_cannot_save_are_named(photos, tmp_path, changes):
+    clf = classifier(trainable="head", **changes).fit(*photos)
+    (name,) = changes
+    for save in (pickle.dumps, lambda one: joblib.dump(one, tmp_path / "clf")):
+        with pytest.raises(pickle.PicklingError, match=f"^{name}= cannot be pickled.*cloudpickle"):
+            save(clf)
+    expected = clf.predict_proba(photos[0])
+    wrapped = joblib.wrap_non_picklable_objects(clf, keep_wrapper=False)
+    for twin in (copy.deepcopy(clf), pickle.loads(pickle.dumps(wrapped))):
+        np.testing.assert_array_equal(twin.predict_proba(photos[0]), expected)

@@ -12,9 +12,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
-from sktransfer import CNNCodes
+from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.engines import resolve_devices, resolve_precision
-from sktransfer.exceptions import EngineWarning
+from sktransfer.exceptions import EngineWarning, TrainingError
 
 pytestmark = [
     pytest.mark.gpu,
@@ -97,3 +97,12 @@ def test_a_search_in_processes(sample, tmp_path):
     pipe = Pipeline([("cnn", CNNCodes(cache=tmp_path)), ("svm", LinearSVC())])
     search = GridSearchCV(pipe, {"svm__C": [1e-4, 1e-3]}, cv=2, n_jobs=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_loss_that_is_no_number_is_an_error(sample, precision):
+    X, y = sample.data[:60], sample.target[:60]
+    for lr in (1e6, 1e30):
+        clf = FineTuneClassifier(image_size=64, max_epochs=3, lr=lr, precision=precision)
+        with pytest.raises(TrainingError, match="diverged"):
+            clf.fit(X, y)

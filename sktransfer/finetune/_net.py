@@ -111,12 +111,12 @@ class _Steps(ScaledSteps):
                     stacklevel=2,
                 )
 
-    def forward_batch(self, x: torch.Tensor) -> torch.Tensor:
+    def forward_batch(self, x: torch.Tensor, *, learns: bool = False) -> torch.Tensor:
         """Outputs of a batch as float32; CPUs compute in half precision only to learn."""
         x = to_tensor(x, device=self.device)
         dtype = self.recipe.autocast
         kind = torch.device(self.device).type
-        half = dtype is not None and (self.module_.training or kind != "cpu")
+        half = dtype is not None and (learns or self.module_.training or kind != "cpu")
         with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=half):
             return self.module_(x).float()
 
@@ -155,7 +155,10 @@ class _Steps(ScaledSteps):
             If weights are no numbers, or the loss is out of all proportion.
         """
         x, (target, weight) = batch
-        self.end_loss_ = float(self.loss_of(self.evaluation_step((x,)), target, weight))
+        self._set_training(False)
+        with running(), torch.no_grad():
+            out = self.forward_batch(x, learns=True)
+            self.end_loss_ = float(self.loss_of(out, target, weight))
         tensors = [one for one in self.module_.state_dict().values() if one.is_floating_point()]
         sound = bool(torch.stack([torch.isfinite(one).all() for one in tensors]).all())
         last = self.history[-1].get("train_loss", 0.0)

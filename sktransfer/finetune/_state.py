@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import pickle
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +16,7 @@ import torch
 
 from ..backbones import Backbone
 from ..codes import _state as codes_state
+from ..exceptions import shown
 from ._parameters import plain_name
 
 if TYPE_CHECKING:
@@ -24,8 +27,15 @@ __all__ = ["as_it_was_on_errors", "load_state", "save_state"]
 Learnt = dict[str, np.ndarray]
 
 
+# Parameters that may hold functions.
+_WITH_FUNCTIONS = ("augment", "head", "optimizer", "schedule", "callbacks", "net_params")
+# They copy functions that have no name to be found by.
+_COPIERS = {"cloudpickle", "copy", "dill", "ray", "skops"}
+
+
 def save_state(est: FineTuneBase, state: dict[str, Any]) -> dict[str, Any]:
     """Leave the net out; put what was learnt in, as arrays that load on any device."""
+    _check_functions(est)
     state = dict(state)
     state.pop("net_", None)
     model = state.pop("_model", None)
@@ -38,6 +48,32 @@ def save_state(est: FineTuneBase, state: dict[str, Any]) -> dict[str, Any]:
         if isinstance(state["_network"], Backbone):
             state["_network"], state["_learnt"] = _merged(state["_network"], state["_learnt"])
     return codes_state.save_state(est, state)
+
+
+def _check_functions(est: FineTuneBase) -> None:
+    """Say which parameter it is that pickle cannot save, where it is pickle that saves."""
+    held = {name: getattr(est, name, None) for name in _WITH_FUNCTIONS}
+    held = {name: one for name, one in held.items() if not isinstance(one, (str, type(None)))}
+    if not held or _is_copied():
+        return
+    for name, value in held.items():
+        try:
+            pickle.dumps(value)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"{name}= cannot be pickled: {shown(error)}. Define its function or class in a "
+                "module that can be imported, or save with cloudpickle."
+            ) from error
+
+
+def _is_copied() -> bool:
+    frame = sys._getframe(1)
+    while frame is not None:
+        parts = str(frame.f_globals.get("__name__")).split(".")
+        if parts[0] in _COPIERS or "cloudpickle" in parts:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def _merged(backbone: Backbone, learnt: Learnt) -> tuple[Backbone, Learnt]:
