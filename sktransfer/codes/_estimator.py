@@ -169,7 +169,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     """
 
     _fitted: FittedCodes
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "backbone": [str, HasMethods(["forward", "state_dict"])],
         "weights": [str, os.PathLike, enum.Enum, None],
         "layer": [str, Integral, list, tuple, None],
@@ -179,7 +179,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
-        "preprocessing": [object],
+        "preprocessing": "no_validation",  # see as_preprocessing
         "normalize": [StrOptions({"l2", "power"}), None],
         "device": [str, HasMethods(["type", "index"]), list, tuple],
         "precision": [StrOptions({"auto", *PRECISIONS})],

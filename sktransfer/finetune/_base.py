@@ -25,7 +25,7 @@ __all__ = ["FineTuneBase"]
 class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Parameters, and all that does not depend on what the target is."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
 
-CONSTRAINTS: dict[str, list[Any]] = {
+CONSTRAINTS: dict[str, Any] = {
     "backbone": [str, HasMethods(["forward", "state_dict"])],
     "weights": [str, os.PathLike, enum.Enum, None],
     "layer": [str, Integral, None],
@@ -44,7 +44,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "weight_decay": [_NOT_NEGATIVE],
     "l2_sp": [_NOT_NEGATIVE],
-    "schedule": [object],  # see check_training
+    "schedule": "no_validation",  # see check_training
     "warmup": [_SHARE],
     "unfreeze_every": [_COUNT, None],
     "mixup": [_NOT_NEGATIVE],
@@ -63,7 +63,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
     "image_shape": [tuple, list, StrOptions({"row"}), None],
     "value_range": [StrOptions({"auto"}), tuple, list],
-    "preprocessing": [object],
+    "preprocessing": "no_validation",  # see as_preprocessing
     "device": [str, HasMethods(["type", "index"]), list, tuple],
     "precision": [StrOptions({"auto", *PRECISIONS})],
     "engine": [StrOptions(set(ENGINES))],

@@ -33,7 +33,7 @@ def kind_of(item: Any) -> str:
     ndim = getattr(item, "ndim", None)
     if not is_array_like(item):
         return "other"
-    return {0: "number", 1: "row"}.get(np.ndim(item) if ndim is None else ndim, "array")
+    return {0: "number", 1: "row"}.get(np.asarray(item).ndim if ndim is None else ndim, "array")
 
 
 def plain(item: Any) -> Any:

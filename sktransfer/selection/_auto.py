@@ -119,7 +119,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "backbone": [str, HasMethods(["forward", "state_dict"])],
         "time_budget": [Interval(Real, 0, None, closed="left"), None],
         "rungs": [list, tuple],
@@ -130,7 +130,7 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         "resize": [StrOptions({"auto", *RESIZES})],
         "image_shape": [tuple, list, StrOptions({"row"}), None],
         "value_range": [StrOptions({"auto"}), tuple, list],
-        "preprocessing": [object],
+        "preprocessing": "no_validation",  # see as_preprocessing
         "device": [str, HasMethods(["type", "index"]), list, tuple],
         "engine": [str],
         "n_jobs": [Integral, None],
