@@ -11,13 +11,16 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
+from torch import nn
 
 from sktransfer import CNNCodes
+from sktransfer.exceptions import EngineError
 from sktransfer.images import as_images
 from sktransfer.store import DiskStore, MemoryStore, Store
 
@@ -86,13 +89,11 @@ def test_layers_that_have_no_number_cost_two_passes(sample, passes):
 
 @pytest.fixture
 def convolutions():
-    """Names of the convolutions that ran, in torch."""
-    import torch
-
+    """The convolutions that ran, in torch."""
     ran = []
 
     def note(module, args):
-        if isinstance(module, torch.nn.Conv2d):
+        if isinstance(module, nn.Conv2d):
             ran.append(module)
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
@@ -405,3 +406,62 @@ def test_which_pass_came_first_shows_in_the_last_digits_alone(sample, engine):
             for keep in ("asked", "all")
         )
         assert np.linalg.norm(narrow - wide) <= 1e-5 * np.linalg.norm(wide)
+
+
+def test_class_tokens_of_many_blocks_cost_two_passes(sample, passes):
+    X = sample.data[:4]
+    codes = CNNCodes(
+        "timm:vit_tiny_patch16_224",
+        weights=None,
+        preprocessing="default",
+        image_size=32,
+        pooling="token",
+        engine="torch",
+    )
+    for layer in ("blocks.0", "blocks.3", "blocks.7", "blocks.11"):
+        found = clone(codes).set_params(layer=layer).fit_transform(X)
+        fresh = clone(codes).set_params(layer=layer, cache=None).fit_transform(X)
+        np.testing.assert_allclose(found, fresh, rtol=1e-4, atol=1e-5)
+    assert passes["images"] == (2 + 4) * len(X)
+
+
+class Windows(nn.Module):
+    """Puts the windows of all images into one axis between two layers, as Swin does."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 1)
+        self.third, self.fc = nn.Conv2d(4, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = self.second(x.reshape(-1, 4, 4, 4))
+        x = self.third(x.reshape(-1, 4, 8, 8))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_layers_between_which_images_are_cut_into_windows_cost_two_passes(sample, passes):
+    X = sample.data[:4]
+    mine = CNNCodes(Windows(), preprocessing={"image_size": 32, "mean": 0.5, "std": 0.5},
+                    engine="torch")  # fmt: skip
+    for layer in ("first", "third", "fc", None):
+        found = clone(mine).set_params(layer=layer).fit_transform(X)
+        fresh = clone(mine).set_params(layer=layer, cache=None).fit_transform(X)
+        np.testing.assert_allclose(found, fresh, rtol=1e-4, atol=1e-5)
+    assert passes["images"] == (2 + 4) * len(X)
+
+
+def test_numbers_that_are_none_in_a_layer_nobody_asked_for_stop_nothing(sample, passes):
+    X = sample.data[:4]
+    net = Windows()
+    with torch.no_grad():
+        net.fc.weight[0, 0] = 3e38
+        net.third.bias[0] = 1e3
+    mine = CNNCodes(net, preprocessing={"image_size": 32, "mean": 0.5, "std": 0.5},
+                    engine="torch", cache_layers="all")  # fmt: skip
+    for layer in ("first", "third"):
+        assert np.isfinite(clone(mine).set_params(layer=layer).fit_transform(X)).all()
+    assert passes["images"] == len(X)
+    with pytest.raises(EngineError, match="layer 'output'"):
+        clone(mine).set_params(layer="fc").fit_transform(X)

@@ -463,6 +463,13 @@ def read_only(folder: Path):
         subprocess.run(undo, check=True)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "x" * 300, "a\nb" * 200])
+def test_what_is_no_path_is_an_error_in_one_line(tmp_path, path):
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
+        DiskStore(tmp_path / path)
+    assert len(str(caught.value)) < 1000 and not {"\n", "\0"} & set(str(caught.value))
+
+
 def test_an_empty_folder_that_cannot_be_written_is_an_error(folder):
     folder.mkdir()
     with read_only(folder):

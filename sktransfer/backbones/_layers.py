@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import fx, nn
 
@@ -177,6 +178,15 @@ class LayerTable:
         if not self.layers:
             return every
         return [*self.layers, *every[every.index(self.layers[-1]) + 1 :]]
+
+    def keeps_images_apart(self, layer: Layer) -> bool:
+        """Whether the first axis is that of the images, and not of their windows as well."""
+        return layer in self._of_images
+
+    @cached_property
+    def _of_images(self) -> set[Layer]:
+        shapes = self.network.shapes
+        return {layer for node, layer in self._layers.items() if shapes[node][:1] == (1,)}
 
     def has(self, name: str) -> bool:
         """Whether the network can be cut behind a module."""

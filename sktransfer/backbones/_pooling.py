@@ -8,7 +8,7 @@ from torch import nn
 from ..exceptions import LayerError
 from ._layers import Layer
 
-__all__ = ["POOLINGS", "Pool", "pooled_shape"]
+__all__ = ["POOLINGS", "Pool", "has_token", "pooled_shape"]
 
 POOLINGS = ("avg", "max", "gem", "token", "flatten")
 _GEM_POWER = 3.0
@@ -35,8 +35,7 @@ class Pool(nn.Module):
 
     def __init__(self, pooling: str | None, layer: Layer):
         super().__init__()
-        tokens = layer.kind == "tokens" and layer.n_prefix_tokens
-        if pooling == "token" and not tokens and not layer.is_token:
+        if pooling == "token" and not has_token(layer):
             raise LayerError(
                 f'pooling="token" needs a layer with a class token, but {layer.name!r} gives '
                 f"{layer.shape}. Take a block of a vision transformer, or another pooling."
@@ -56,6 +55,11 @@ class Pool(nn.Module):
             return x[:, 0].clone()
         places = x[:, self.skip :].transpose(1, 2) if self.kind == "tokens" else x.flatten(2)
         return _reduce(places, self.pooling)
+
+
+def has_token(layer: Layer) -> bool:
+    """Whether a layer gives a class token."""
+    return layer.is_token or (layer.kind == "tokens" and layer.n_prefix_tokens > 0)
 
 
 def _reduce(places: torch.Tensor, pooling: str) -> torch.Tensor:

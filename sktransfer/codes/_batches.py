@@ -81,16 +81,16 @@ class BatchRunner:
 
     def _look_up(self, keys: list[bytes]) -> list[bytes]:
         """Write what the store knows; give back the keys it does not know."""
-        if self.store is None:
+        if self.store is None or not keys:
             return keys
         for shelf in self.plan.shelves:
-            if not keys:
-                break
             found = shelf.get(self.store, keys)
             for key, parts in zip(keys, found, strict=True):
                 if parts is not None:
                     self._write(key, parts)
             keys = [key for key, parts in zip(keys, found, strict=True) if parts is None]
+            if not keys:
+                break
         return keys
 
     def _write(self, key: bytes, parts: tuple[np.ndarray, ...]) -> None:
@@ -190,7 +190,7 @@ class BatchRunner:
         self, way: Pass, outputs: tuple[np.ndarray, ...], images: list[OpenedImage]
     ) -> None:
         """Refuse codes that are not numbers: the images were read, so it is the network."""
-        for layer, rows in zip(way.layers, outputs, strict=True):
+        for layer, rows in ((way.layers[i], outputs[i]) for i in way.wanted):
             if len(rows) != len(images):
                 raise EngineError(
                     f"Layer {layer!r} of {self.plan.network} must give one row for each image, "

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..backbones import Backbone
 from ..backbones._fingerprint import is_private
 from ..backbones._frozen import freeze, identity_of
 from ..backbones._layers import Layer, LayerTable
-from ..backbones._pooling import POOLINGS, pooled_shape
+from ..backbones._pooling import POOLINGS, has_token, pooled_shape
 from ..engines import Engine, engine_identity, make_engine
 from ..images import READING, Framing
 from ..store import Store
@@ -54,8 +54,9 @@ class Plan:
         Its name, for messages.
     layers : list of Layer
         Asked for.
-    sets : list of list of Layer
-        What may stand in one row; a wide pass computes the first. Empty where layers cannot.
+    sets_of : callable
+        Gives the lists of layers that may stand in one row, of which a wide pass computes the
+        first; none where layers cannot.
     framing : Framing
         Makes an image fit the network.
     pooling : str or None
@@ -85,19 +86,20 @@ class Plan:
         self,
         network: str,
         layers: list[Layer],
-        sets: list[list[Layer]],
         framing: Framing,
         *,
         pooling: str | None,
         facts: tuple[object, ...],
         runs_on: tuple[str, str],
+        sets_of: Callable[[], list[list[Layer]]],
         engine_of: Callable[[list[Layer]], Engine],
         keep: str,
         private: bool,
     ):
         self.network, self.framing, self.runs_on = network, framing, runs_on
-        self._layers, self._sets, self._pooling, self._facts = layers, sets, pooling, facts
-        self._engine_of, self._keep, self.private = engine_of, keep, private
+        self._layers, self._pooling, self._facts = layers, pooling, facts
+        self._sets_of, self._engine_of, self._keep = sets_of, engine_of, keep
+        self.private = private
         self._addresses: dict[object, str] = {}
         self.claim_space = "claim " + self._address([])
 
@@ -108,9 +110,14 @@ class Plan:
         return LayerShelf(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
 
     @property
-    def shelves(self) -> list[Shelf]:
+    def shelves(self) -> Iterator[Shelf]:
         """Where codes may be found."""
-        return [self.single, *(self._packed(layers) for layers in self._sets)]
+        yield self.single
+        yield from (self._packed(layers) for layers in self._sets)
+
+    @cached_property
+    def _sets(self) -> list[list[Layer]]:
+        return self._sets_of()
 
     @cached_property
     def narrow(self) -> Pass:
@@ -219,25 +226,44 @@ def make_plan(
             on_disk=not is_private(network),
         )
 
-    packable = pooling in POOLINGS and pooling not in ("flatten", "token")
-    sets = [table.nameable(), table.every()] if packable else []
+    def sets_of() -> list[list[Layer]]:
+        usual, every = (_packable(table, s, pooling) for s in (table.nameable(), table.every()))
+        sets = [usual] if usual == every else [usual, every]
+        return [some for some in sets if set(layers) <= set(some)]
+
     return Plan(
         backbone.name,
         layers,
-        [some for some in sets[: 1 + (sets[:1] != sets[1:])] if set(layers) <= set(some)],
         framing,
         pooling=pooling,
         facts=(READING, network, backbone.preprocessing, framing, pooling),
         runs_on=engine_identity(device, precision=precision, engine=engine, compile=compile),
+        sets_of=sets_of,
         engine_of=engine_of,
         keep=keep,
         private=is_private(network),
     )
 
 
+def _packable(table: LayerTable, layers: list[Layer], pooling: str | None) -> list[Layer]:
+    """Those of some layers whose codes are one short row an image, and may stand side by side."""
+    if pooling not in POOLINGS or pooling == "flatten":
+        return []
+    return [
+        layer
+        for layer in layers
+        if table.keeps_images_apart(layer) and (pooling != "token" or has_token(layer))
+    ]
+
+
 def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
     """Bytes that the pooled codes of every layer take in the store."""
-    return n_images * sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
+    return n_images * _bytes_of_all_layers(table)
+
+
+@lru_cache(maxsize=8)
+def _bytes_of_all_layers(table: LayerTable) -> int:
+    return sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
 
 
 def shape_of(layers: list[Layer], pooling: str | None) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ class DiskStore(Store):
             database(self.path)
         except StoreError:
             raise
-        except (OSError, sqlite3.DatabaseError) as error:
+        except (OSError, sqlite3.DatabaseError, ValueError) as error:  # of a zero byte in it
             if not _may_pass(error):
                 raise StoreError(_why_not(self.path, error)) from error
             self._warn("opened", error)
@@ -211,8 +211,8 @@ class DiskStore(Store):
         if (self.path, topic) not in _warned:
             _warned.add((self.path, topic))
             warnings.warn(
-                f"the store of codes in {self.path} could not be {what} ({cause}). The codes are "
-                "right, but some have to be computed again. This is said once.",
+                f"the store of codes in {shown(self.path)} could not be {what} ({shown(cause)}). "
+                "The codes are right, but some have to be computed again. This is said once.",
                 StoreWarning,
                 stacklevel=4,
             )
@@ -237,10 +237,10 @@ def _may_pass(error: Exception) -> bool:
 def _why_not(path: Path, error: Exception) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return (
-            f"the store of codes must be a folder, but {path}, or a part of this path, is a file: "
-            "name another folder"
+            f"the store of codes must be a folder, but {shown(path)}, or a part of this path, is "
+            "a file. Name another folder."
         )
     return (
-        f"the store of codes in {path} cannot be opened ({error}): make this folder writable, "
-        "or name another one"
+        f"the store of codes in {shown(path)} cannot be opened ({shown(error)}): make this folder "
+        "writable, or name another one."
     )

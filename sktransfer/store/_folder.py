@@ -10,7 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
-from ..exceptions import StoreError, StoreWarning
+from ..exceptions import StoreError, StoreWarning, shown
 from ._database import (
     BUSY_SECONDS,
     FORMAT_VERSION,
@@ -117,7 +117,8 @@ def set_aside(path: Path) -> None:
         except FileNotFoundError:
             pass
     warnings.warn(
-        f"the store of codes {path} is damaged; it was moved to {aside} and a new one begun. "
+        f"the store of codes {shown(path)} is damaged; it was moved to {shown(aside)} and a new "
+        "one begun. "
         "What it held is computed again. A failing disk may be the cause.",
         StoreWarning,
         stacklevel=2,
@@ -137,7 +138,10 @@ def _open_newest(folder: Path) -> Database:
             if not is_damage(error):
                 raise
             set_aside(path)
-    raise StoreError(f"no usable store of codes could be made in {folder}")
+    raise StoreError(
+        f"no usable store of codes could be made in {shown(folder)}: {_ATTEMPTS} files there are "
+        "of other programs. Name another folder."
+    )
 
 
 def _newest(folder: Path) -> int:
