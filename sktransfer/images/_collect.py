@@ -67,7 +67,7 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
                 "load_image_folder(X).data, or a list of paths"
             )
         raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
-    if is_open_file(X) or kind_of(plain(X)) == "file":
+    if is_open_file(X) or (isinstance(X, (Mapping, np.ndarray)) and kind_of(plain(X)) == "file"):
         raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
     if hasattr(X, "tocsr"):  # sparse: scikit-learn's own refusal
         check_rows(X)
