@@ -224,7 +224,8 @@ def test_a_worker_killed_half_way(client, log, sample, tmp_path):
     lines = lines_of(path)
     assert {int(process) for process, *_ in lines[len(before) :]} - {victim}
     key_of = {
-        hashlib.sha256(one.tobytes()).hexdigest(): as_images([one]).open(0).digest.hex() for one in X
+        hashlib.sha256(image.tobytes()).hexdigest(): as_images([image]).open(0).digest.hex()
+        for image in X
     }
     kept, again = set(), Counter()
     for _, what, name, _ in lines:
