@@ -22,7 +22,7 @@ from torch import nn
 
 from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.backbones import load_backbone
-from sktransfer.backbones._fingerprint import fingerprint_of_module, is_private
+from sktransfer.backbones._fingerprint import is_private
 from sktransfer.codes import _fitting
 from sktransfer.engines import _conversions, _make
 from sktransfer.exceptions import StoreWarning
@@ -357,19 +357,34 @@ def test_a_layer_that_was_patched(monkeypatch):
     check(Net())
 
 
-def test_settings_that_only_some_sizes_of_images_reach():
-    """A network that cannot be followed symbolically is told by its code and attributes."""
+@pytest.mark.filterwarnings("ignore::sktransfer.exceptions.SktransferWarning")
+def test_settings_that_not_every_way_of_following_reaches():
+    """Branches on the size of the image, loops over a batch, code that knows when it is run."""
 
-    class Sized(Net):
-        limit = 8
+    class Branching(Net):
+        def change(self, image):
+            return image * (self.setting if image.shape[-1] > 8 else 1.0)
 
         def forward(self, image):
-            return super().forward(image * (2.0 if image.shape[-1] > self.limit else 1.0))
+            return super().forward(self.change(image))
 
-    first, second = Sized().eval(), Sized().eval()
-    assert fingerprint_of_module("", first) == fingerprint_of_module("", second)
-    second.limit = 64
-    assert fingerprint_of_module("", first) != fingerprint_of_module("", second)
+    class Looping(Branching):
+        def change(self, image):
+            return torch.stack([one * self.setting for one in image])
+
+    class Knowing(Branching):
+        def change(self, image):
+            return image * (1.0 if torch.is_grad_enabled() else self.setting)
+
+    image = torch.from_numpy(X).permute(0, 3, 1, 2) / 255
+    for kind in (Branching, Looping, Knowing):
+        for setting in (2.0, 3.0):
+            net = kind().eval()
+            net.setting = setting
+            codes = CNNCodes(net, preprocessing=FACTS, layer="output")
+            with torch.no_grad():
+                expected = net(image).numpy()
+            np.testing.assert_allclose(codes.fit_transform(X), expected, rtol=2e-4, atol=1e-5)
 
 
 def test_fine_tuning_tells_networks_apart():

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx, nn
@@ -30,7 +31,8 @@ from ._gate import tracing
 from ._nodes import HOOKS
 from ._trace import follow
 
-__all__ = ["fingerprint", "fingerprint_of_graph", "fingerprint_of_module", "is_private"]
+__all__ = ["fingerprint", "fingerprint_of_graph", "fingerprint_of_module", "is_private",
+           "structure_of"]  # fmt: skip
 
 _PRIVATE = "private-"
 # The same in one process, and in no other.
@@ -41,6 +43,7 @@ _TIMELESS = ("torch", "numpy", "sktransfer")
 _OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile"} - {"training"}
 # They watch or guard a computation, and are no part of it.
 _BYSTANDERS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
+_structures: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 
 def fingerprint(architecture: str, module: nn.Module) -> str:
@@ -124,6 +127,17 @@ def fingerprint_of_graph(network: str, module: nn.Module, graph: fx.GraphModule)
     ]
     facts = [network, walk.of_graph(graph), everywhere]
     return walk.name_of(facts, private=is_private(network))
+
+
+def structure_of(module: nn.Module) -> bytes:
+    """Hash the code and attributes of a module, whatever the graph makes of them.
+
+    What is followed may depend on the size of the image, or on being followed. In one process this
+    tells such modules apart; elsewhere the graph that is run does. The module must not be changed.
+    """
+    if module not in _structures:
+        _structures[module] = _NetworkWalk(module).of(module)
+    return _structures[module]
 
 
 def is_private(fingerprint: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._sklearn import validate_data
 from ..backbones import Backbone, load_backbone
 from ..backbones._cache import NetworkCache
+from ..backbones._fingerprint import structure_of
 from ..backbones._frozen import layer_table
 from ..backbones._layers import Layer, LayerTable
 from ..engines import resolve_devices
@@ -91,7 +92,9 @@ def table_of(codes: CNNCodes) -> tuple[Backbone, LayerTable]:
 
 def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
     """Layers of a network at an image size; worked out once for each of the last few."""
-    key = (backbone.fingerprint, backbone.name, backbone.source, backbone.preprocessing, image_size)
+    own = backbone.source in ("module", "registered")
+    structure = structure_of(backbone.module) if own else None
+    key = (backbone.fingerprint, backbone.name, structure, backbone.preprocessing, image_size)
     return _TABLES.get(key, lambda: layer_table(backbone, image_size))
 
 
