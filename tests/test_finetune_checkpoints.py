@@ -105,9 +105,11 @@ def dies_after(monkeypatch, n_steps):
     monkeypatch.setattr(_Steps, "train_step_single", step)
 
 
-@pytest.mark.parametrize("n_steps", [1, 9, 14])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "n_steps"), [("adamw", 1), ("sgd", 9), ("adamw", 14), ("sgd", 16), ("adamw", 23)]
+)
 def test_goes_on(forty, tmp_path, monkeypatch, n_steps, optimizer):
+    """Also where it was killed when all images were trained on after some had been held out."""
     parameters = {**STATEFUL, "optimizer": optimizer, "max_epochs": 4}
     whole = FineTuneClassifier(**parameters).fit(*forty)
     clf = FineTuneClassifier(**parameters, checkpoint_dir=tmp_path)
@@ -115,10 +117,11 @@ def test_goes_on(forty, tmp_path, monkeypatch, n_steps, optimizer):
         dies_after(patch, n_steps)
         with pytest.raises(Dies):
             clf.fit(*forty)
-    # Four steps an epoch: what was learnt in whole epochs is not learnt again.
-    before = n_steps // 4
+    # Four steps an epoch, then five: what was learnt in whole epochs is not learnt again.
+    assert whole.best_epoch_ >= 2
+    steps = [*range(0, 16, 4), *range(16, 16 + 5 * whole.best_epoch_, 5)]
     with monkeypatch.context() as patch:
-        dies_after(patch, 4 * (4 - before))
+        dies_after(patch, 16 + 5 * whole.best_epoch_ - max(n for n in steps if n <= n_steps))
         again = FineTuneClassifier(**parameters, checkpoint_dir=tmp_path).fit(*forty)
     assert_equal(learnt(again), learnt(whole))
     assert again.n_iter_ == whole.n_iter_ == 4

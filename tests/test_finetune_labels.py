@@ -105,7 +105,7 @@ BAD_LABELS = {
     "a lonely class": (
         np.array(["a"] * 12 + ["b"] * 11 + ["lonely"]),
         {"early_stopping": True},
-        r"class 'lonely' has one photograph \(image 23\)",
+        r"class 'lonely' has one image \(image 23\)",
     ),
     "weights of no class": (
         np.arange(24) % 2,

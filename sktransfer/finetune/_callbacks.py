@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 import sys
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from skorch.callbacks import Callback, PrintLog
 from skorch.dataset import get_len
 
 from ._parameters import home_name
+from ._recipe import weighted_mean
 
-__all__ = ["Average", "Ledger", "Line", "NextView", "Unfreeze", "stages_begun"]
+__all__ = ["Average", "BestEpoch", "Ledger", "Line", "NextView", "Unfreeze", "stages_begun"]
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
 
@@ -110,6 +114,101 @@ class Average(Callback):
 
     def _learning(self, net: Any) -> list[tuple[str, Any]]:
         return [(n, p) for n, p in net.module_.named_parameters() if p.requires_grad]
+
+
+class BestEpoch(Callback):
+    """Find the best epoch by what is held out, and end training where it gets worse.
+
+    The lowest loss of a few images is a matter of luck, and the learning rate has not fallen yet
+    where training ends early. So an epoch is worse than the one of the lowest loss only if a paired
+    t-test over the images says so and the accuracy does not speak against it. Else the later epoch
+    is the better one.
+
+    Parameters
+    ----------
+    patience : float
+        Epochs one after the other that must be worse for training to end.
+    warmup : int
+        Epochs at the beginning that do not count, since the learning rate still rises.
+    restores : bool
+        Whether the net ends with the weights of the best epoch.
+
+    Attributes
+    ----------
+    best_epoch_ : int
+        Its number in the history, from 1; where nothing was validated, epochs before the fit.
+    """
+
+    def __init__(self, patience: float, warmup: int, *, restores: bool):
+        self.patience, self.warmup, self.restores = patience, warmup, restores
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        self.best_epoch_ = self._first = len(net.history)
+        self.lowest_epoch_ = self.misses_ = 0
+        self._outputs: list[torch.Tensor] = []
+        self._lowest: dict[str, torch.Tensor] | None = None
+        self._weights: dict[str, torch.Tensor] | None = None
+
+    def on_batch_end(self, net: Any, training: bool, y_pred: Any, **_: Any) -> None:
+        if not training:
+            self._outputs.append(y_pred.detach())
+
+    def on_epoch_end(self, net: Any, dataset_valid: Any = None, **_: Any) -> None:
+        if not self._outputs:
+            return
+        out, self._outputs = torch.cat(self._outputs).cpu(), []
+        target, weight = dataset_valid.target, dataset_valid.weight
+        now = {"losses": net.losses(out, target).double()}
+        if target.ndim == 1:
+            now["right"] = (out.argmax(1) == target).double()
+        epoch = len(net.history)
+        lowest = math.nan if self._lowest is None else _mean(self._lowest["losses"], weight)
+        if self._lowest is None or not lowest <= _mean(now["losses"], weight):
+            self.lowest_epoch_, self._lowest = epoch, now
+            if self.restores:
+                self._weights = copy.deepcopy(net.module_.state_dict())
+        worse = _is_worse(now, self._lowest, weight)
+        self.best_epoch_ = self.lowest_epoch_ if worse else epoch
+        counts = worse and epoch - self._first > self.warmup
+        self.misses_ = self.misses_ + 1 if counts else 0
+        if self.misses_ >= self.patience:
+            raise KeyboardInterrupt  # skorch's way of ending: training is done
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        if self._weights is not None and self.best_epoch_ < len(net.history):
+            net.module_.load_state_dict(self._weights)
+        self._weights = self._lowest = None
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> float:
+    return float(weighted_mean(values, weight.double()))
+
+
+def _is_worse(
+    now: dict[str, torch.Tensor], before: dict[str, torch.Tensor], weight: torch.Tensor
+) -> bool:
+    """Whether the losses of the same images are higher, and the accuracy is not."""
+    n = int((weight > 0).sum())
+    if n < 2:
+        return False
+    risen, error = _mean_and_error(now["losses"] - before["losses"], weight, n)
+    # By a paired t-test in which one in 40 is wrong.
+    if not risen > error * student.ppf(0.975, n - 1):
+        return False
+    if "right" not in now:
+        return True
+    gained, error = _mean_and_error(now["right"] - before["right"], weight, n)
+    # One image more is one standard error, and no evidence.
+    return gained <= error * (1 + 1e-6)
+
+
+def _mean_and_error(
+    differences: torch.Tensor, weight: torch.Tensor, n: int
+) -> tuple[float, float]:
+    """The weighted mean of n differences, and its standard error."""
+    mean = _mean(differences, weight)
+    off = (differences - mean) * weight.double() / weight.double().sum()
+    return mean, math.sqrt(float((off**2).sum()) * n / (n - 1))
 
 
 class Unfreeze(Callback):

@@ -15,10 +15,12 @@ from ._run import Run
 if TYPE_CHECKING:
     from ._base import FineTuneBase
 
-__all__ = ["warn_if_diverged", "warn_of_waiting_stages"]
+__all__ = ["warn_if_diverged", "warn_if_few_are_held_out", "warn_of_waiting_stages"]
 
 # How many times the loss of a network that has learnt nothing is no longer noise.
 _WORSE = 2.0
+# Below that the accuracy of what is held out is known to some four points at best.
+_FEW = 100
 
 
 def warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
@@ -33,7 +35,20 @@ def warn_of_waiting_stages(est: FineTuneBase, run: Run) -> None:
         )
 
 
-def warn_if_diverged(est: FineTuneBase) -> None:
+def warn_if_few_are_held_out(n: int) -> None:
+    """So few images seldom tell one epoch from another."""
+    if n < _FEW:
+        held_out = "1 image is held out" if n == 1 else f"{n} images are held out"
+        warnings.warn(
+            f"early_stopping=True needs some {_FEW} images to tell which epoch is the best, and "
+            f"{held_out}: training will seldom end before max_epochs. Leave it off, since the "
+            "schedule ends by itself, or pass more by validation_fraction= or validation_data=.",
+            SktransferWarning,
+            stacklevel=2,
+        )
+
+
+def warn_if_diverged(est: FineTuneBase, run: Run) -> None:
     """The loss of the last epoch is larger than that of guessing: the rates are too large."""
     losses = [row["train_loss"] for row in est.net_.history if "train_loss" in row]
     if not losses:
@@ -42,7 +57,8 @@ def warn_if_diverged(est: FineTuneBase) -> None:
     guess = math.log(est._fitted.design.n_outputs) if is_classifier(est) else 1.0
     # A classifier that began as a linear probe began below that.
     from_probe = is_classifier(est) and est.head_init == "linear_probe"
-    loss = min(losses) if est.early_stopping else losses[-1]
+    restored = est.early_stopping and not run.refit
+    loss = min(losses) if restored else losses[-1]
     end = getattr(est.net_, "end_loss_", 0.0)  # after the last step
     if end > guess * _WORSE:
         loss = max(loss, end)

@@ -23,7 +23,7 @@ from ._training import OPTIMIZERS
 if TYPE_CHECKING:
     from ._base import FineTuneBase
 
-__all__ = ["CONSTRAINTS", "check_training", "reads_validation"]
+__all__ = ["CONSTRAINTS", "check_training", "monitors_validation", "reads_validation"]
 
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")
@@ -113,7 +113,7 @@ _OF_SKORCH = {"print_log", "train_loss", "valid_loss", "epoch_timer"}
 _OPEN = ("optimizer", "callbacks")
 
 
-def check_training(est: FineTuneBase, *, validates: bool) -> None:
+def check_training(est: FineTuneBase, *, validates: bool, is_partial: bool = False) -> None:
     """Refuse what skorch would refuse in other words, or ignore, after the frozen part has run.
 
     Parameters
@@ -121,6 +121,8 @@ def check_training(est: FineTuneBase, *, validates: bool) -> None:
     est : FineTuneBase
     validates : bool
         Whether anything is held out.
+    is_partial : bool
+        Whether the call is one of `partial_fit`.
 
     Raises
     ------
@@ -131,13 +133,17 @@ def check_training(est: FineTuneBase, *, validates: bool) -> None:
     _check_schedule(est.schedule)
     _check_optimizer(est.optimizer)
     given = list(_callbacks(est))
+    hint = "Pass early_stopping=True, or validation_data=(X, y) to fit."
+    if is_partial:
+        hint = "partial_fit validates on nothing: call it without this callback."
     _check_net_params(est)
     for parameter, name, callback in given:
         reads = None if validates else reads_validation(callback)
-        if reads:
+        # What scores may see validation in `fit` alone; what monitors it cannot do without.
+        if reads and not (is_partial and est.early_stopping and not monitors_validation(callback)):
             raise ValueError(
                 f"{parameter}= holds {name}, which needs {reads}, but nothing is held out for "
-                "validation. Pass early_stopping=True, or validation_data=(X, y) to fit."
+                f"validation. {hint}"
             )
 
 
@@ -237,12 +243,22 @@ def _callbacks(est: FineTuneBase) -> Iterator[tuple[str, str, Any]]:
 
 def reads_validation(callback: Any) -> str | None:
     """What a callback reads of validation; None where that is not known."""
-    if isinstance(callback, type):
-        try:
-            callback = callback()
-        except TypeError:  # it has parameters that it needs
-            return None
+    callback = _made(callback)
     if isinstance(callback, (EpochScoring, BatchScoring)):
         return None if callback.on_train else "images to score on (on_train=False)"
     monitor = getattr(callback, "monitor", None)
-    return repr(monitor) if isinstance(monitor, str) and "valid" in monitor else None
+    return repr(monitor) if monitors_validation(callback) else None
+
+
+def monitors_validation(callback: Any) -> bool:
+    """Whether what a callback does depends on validation."""
+    monitor = getattr(_made(callback), "monitor", None)
+    return isinstance(monitor, str) and "valid" in monitor
+
+
+def _made(callback: Any) -> Any:
+    """Classes stand for what they make; None if they need parameters."""
+    try:
+        return callback() if isinstance(callback, type) else callback
+    except TypeError:
+        return None

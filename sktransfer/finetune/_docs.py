@@ -72,12 +72,18 @@ augment_views : int, default=None
     itself. None is as many as epochs, at most 4 where something is frozen, and as memory and
     disk allow; `augment_views_` tells.
 early_stopping : bool, default=False
-    Split `validation_fraction` off, stop when its loss has not fallen for `patience` epochs, and
-    go back to the best weights.
+    Hold `validation_fraction` out to find the best epoch, and then train anew on all images for so
+    many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is the last
+    epoch, unless its loss on what is held out is higher than the lowest by a paired t-test over the
+    images, and its accuracy not. With `validation_data`, a `schedule` of your own, or callbacks
+    that monitor validation nothing is trained anew: the weights of the best epoch come back.
+    `partial_fit` takes no notice of it.
 validation_fraction : float, default=0.1
-    In (0, 1); classes keep their shares.
+    What `early_stopping` holds out, in (0, 1); classes keep their shares. Fewer than 100 images
+    are warned of: so few seldom tell one epoch from another.
 patience : int, default=5
-    Epochs.
+    After so many epochs in a row that are worse than the best, those of `warmup` not counted,
+    training ends.
 image_size : int or (int, int), default=None
     Height and width in pixels that the network sees.
 resize : {"pad", "squash", "crop"}, default="pad"
@@ -136,7 +142,8 @@ net_ : skorch.NeuralNet
     The net; what it takes are activations of the frozen part. Built when it is first asked for
     in an estimator that was loaded.
 history_ : skorch.history.History
-    Losses, accuracies, rates, seconds and images per second of each epoch.
+    Losses, accuracies, rates, seconds and images per second of each epoch; with `early_stopping`
+    those that were validated.
 layers_ : list of LayerState
     What each stage and the head did: whether it learnt, its rate and its numbers.
 n_trainable_parameters_ : int
@@ -144,7 +151,10 @@ n_trainable_parameters_ : int
 augment_views_ : int
     Views of each photograph that epochs draw from.
 n_iter_ : int
-    Epochs.
+    Epochs in `history_`.
+best_epoch_ : int
+    The best of them, from 1, by what was held out; what is fitted has been trained for so many.
+    Only with `early_stopping`.
 backbone_ : BackboneInfo
     Name, source, weights, preprocessing and fingerprint of the network.
 image_size_ : tuple of int

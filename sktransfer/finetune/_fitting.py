@@ -18,10 +18,11 @@ from ..exceptions import InputError, shown
 from ..images import Images, as_images
 from ._augment import check_augment
 from ._checkpoints import Checkpoints, Follower
-from ._constraints import check_training
+from ._complaints import warn_if_few_are_held_out
+from ._constraints import check_training, monitors_validation
 from ._distributed import Team, make_team
 from ._fitted import Fitted, Part, images_of, model_of
-from ._learning import learn
+from ._learning import learn, learn_for_the_best_epochs
 from ._model import Design, build_model
 from ._network import code_width
 from ._run import Run, open_checkpoints
@@ -68,7 +69,9 @@ def _fit(
     go_on: bool,
     epochs: int | None,
 ) -> None:
-    check_training(est, validates=est.early_stopping or validation_data is not None)
+    stops = est.early_stopping and epochs is None
+    validates = stops or validation_data is not None
+    check_training(est, validates=validates, is_partial=epochs is not None)
     images = images_of(est, X) if go_on else _first_images(est, X)
     name = "y" if epochs is None else "y of partial_fit"
     target = est._encode(y, len(images), classes=classes, known=go_on, name=name)
@@ -91,11 +94,20 @@ def _fit(
         saved = _checkpoints(est, parts, groups, go_on=go_on, team=team)
     run = Run(est.max_epochs if epochs is None else epochs, go_on, saved, team)
     try:
-        part, validate = _split(est, every, groups, held_out)
         if epochs is None:
             # A call of `fit` follows the parameters as they are now; `partial_fit` goes on.
             est.__dict__.pop("net_", None)
-        learn(est, _by_class(est, part), validate and _by_class(est, validate), run)
+            est.__dict__.pop("best_epoch_", None)
+        every = _by_class(est, every)
+        part, validate = every, held_out and _by_class(est, held_out)
+        if stops and validate is None:
+            part, validate = _split(est, every, groups)
+        if stops and validate is not None:
+            warn_if_few_are_held_out(len(validate.target))
+        if validate is not None and part is not every and _refits(est):
+            learn_for_the_best_epochs(est, every, part, validate, run)
+        else:
+            learn(est, part, validate, run)
     finally:
         if saved is not None:
             saved.close()
@@ -205,13 +217,7 @@ def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
     return Part(images, est._encode(y, len(images), classes=None, known=True, name=name), None)
 
 
-def _split(
-    est: FineTuneBase, every: Part, groups: Any, held_out: Part | None
-) -> tuple[Part, Part | None]:
-    if held_out is not None:
-        return every, held_out
-    if not est.early_stopping:
-        return every, None
+def _split(est: FineTuneBase, every: Part, groups: Any) -> tuple[Part, Part]:
     numbers = every.target if every.target.ndim == 1 else None
     learn, validate = split(
         numbers,
@@ -222,3 +228,13 @@ def _split(
         getattr(est, "classes_", None),
     )
     return every.take(np.sort(learn)), every.take(np.sort(validate))
+
+
+def _refits(est: FineTuneBase) -> bool:
+    """Whether the best number of epochs can be trained for anew.
+
+    A schedule of the user's own was made for as many steps as the first fit has, and what monitors
+    validation has nothing to look at in a second one.
+    """
+    own = [one[1] if isinstance(one, tuple) else one for one in est.callbacks or []]
+    return isinstance(est.schedule, str) and not any(map(monitors_validation, own))

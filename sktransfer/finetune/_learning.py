@@ -19,6 +19,7 @@ from ._model import Model
 from ._parameters import Rates, layer_states
 from ._prefix import Prefix
 from ._probe_head import fit_head
+from ._resuming import from_json, to_json
 from ._run import Run
 from ._training import make_net, renew_schedule, train
 from ._views import Examples, Views
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ._base import FineTuneBase
 
 
-__all__ = ["learn", "net_of"]
+__all__ = ["learn", "learn_for_the_best_epochs", "net_of"]
 
 _PLACES = {"memory": "in memory", "disk": "on disk", "nowhere": "nowhere"}
 
@@ -36,7 +37,7 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
     """Learn from some photographs, and validate on others; the net and its history are kept."""
     model = model_of(est)
     prefix = prefix_of(est, model)
-    if not run.go_on:
+    if not run.go_on and not run.refit:
         warn_of_waiting_stages(est, run)
     if run.team is not None:
         prefix = replace(prefix, device=[str(run.team.device)])
@@ -62,8 +63,48 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
         for one in views:
             one.close()
     _describe(est, model, storage)
-    if run.leads:
-        warn_if_diverged(est)
+    if est.early_stopping and validate is not None and not run.refit:
+        est.best_epoch_ = dict(est.net_.callbacks_)["early_stopping"].best_epoch_
+    if run.leads and run.final:
+        warn_if_diverged(est, run)
+
+
+def learn_for_the_best_epochs(
+    est: FineTuneBase, every: Part, part: Part, validate: Part, run: Run
+) -> None:
+    """Find the best number of epochs on what is held out, then learn from all for so many.
+
+    What comes out is what a fit of so many epochs gives that holds nothing out, bit for bit: its
+    schedule ends with the last of them. The history is that of the epochs that were validated.
+    """
+    start, before = model_of(est).learnt(), est.history_
+    state = None if run.saved is None else run.saved.state
+    if state is not None and "watched" in state:
+        found = {key: state[key] for key in ("watched", "n_watched", "best_epoch")}
+        history = from_json(found["watched"])
+    else:
+        learn(est, part, validate, replace(run, final=False))
+        history = est.history_
+        found = {
+            "watched": to_json(history),
+            "n_watched": len(history),
+            "best_epoch": est.best_epoch_,
+        }
+        if run.team is not None:
+            found = run.team.same(found)
+        model_of(est).load(start)
+        est.__dict__.pop("net_")
+    best = found["best_epoch"]
+    if est.verbose and run.leads:
+        print(
+            f"Epoch {best} was the best of {found['n_watched']} by the {len(validate.target)} "
+            f"images held out; all {len(every.target)} are trained on for so many."
+        )
+    est.history_ = before
+    watching = validate if est.callbacks else None
+    learn(est, every, watching, replace(run, epochs=best - len(before), watched=found))
+    est.net_.history_ = est.history_ = history
+    est.n_iter_, est.best_epoch_ = len(est.history_), best
 
 
 def net_of(est: FineTuneBase, run: Run | None = None) -> Any:

@@ -13,7 +13,7 @@ from skorch.utils import to_tensor
 from ..backbones._gate import running
 from ..exceptions import EngineWarning, TrainingError
 from ._gradients import Lot, gradients
-from ._recipe import Recipe
+from ._recipe import Recipe, weighted_mean
 from ._scaling import ScaledSteps
 
 __all__ = ["ClassifierNet", "RegressorNet"]
@@ -123,7 +123,7 @@ class _Steps(ScaledSteps):
     def loss_of(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
         """The weighted mean of the losses of a batch."""
         target, weight = (to_tensor(one, device=self.device) for one in (target, weight))
-        return self._criterion(out, target, weight)
+        return weighted_mean(self.losses(out, target), weight)
 
     def _clip(self, norm: float) -> None:
         learning = [p for group in self.optimizer_.param_groups for p in group["params"]]
@@ -188,12 +188,14 @@ class ClassifierNet(_Steps, NeuralNetClassifier):
 
     is_of_classes = True
 
-    def _criterion(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
-        return self.recipe.classification(out, target, weight)
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of each example."""
+        return self.recipe.classification(out, target)
 
 
 class RegressorNet(_Steps, NeuralNetRegressor):
     """A skorch regressor whose batches hold weights beside targets."""
 
-    def _criterion(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
-        return self.recipe.regression(out, target, weight)
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of each example."""
+        return self.recipe.regression(out, target)

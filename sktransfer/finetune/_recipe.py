@@ -12,7 +12,7 @@ from torch import nn
 from ._distributed import Team
 from ._parameters import plain_name
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "weighted_mean"]
 
 
 @dataclass
@@ -94,21 +94,17 @@ class Recipe:
         mixed = share * x.float() + (1 - share) * x.float()[partners]
         return mixed, partners, share
 
-    def classification(
-        self, out: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
-    ) -> torch.Tensor:
-        """Cross-entropy of each example, weighted, and the mean of the batch."""
-        losses = nn.functional.cross_entropy(
+    def classification(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each example."""
+        return nn.functional.cross_entropy(
             out, target, reduction="none", label_smoothing=self.label_smoothing
         )
-        return _mean(losses, weight)
 
-    def regression(
-        self, out: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
-    ) -> torch.Tensor:
-        """Squared error of each example, weighted, and the mean of the batch."""
-        return _mean(((out - target) ** 2).mean(1), weight)
+    def regression(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Squared error of each example."""
+        return ((out - target) ** 2).mean(1)
 
 
-def _mean(losses: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return (losses * weight).sum() / weight.sum().clamp(min=1e-12)
+def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The mean of some examples, such as their losses; 0 where nothing weighs anything."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-12)

@@ -14,7 +14,7 @@ from skorch.history import History
 from ..exceptions import CheckpointError, shown
 from ._checkpoints import Checkpoints, Follower
 
-__all__ = ["Checkpointing", "restore", "state_of"]
+__all__ = ["Checkpointing", "from_json", "restore", "state_of", "to_json"]
 
 
 class Checkpointing(Callback):
@@ -23,20 +23,30 @@ class Checkpointing(Callback):
     Parameters
     ----------
     saved : Checkpoints or Follower
+    state : dict or None
+        What to go on from.
     facts : dict
         More that is put into each.
+    first : int
+        Epochs of an earlier part of the fit, behind whose checkpoints these come.
     """
 
-    def __init__(self, saved: Checkpoints | Follower, facts: dict[str, Any]):
-        self.saved, self.facts = saved, facts
+    def __init__(
+        self,
+        saved: Checkpoints | Follower,
+        state: dict[str, Any] | None,
+        facts: dict[str, Any],
+        first: int = 0,
+    ):
+        self.saved, self.state, self.facts, self.first = saved, state, facts, first
         self.done = 0
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
         # Taken here, since gradual unfreezing hides some names in the first epochs.
         self.names = learning_names(net.module_)
-        if self.saved.state is not None:
-            restore(net, self.saved)
-            self.done = self.saved.state["done"]
+        if self.state is not None:
+            restore(net, self.state, self.saved.source)
+            self.done = self.state["done"]
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         self.done += 1
@@ -45,7 +55,7 @@ class Checkpointing(Callback):
     def write(self, net: Any, *, finished: bool = False) -> None:
         """Write the state as it is now."""
         state = {**self.facts, **state_of(net, self.names), "done": self.done}
-        self.saved.save(state, len(net.history), finished=finished)
+        self.saved.save(state, self.first + len(net.history), finished=finished)
 
 
 def learning_names(module: torch.nn.Module) -> list[str]:
@@ -67,7 +77,7 @@ def state_of(net: Any, names: list[str]) -> dict[str, Any]:
         "optimizer": net.optimizer_.state_dict(),
         "scaler": net.scaler_.state_dict(),
         "callbacks": {name: _callback_state(one) for name, one in net.callbacks_},
-        "history": json.dumps(list(net.history), default=_number),
+        "history": to_json(net.history),
         "order": None if generator is None else generator.get_state(),
         "mixing": json.dumps(net.recipe.generator.bit_generator.state),
         "torch": torch.get_rng_state(),
@@ -75,7 +85,7 @@ def state_of(net: Any, names: list[str]) -> dict[str, Any]:
     }
 
 
-def restore(net: Any, saved: Checkpoints | Follower) -> None:
+def restore(net: Any, state: dict[str, Any], source: Any) -> None:
     """Put a state back into a net that was made for the same fit.
 
     Raises
@@ -84,10 +94,10 @@ def restore(net: Any, saved: Checkpoints | Follower) -> None:
         If it does not fit the net.
     """
     try:
-        _restore(net, saved.state or {})
+        _restore(net, state)
     except Exception as error:  # optimizers and callbacks of all kinds take their states back
         raise CheckpointError(
-            f"The checkpoint {shown(saved.source)} does not fit this fit: "
+            f"The checkpoint {shown(source)} does not fit this fit: "
             f"{type(error).__name__}: {shown(error)}. Delete it to start from the beginning."
         ) from error
 
@@ -101,7 +111,7 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
         net.scaler_.load_state_dict(state["scaler"])
     for name, callback in net.callbacks_:
         _restore_callback(callback, state["callbacks"].get(name, {}))
-    net.history_ = History(json.loads(state["history"]))
+    net.history_ = from_json(state["history"])
     generator = _order(net)
     if generator is not None:
         generator.set_state(state["order"])
@@ -193,6 +203,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value if _is_plain(value) else None
+
+
+def to_json(history: History) -> str:
+    """A history as text."""
+    return json.dumps(list(history), default=_number)
+
+
+def from_json(text: str) -> History:
+    """The history that was made text of."""
+    return History(json.loads(text))
 
 
 def _number(value: Any) -> Any:

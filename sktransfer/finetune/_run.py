@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ._checkpoints import Checkpoints, Follower
@@ -25,17 +25,32 @@ class Run:
     saved : Checkpoints, Follower or None
     team : Team or None
         The processes that share the batches.
+    final : bool
+        Whether it leaves the fitted network, and not only a number of epochs.
+    watched : dict
+        What early stopping found, where all images are trained on afterwards: the history
+        ("watched", as text), its length ("n_watched") and "best_epoch". Empty in any other fit.
     """
 
     epochs: int
     go_on: bool = False
     saved: Checkpoints | Follower | None = None
     team: Team | None = None
+    final: bool = True
+    watched: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from."""
-        return None if self.saved is None else self.saved.state
+        """The checkpoint to go on from; one of the watched epochs is none of the later fit."""
+        state = None if self.saved is None else self.saved.state
+        if state is None or bool(self.watched) != ("watched" in state):
+            return None
+        return state
+
+    @property
+    def refit(self) -> bool:
+        """Whether all images are trained on after early stopping held some of them out."""
+        return bool(self.watched)
 
     @property
     def leads(self) -> bool:

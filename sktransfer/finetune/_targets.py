@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.model_selection import (
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_consistent_length
 
 from .._sklearn import check_sample_weight
 from ..exceptions import shown
@@ -327,21 +328,21 @@ def split(
     seed: int,
     classes: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photographs to learn from and to validate on: stratified, with groups kept together.
+    """Images to train on and to validate on: stratified, with groups kept together.
 
     Raises
     ------
     ValueError
-        If a class has one photograph, or too few are left on one side.
+        If a class has one image, or there are not two images and two groups.
     """
     every = np.arange(n_images)
-    if groups is not None and numbers is None:
-        splitter: Any = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
-        return next(splitter.split(every, groups=groups))
+    if n_images < 2:
+        raise ValueError(
+            f"early_stopping=True holds images out and needs at least 2, got {n_images}. Pass "
+            "more, or validation_data=."
+        )
     if groups is not None:
-        folds = max(2, round(1 / fraction))
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        return next(splitter.split(every, numbers, groups))
+        return _split_groups(every, numbers, np.asarray(groups), fraction, seed)
     if numbers is None:
         return next(ShuffleSplit(1, test_size=fraction, random_state=seed).split(every))
     counts = np.bincount(numbers)
@@ -350,9 +351,37 @@ def split(
         name = lonely if classes is None else classes.tolist()[lonely]
         raise ValueError(
             f"early_stopping=True splits every class in two, but the class {name!r} has one "
-            f"photograph (image {int(np.flatnonzero(numbers == lonely)[0])}). "
-            "Give it more, or name validation_data=."
+            f"image (image {int(np.flatnonzero(numbers == lonely)[0])}). "
+            "Give it more, or pass validation_data=."
         )
-    size = max(len(np.unique(numbers)), int(np.ceil(fraction * n_images)))
+    n_classes = int((counts > 0).sum())
+    # Each class is on both sides.
+    size = min(max(n_classes, int(np.ceil(fraction * n_images))), n_images - n_classes)
     splitter = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
     return next(splitter.split(every, numbers))
+
+
+def _split_groups(
+    every: np.ndarray, numbers: np.ndarray | None, groups: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    check_consistent_length(every, groups)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise ValueError(
+            "early_stopping=True keeps the images of a group together and needs at least 2 groups "
+            f"to hold one out, got {n_groups}. Pass validation_data=, or no groups."
+        )
+    if numbers is None:
+        splitter: Any = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+        return next(splitter.split(every, groups=groups))
+    most = int(np.bincount(numbers).max())
+    folds = min(max(2, round(1 / fraction)), n_groups, most)
+    if folds < 2:  # no class has two images
+        splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+        return next(splitter.split(every, groups=groups))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        found = [one for one in splitter.split(every, numbers, groups) if all(map(len, one))]
+    # With groups of unequal sizes folds may be empty.
+    return found[0]

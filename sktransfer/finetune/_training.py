@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.base import is_classifier
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback
 from skorch.exceptions import SkorchException
 from skorch.helper import predefined_split
 
 from ..exceptions import TrainingError, shown
-from ._callbacks import Average, Ledger, Line, NextView, Unfreeze
+from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze
 from ._distributed import Team
 from ._model import Model
 from ._net import ClassifierNet, RegressorNet
@@ -60,7 +59,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
         "train_split": None,
         "device": str(device),
         "verbose": verbose,
-        "callbacks": _callbacks(est, model, steps),
+        "callbacks": _callbacks(est, model, steps, run),
         "callbacks__print_log": Line() if verbose else None,
         **options,
         **(est.net_params or {}),
@@ -97,7 +96,9 @@ def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | 
     )
 
 
-def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, Callback]]:
+def _callbacks(
+    est: FineTuneBase, model: Model, steps: int, run: Run
+) -> list[tuple[str, Callback]]:
     found: list[tuple[str, Callback | None]] = [
         ("ledger", Ledger()),
         ("next_view", NextView()),
@@ -106,9 +107,9 @@ def _callbacks(est: FineTuneBase, model: Model, steps: int) -> list[tuple[str, C
         ("unfreeze", Unfreeze(model, est.unfreeze_every) if est.unfreeze_every else None),
     ]
     if est.early_stopping:
-        stopping = EarlyStopping(patience=est.patience, load_best=True)
-        if "sink" in inspect.signature(EarlyStopping).parameters and not est.verbose:
-            stopping.sink = lambda *_: None
+        warmup = math.ceil(est.warmup * run.epochs) if isinstance(est.schedule, str) else 0
+        patience = math.inf if run.refit else est.patience
+        stopping = BestEpoch(patience, warmup, restores=run.final and not run.refit)
         found.append(("early_stopping", stopping))
     for number, callback in enumerate(est.callbacks or []):
         named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
@@ -139,9 +140,11 @@ def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: in
         if run.saved is None:
             _run_epochs(net, examples[0], run.epochs)
         else:
-            facts = {"seed": est._fitted.design.seed, "n_views": n_views}
-            _run_with_checkpoints(net, examples[0], run, Checkpointing(run.saved, facts))
-    if run.epochs:
+            facts = {"seed": est._fitted.design.seed, "n_views": n_views, **run.watched}
+            first = run.watched.get("n_watched", 0)
+            checkpointing = Checkpointing(run.saved, run.state, facts, first)
+            _run_with_checkpoints(net, examples[0], run, checkpointing)
+    if run.epochs and run.final:
         some = np.unique(np.linspace(0, len(examples[0]) - 1, est.batch_size).astype(int))
         batch = examples[0].batch(some)
         net.check_end(batch, _guess(est, batch[1][0]))
@@ -178,7 +181,7 @@ def _run_with_checkpoints(
 ) -> None:
     state = run.state
     if state is not None and state["finished"]:
-        restore(net, checkpointing.saved)
+        restore(net, state, checkpointing.saved.source)
         return
     net.callbacks_.append(("checkpoints", checkpointing))
     try:
