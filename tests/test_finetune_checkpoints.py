@@ -263,7 +263,7 @@ def test_a_damaged_file_alone_is_named(finished, forty):
     (file,) = finished.glob("*.pt")
     file.write_bytes(file.read_bytes()[:1000])
     clf = FineTuneClassifier(**SHORT, checkpoint_dir=finished)
-    with pytest.raises(CheckpointError, match=r"epoch-000001-finished\.pt cannot be read.*Delete"):
+    with pytest.raises(CheckpointError, match=rf"{file.name} cannot be read.*Delete"):
         clf.fit(*forty)
     assert set(vars(clf)) == set(clf.get_params())
 
@@ -271,11 +271,12 @@ def test_a_damaged_file_alone_is_named(finished, forty):
 def test_a_damaged_file_is_set_aside_where_there_is_an_earlier_one(forty, tmp_path):
     parameters = {**SHORT, "max_epochs": 3, "keep_checkpoints": 3, "checkpoint_dir": tmp_path}
     whole = FineTuneClassifier(**parameters).fit(*forty)
-    last = tmp_path / "epoch-000003-finished.pt"
+    # Three epochs that are validated, and three in which all images are trained on.
+    last = tmp_path / "epoch-000006-finished.pt"
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 1
     last.write_bytes(data)
-    with pytest.warns(CheckpointWarning, match=rf"{last.name} cannot .* resumes from epoch-000003"):
+    with pytest.warns(CheckpointWarning, match=rf"{last.name} cannot .* resumes from epoch-000006"):
         again = FineTuneClassifier(**parameters).fit(*forty)
     assert_equal(learnt(again), learnt(whole))
     assert (tmp_path / f"{last.name}.damaged").read_bytes() == data
@@ -298,6 +299,9 @@ CRAFTED = {
     "order": lambda s: s.update(order=torch.ones(3)),
     "format": lambda s: s.update(format=1),
     "done": lambda s: s.update(done="1"),
+    "watched": lambda s: s.update(watched="[{"),
+    "no best epoch": lambda s: s.pop("best_epoch"),
+    "a best epoch that was none": lambda s: s.update(best_epoch=2),
 }
 
 

@@ -19,7 +19,7 @@ from ._model import Model
 from ._parameters import Rates, layer_states
 from ._prefix import Prefix
 from ._probe_head import fit_head
-from ._resuming import from_json, to_json
+from ._resuming import from_json, to_json, watched_of
 from ._run import Run
 from ._training import make_net, renew_schedule, train
 from ._views import Examples, Views
@@ -78,9 +78,8 @@ def learn_for_the_best_epochs(
     schedule ends with the last of them. The history is that of the epochs that were validated.
     """
     start, before = model_of(est).learnt(), est.history_
-    state = None if run.saved is None else run.saved.state
-    if state is not None and "watched" in state:
-        found = {key: state[key] for key in ("watched", "n_watched", "best_epoch")}
+    found = watched_of(run.saved)
+    if found is not None:
         history = from_json(found["watched"])
     else:
         learn(est, part, validate, replace(run, final=False))

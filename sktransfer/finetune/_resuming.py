@@ -14,7 +14,7 @@ from skorch.history import History
 from ..exceptions import CheckpointError, shown
 from ._checkpoints import Checkpoints, Follower
 
-__all__ = ["Checkpointing", "from_json", "restore", "state_of", "to_json"]
+__all__ = ["Checkpointing", "from_json", "restore", "state_of", "to_json", "watched_of"]
 
 
 class Checkpointing(Callback):
@@ -203,6 +203,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value if _is_plain(value) else None
+
+
+def watched_of(saved: Checkpoints | Follower | None) -> dict[str, Any] | None:
+    """What early stopping had found when all images were trained on; None before that.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint tells it wrongly.
+    """
+    state = None if saved is None else saved.state
+    if saved is None or state is None or "watched" not in state:
+        return None
+    found = {name: state.get(name) for name in ("watched", "n_watched", "best_epoch")}
+    try:
+        n, best = len(from_json(str(found["watched"]))), found["best_epoch"]
+        if found["n_watched"] != n or not (isinstance(best, int) and 0 <= best <= n):
+            raise ValueError(f"epoch {best} of {found['n_watched']} cannot be the best of {n}")
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint {shown(saved.source)} does not fit this fit: {shown(error)}. Delete "
+            "it to start from the beginning."
+        ) from error
+    return found
 
 
 def to_json(history: History) -> str:
