@@ -24,7 +24,7 @@ from typing import IO, Any
 import torch
 from tqdm.auto import tqdm
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._checkpoint import sha256_of
 
 __all__ = [
@@ -93,8 +93,8 @@ def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
         if isinstance(error, WeightsUnavailableError):
             raise
         raise WeightsUnavailableError(
-            f"{what} cannot be had: looked for {path} and then for {url} ({_reason(error)}). "
-            f"{OFFLINE_REMEDY}"
+            f"{what} cannot be had: looked for {shown(path)} and then for {url} "
+            f"({_reason(error)}). {OFFLINE_REMEDY}"
         ) from error
     return path
 
@@ -127,14 +127,14 @@ def folder_without_home(variable: str) -> Path:
         status = folder.lstat()
     except OSError as error:
         raise WeightsUnavailableError(
-            f"There is no folder to keep weights in: this user has no home, and {folder} cannot "
-            f"be made ({error.strerror}). Set the environment variable {variable}."
+            f"There is no folder to keep weights in: this user has no home, and {shown(folder)} "
+            f"cannot be made ({error.strerror}). Set the environment variable {variable}."
         ) from error
     others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not stat.S_ISDIR(status.st_mode) or user not in ("user", status.st_uid) or others:
         raise WeightsUnavailableError(
             f"There is no folder to keep weights in: this user has no home, and others may write "
-            f"to {folder}. Delete it, or set the environment variable {variable}."
+            f"to {shown(folder)}. Delete it, or set the environment variable {variable}."
         )
     return folder
 
@@ -143,13 +143,13 @@ def _check_cached(path: Path, url: str, wanted: str | None) -> None:
     got = sha256_of(path)
     if wanted and not got.startswith(wanted):
         raise WeightsMismatchError(
-            f"{path}, the cached copy of {url}, is damaged: its SHA-256 must start with "
+            f"{shown(path)}, the cached copy of {url}, is damaged: its SHA-256 must start with "
             f"{wanted}, but is {got}. Delete it; it will be downloaded again."
         )
     if not wanted and (begin := _begin_of_no_weights(path)) is not None:
         raise WeightsMismatchError(
-            f"{path}, the cached copy of {url}, is not a file of weights; it begins with {begin}. "
-            "Delete it; it will be downloaded again."
+            f"{shown(path)}, the cached copy of {url}, is not a file of weights; it begins with "
+            f"{begin}. Delete it; it will be downloaded again."
         )
 
 

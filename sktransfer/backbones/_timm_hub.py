@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import BackboneError, UnknownBackboneError, WeightsUnavailableError
+from ..exceptions import BackboneError, UnknownBackboneError, WeightsUnavailableError, shown
 from ._hub import FILENAMES, hub_file
 from ._timm import TimmArchitecture
 
@@ -91,9 +91,9 @@ def _read_config(repo: str, revision: str | None) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BackboneError(f"{path}, of hf-hub:{repo}, is no JSON: {error}.") from error
+        raise BackboneError(f"{shown(path)}, of hf-hub:{repo}, is no JSON: {error}.") from error
     if not isinstance(config, dict):
-        raise BackboneError(f"{path}, of hf-hub:{repo}, must hold an object.")
+        raise BackboneError(f"{shown(path)}, of hf-hub:{repo}, must hold an object.")
     return config
 
 

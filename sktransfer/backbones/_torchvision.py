@@ -108,7 +108,7 @@ class TorchvisionArchitecture(Architecture):
                 return name, as_preprocessing(entry.transforms())
             if path.name == entry.url.rpartition("/")[2]:
                 raise WeightsMismatchError(
-                    f"{path} has the name of {self.name}'s {name} but another content: its "
+                    f"{shown(path)} has the name of {self.name}'s {name} but another content: its "
                     f"SHA-256 must start with {digits}, but is {sha256}. Fetch it again from "
                     f"{entry.url}; or, if it holds weights of your own, rename it."
                 )
