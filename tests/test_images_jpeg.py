@@ -1,6 +1,7 @@
 """JPEG files of every kind and state: the same pixels as Pillow's, and damaged ones refused."""
 
 import io
+import re
 import sys
 
 import numpy as np
@@ -116,14 +117,49 @@ def test_files_that_are_cut_and_closed_are_not_whole(kind, decoder):
     np.testing.assert_array_equal(opened(data).pixels(), by_pillow(data))
     first = data.index(b"\xff\xda") + 20
     for stop in np.linspace(first, len(data) - 100, 25).astype(int):
-        if data[stop : stop + 2] in (b"\xff\xc4", b"\xff\xda"):  # scans may be left out
-            stop -= 20
         cut = data[:stop] + b"\xff\xd9"
         for make in (opened(cut).pixels, opened(cut).picture):
             with pytest.raises(ImageError, match="image 0: cannot be decoded"):
                 make()
         with pytest.raises(ImageError, match="cannot be decoded"):
             opened(Image.open(io.BytesIO(cut)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_progressive_files_that_lost_scans_are_not_whole(mode, decoder):
+    """Each scan makes the picture sharper, so that a cut between two leaves one to look at."""
+    data = encode(PHOTO.convert(mode), progressive=True)
+    scans = [m.start() for m in re.finditer(b"\xff\xda", data)]
+    starts = [max(data.rfind(b"\xff\xc4", 0, scan), 0) for scan in scans]  # with their tables
+    starts = [a if a > b else c for a, b, c in zip(starts[1:], scans, scans[1:], strict=False)]
+    assert len(starts) > 4
+    for start, stop in zip(starts, [*starts[1:], len(data) - 2], strict=True):
+        for less in (data[:start] + b"\xff\xd9", data[:start] + data[stop:]):
+            with pytest.raises(ImageError, match="cannot be decoded"):
+                opened(less).pixels()
+            with pytest.raises(ImageError, match="cannot be decoded"):
+                opened(Image.open(io.BytesIO(less)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_lost_and_mixed_parts_between_restarts_are_damage(mode, decoder):
+    data = encode(PHOTO.convert(mode), restart_marker_rows=1)
+    marks = [m.start() for m in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    np.testing.assert_array_equal(opened(data).pixels(), by_pillow(data))
+    for one in (0, len(marks) // 2, len(marks) - 2):
+        start, stop = marks[one], marks[one + 1]
+        twice = data[:stop] + data[start:]
+        swapped = data[:start] + data[stop : stop + 2] + data[start + 2 :]
+        for damaged in (data[:start] + data[stop:], twice, swapped):
+            with pytest.raises(ImageError, match="cannot be decoded"):
+                opened(damaged).pixels()
+
+
+def test_a_restart_behind_the_last_part_is_no_damage(decoder):
+    data = encode(restart_marker_rows=1)
+    last = max(m.start() for m in re.finditer(rb"\xff[\xd0-\xd7]", data))
+    more = data[:-2] + bytes([0xFF, 0xD0 + (data[last + 1] - 0xCF) % 8]) + data[-2:]
+    np.testing.assert_array_equal(opened(more).pixels(), by_pillow(data))
 
 
 def test_the_first_image_of_several_must_be_whole(decoder):

@@ -30,6 +30,7 @@ _SOI, _EOI, _SOS, _TEM, _DRI = 0xD8, 0xD9, 0xDA, 0x01, 0xDD
 _RESTARTS = re.compile(rb"\xff[\xd0-\xd7]")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _ONE_PASS = {0xC0, 0xC1, 0xC9}  # if all components are in one scan
+_PROGRESSIVE = {0xC2, 0xCA}
 _FED = {0xC0, 0xC1, 0xC2}  # the decoder waits for more data only where these are Huffman coded
 
 # What the decoder may read ahead of what it needs.
@@ -39,6 +40,7 @@ _PADDING = b"\xff\x00" * _AHEAD
 
 _MORE = "the JPEG data are damaged, they go on where the image is complete"
 _LESS = "the file is truncated, its JPEG data end before the image is complete"
+_MIXED = "the JPEG data are damaged, their parts are not in order"
 _BROKEN = "the structure of the JPEG file is damaged"
 
 
@@ -49,6 +51,10 @@ class _Scan(NamedTuple):
     stop: int
     components: bytes
     interval: int = 0  # of MCUs between two markers that restart the decoder
+    first: int = 0  # the first and the last coefficient
+    last: int = 63
+    known: int = 0  # the lowest bit that earlier scans brought, where this one refines them
+    low: int = 0  # the lowest bit of this one
 
 
 class _Layout(NamedTuple):
@@ -154,7 +160,10 @@ def _spoils_pixels(warning: str, data: bytes) -> bool:
 
 
 def check_scans(image: Image.Image, data: bytes) -> None:
-    """Refuse a JPEG of very many scans, and one whose scans leave out a colour.
+    """Refuse a JPEG of very many scans, and one whose scans leave out a part of the image.
+
+    A progressive file that lost its last scans is a whole picture, only less sharp. All encoders
+    end with the lowest bit of every coefficient.
 
     Raises
     ------
@@ -177,6 +186,21 @@ def check_scans(image: Image.Image, data: bytes) -> None:
     found = {component for scan in layout.scans for component in scan.components}
     if len(found) < layout.n_components:
         raise OSError(f"{_LESS} ({layout.n_components - len(found)} of its colours are missing)")
+    if layout.kind in _PROGRESSIVE and not _are_all_bits_there(layout.scans):
+        raise OSError(f"{_LESS} (scans of the progressive file are missing)")
+
+
+def _are_all_bits_there(scans: list[_Scan]) -> bool:
+    """Tell whether scans bring every coefficient of each colour, down to its lowest bit."""
+    nothing = 99
+    lowest = {one: np.full(64, nothing) for scan in scans for one in scan.components}
+    for scan in scans:
+        for component in scan.components:
+            part = lowest[component][scan.first : scan.last + 1]
+            if scan.known and (part > scan.known).any():
+                return False  # a scan between is missing
+            np.minimum(part, scan.low, out=part)
+    return not any(bits.any() for bits in lowest.values())
 
 
 def load_jpeg(image: Image.Image, data: bytes) -> None:
@@ -201,7 +225,7 @@ def load_jpeg(image: Image.Image, data: bytes) -> None:
         decoder.setimage(image.im, extents)
         feed = _Feed(decoder, data)
         if layout.one_pass:
-            feed.only_scan(layout.scans[0])
+            feed.only_scan(layout)
         else:
             feed.all_scans(layout)
     finally:
@@ -221,8 +245,10 @@ class _Feed:
         self._decoder, self._data = decoder, data
         self._rest, self._fed = b"", 0  # what it did not take, and how much it was offered
 
-    def only_scan(self, scan: _Scan) -> None:
+    def only_scan(self, layout: _Layout) -> None:
         """Feed a file of one scan, with which the decoder is done when it has all pixels."""
+        scan = layout.scans[0]
+        self._check_restarts(layout, scan)
         if self._offer(max(scan.start, scan.stop - _AHEAD)):
             raise OSError(_MORE)
         if scan.stop == len(self._data) or not self._offer(scan.stop, _PADDING):
@@ -231,15 +257,29 @@ class _Feed:
     def all_scans(self, layout: _Layout) -> None:
         """Feed a file of several scans, with which the decoder is done at its end."""
         for scan in layout.scans:
-            found = _RESTARTS.findall(self._data, scan.start, scan.stop) if scan.interval else []
-            if len(found) != layout.restarts(scan):  # it would look for a marker there as well
-                raise OSError(_LESS if len(found) < layout.restarts(scan) else _MORE)
+            self._check_restarts(layout, scan)
             if scan.stop - _AHEAD > scan.start and self._is_complete(scan.stop - _AHEAD):
                 raise OSError(_MORE)
             if not self._is_complete(scan.stop, _PADDING):
                 raise OSError(_LESS)
         if not self._offer(len(self._data)):
             raise OSError(_LESS)
+
+    def _check_restarts(self, layout: _Layout, scan: _Scan) -> None:
+        """Compare the markers that restart the decoder with those that there should be.
+
+        Where one is missing the decoder fills up what it lacks, or looks on behind the scan.
+        """
+        if not scan.interval:
+            return
+        found = list(_RESTARTS.finditer(self._data, scan.start, scan.stop))
+        if found and found[-1].end() == scan.stop:
+            found.pop()  # some encoders end with one
+        expected = layout.restarts(scan)
+        if len(found) != expected:
+            raise OSError(_LESS if len(found) < expected else _MORE)
+        if any(self._data[one.start() + 1] != 0xD0 + i % 8 for i, one in enumerate(found)):
+            raise OSError(_MIXED)
 
     def _offer(self, stop: int, more: bytes = b"") -> bool:
         """Offer the file up to `stop`, and what is not in it; True if the decoder is done."""
@@ -288,8 +328,18 @@ def _first_scan(data: bytes) -> _Layout:
 
 def _scan(data: bytes, place: int, interval: int) -> _Scan:
     """The scan whose header is at `place`."""
-    components = data[place + 5 : place + 5 + 2 * _at(data, place + 4) : 2]
-    return _Scan(place + 2 + _two(data, place + 2), len(data), components, interval)
+    end = place + 5 + 2 * _at(data, place + 4)
+    known, low = divmod(_at(data, end + 2), 16)
+    return _Scan(
+        start=place + 2 + _two(data, place + 2),
+        stop=len(data),
+        components=data[place + 5 : end : 2],
+        interval=interval,
+        first=_at(data, end),
+        last=_at(data, end + 1),
+        known=known,
+        low=low,
+    )
 
 
 def _layout(data: bytes) -> _Layout:
