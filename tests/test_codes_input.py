@@ -186,8 +186,11 @@ def test_arrays_with_nan_and_no_pixels(sample):
     with pytest.warns(ImageSkippedWarning, match="2 of 4"):
         found = codes(on_error="nan").fit_transform(X)
     np.testing.assert_array_equal(np.isnan(found).all(axis=1), [0, 1, 1, 0])
-    with pytest.raises(ImageError, match="image 1"):
+    with pytest.raises(ImageError, match=r"image 1: holds NaN.*Fix or remove the image"):
         codes().fit_transform(X)
+    for gap in (None, np.nan):
+        with pytest.raises(ImageError, match=r"image 1: is missing.*Fix or remove the image"):
+            codes().fit_transform([sample.data[0], gap])
 
 
 def test_decompression_bombs(monkeypatch, files):

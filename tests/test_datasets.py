@@ -543,6 +543,14 @@ def test_folders_that_are_not_there(photos):
         load_image_folder(photos / "dog" / "a.png")
     with pytest.raises(InputError, match="path of a folder, got 3"):
         load_image_folder(3)
+    for url in ("https://example.com/cats.zip", " s3://bucket/cats"):
+        with pytest.raises(InputError, match="is a URL, and nothing is downloaded"):
+            load_image_folder(url)
+    (photos / "two\nlines").write_bytes(b"file")
+    for name in ("no\nfolder", "two\nlines", "x" * 3000):
+        with pytest.raises(InputError, match="root must be a folder") as caught:
+            load_image_folder(photos / name)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_folders_without_classes_or_images(photos, tmp_path):

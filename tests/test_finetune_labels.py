@@ -259,8 +259,10 @@ def test_an_unreadable_photograph_is_named(X, tmp_path, trainable, cache_activat
     clf = classifier(trainable=trainable, cache_activations=cache_activations)
     with pytest.raises(ImageError, match=r"image 4 \(.*4\.png\)") as caught:
         clf.fit(paths, np.arange(6) % 2)
-    assert caught.value.index == 4
+    assert caught.value.index == 4 and "Fix or remove the file" in str(caught.value)
     assert set(vars(clf)) == set(clf.get_params())
+    with pytest.raises(ImageError, match=r"image 4: is missing \(None\).*Fix or remove the image"):
+        clf.fit([*X[:4], None, X[5]], np.arange(6) % 2)
 
 
 def test_an_unreadable_photograph_behind_a_split_is_named(X, tmp_path):

@@ -1,6 +1,9 @@
 """Which collections hold images, and what is said of those that do not."""
 
+import array
+import io
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -379,3 +382,61 @@ def test_what_fit_saw_decides_where_arrays_could_be_one_image_or_several():
         for one in (np.zeros((16, 16)), torch.zeros((16, 16)), np.zeros((16, 16)).tolist()):
             with pytest.raises(InputError, match="one greyscale image, or a table of rows"):
                 as_images(one, layout=layout)
+
+
+def encoded(fmt):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)).save(
+        buffer, fmt
+    )
+    return buffer.getvalue() + bytes(32**2 - buffer.tell() % 2**10)  # a square, as rows are
+
+
+def as_uint8(data):
+    return np.frombuffer(bytearray(data), np.uint8)
+
+
+ENCODED = {
+    "arrays": (lambda data: [as_uint8(data)] * 2, 0),
+    "arrays of several lengths": (lambda data: [as_uint8(data), as_uint8(data + b"0")], 0),
+    "an array among paths": (lambda data: ["a.png", as_uint8(data)], 1),
+    "a column, as cv2.imencode gave it": (lambda data: [as_uint8(data)[:, None]], 0),
+    "object array": (lambda data: objects([as_uint8(data), as_uint8(data + b"0")]), 0),
+    "Series": (lambda data: pd.Series([as_uint8(data), as_uint8(data + b"0")]), 0),
+    "table": (lambda data: np.stack([as_uint8(data)] * 2), 0),
+    "tensors": (lambda data: [torch.from_numpy(as_uint8(data))] * 2, 0),
+    "array.array": (lambda data: [array.array("B", data)], 0),
+    "numpy.void": (lambda data: [np.void(data)], 0),
+    "array of void": (lambda data: np.array([np.void(data)] * 2), 0),
+    "lists": (lambda data: [list(data)] * 2, 0),
+    "array alone": (as_uint8, None),
+    "tensor alone": (lambda data: torch.from_numpy(as_uint8(data)), None),
+    "array.array alone": (lambda data: array.array("B", data), None),
+    "list alone": (list, None),
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_files_that_come_as_numbers_are_no_rows(name):
+    make, index = ENCODED[name]
+    where, what = ("X", "X") if index is None else (f"item {index} of X", "item")
+    message = rf"{where} holds the bytes of a PNG file: pass \[.*{what}"
+    with pytest.raises(InputError, match=message):
+        as_images(make(encoded("PNG")))
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP"])
+def test_the_kind_of_file_is_said(fmt):
+    says = re.escape(f"a {fmt} file: pass [item.tobytes() for item in X]")
+    with pytest.raises(InputError, match=says):
+        as_images([as_uint8(encoded(fmt))])
+
+
+@pytest.mark.parametrize(
+    "start", [b"\xff\xd8\xff\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0"]
+)
+def test_rows_that_only_begin_alike_are_rows(start):
+    row = np.full(32**2, 200, np.uint8)
+    row[: len(start)] = list(start)
+    for X in ([row, row], np.stack([row, row])):
+        assert as_images(X).layout == "rows"

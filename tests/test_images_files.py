@@ -1,5 +1,6 @@
 """Files that are bad, and that say which they are and why; files of every kind."""
 
+import gzip
 import io
 import os
 import threading
@@ -149,10 +150,17 @@ PADDED = bytes(340)
     [
         (b"Dear user, this is text.", "text, not an image.*Dear user"),
         ("Grüße\n".encode() * 999, "text, not an image"),
+        (b"/data/cats/a.png", r"text, not an image.*os\.fsdecode"),
         (b"<!DOCTYPE html>\n<html>404</html>", "HTML page.*download"),
         (b"\n<HTML><body>", "HTML page"),
         (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'>", "SVG.*cairosvg"),
         (b"\0" * 128 + b"DICM" + b"\0" * 500, "DICOM.*pydicom.*value_range"),
+        (b"\x08\0\x16\0UI\x1a\x001.2.840.10008.5.1.4.1.1.2\0", "DICOM.*pydicom"),
+        (b"#?RGBE\nFORMAT=32-bit_rle_rgbe\n", "Radiance.*value_range"),
+        (b"NRRD0004\ntype: uchar\n", "NRRD.*nrrd.read"),
+        (b"ObjectType = Image\nNDims = 2\n", "MetaImage.*SimpleITK"),
+        ((b"G@\x11\x10" + bytes(range(184))) * 3, "video"),
+        ((bytes(4) + b"G@\x11\x10" + bytes(range(184))) * 3, "video"),
         (b"\x93NUMPY\x01\0v\0{'descr'", "NumPy.*numpy.load"),
         (b"PK\x03\x04" + bytes(26) + b"arr_0.npy", "NumPy archive.*numpy.load"),
         (b"PK\x03\x04" + bytes(26) + b"word/document.xml", "zip archive.*unpack"),
@@ -297,6 +305,17 @@ def test_large_images_wait_for_each_other():
     assert 40 * 2**20 <= most[0] <= 80 * 2**20
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_damaged_avif_is_not_told_to_wait_for_a_newer_pillow(is_read, monkeypatch):
+    known = ["AVIF"] if is_read else []
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "AVIF"] + known)
+    if is_read:
+        opener = (lambda *_: None, lambda start: False)
+        monkeypatch.setitem(Image.OPEN, "AVIF", opener)
+    with pytest.raises(ImageError, match="damaged" if is_read else "pillow-avif-plugin"):
+        picture(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1")
+
+
 def test_heif_without_its_plugin_names_the_plugin():
     with pytest.raises(ImageError, match="pillow-heif"):
         picture(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
@@ -404,6 +423,12 @@ def test_names_with_spaces_and_accents(tmp_path):
         ("https://example.com/cat.jpg", r"is a URL.*Download it first.*urlretrieve"),
         ("HTTP://example.com/cat.jpg", r"is a URL.*Download"),
         (Path("https://example.com/cat.jpg"), r"is a URL.*Download"),  # one slash is left of two
+        (" https://example.com/cat.jpg\n", r"is a URL.*Download"),
+        ("'https://example.com/cat.jpg'", r"is a URL.*Download"),
+        ("nan", r"the path is missing: 'nan' is what astype\(str\)"),
+        ("None", r"the path is missing"),
+        ("", r"the path is missing"),
+        ("<NA>", r"the path is missing"),
         ("s3://bucket/cat.jpg", r"is a URL.*fsspec"),
         ("gs://bucket/cat.jpg", r"is a URL.*fsspec"),
         ("file:///data/my%20cat.jpg", r"is a URL.*'/data/my cat.jpg'"),
@@ -493,6 +518,19 @@ def test_open_files_are_read_from_their_beginning_and_left_open(tmp_path):
         assert images.source(1) == str(path)
         assert not memory.closed and not file.closed
         np.testing.assert_array_equal(np.asarray(picture(Upload(data))), SCENE)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_open_files(tmp_path):
+    data, path = encode(Image.fromarray(SCENE), "PNG"), tmp_path / "a.png.gz"
+    path.write_bytes(gzip.compress(data))
+    upload = Upload(data)
+    upload.name, upload.filename = "field", "cat.png"
+    with gzip.open(path) as file, gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(data))) as bare:
+        images = as_images([file, bare, upload])
+        assert [images.source(i) for i in range(3)] == [str(path), None, "cat.png"]
+        for index in range(3):
+            np.testing.assert_array_equal(np.asarray(images.open(index).picture()), SCENE)
 
 
 def test_open_files_that_give_no_image(tmp_path):

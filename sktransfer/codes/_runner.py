@@ -88,8 +88,9 @@ def compute_codes(
         failures += sorted(failed, key=lambda error: error.index or 0)
         if failures and stop_at_error:
             first = failures[0]
+            what = "file" if first.source else "image"
             cause = (
-                f"{first.cause}. Fix or remove the file, or have a row of NaN with "
+                f"{first.cause}. Fix or remove the {what}, or have a row of NaN with "
                 f'on_error="nan"; {kept}'
             )
             raise ImageError(cause, first.index, first.source) from first

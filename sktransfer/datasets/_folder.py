@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -139,15 +140,21 @@ def load_image_folder(
 
 def _check_root(root: str | os.PathLike[str]) -> str:
     try:
-        folder = os.path.abspath(os.path.expanduser(os.fsdecode(root)))
+        path = os.fsdecode(root)
     except TypeError as error:
-        raise InputError(f"root must be the path of a folder, got {root!r}") from error
+        raise InputError(f"root must be the path of a folder, got {shown(repr(root))}") from error
+    folder = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(folder):
-        raise InputError(f"root must be a folder; there is nothing at {folder}")
+        if re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/", path):  # longer than a drive of Windows
+            raise InputError(
+                f"root must be the path of a folder, {shown(repr(path))} is a URL, and nothing is "
+                "downloaded here. Download it first, unpack it, and pass the folder"
+            )
+        raise InputError(f"root must be a folder; there is nothing at {shown(folder)}")
     if not os.path.isdir(folder):
         raise InputError(
-            f"root must be a folder, {folder} is a file; unpack it if it is an archive, and pass "
-            "paths of single images in a list to CNNCodes itself"
+            f"root must be a folder, {shown(folder)} is a file; unpack it if it is an archive, and "
+            "pass paths of single images in a list to CNNCodes itself"
         )
     return folder
 

@@ -18,10 +18,14 @@ from ..exceptions import ImageError
 from ..images import Framing, OpenedImage, frame, tell
 from ..store import Store
 
-__all__ = ["LEAVE_IT_OUT", "Opens", "Prefix", "Some"]
+__all__ = ["Opens", "Prefix", "Some", "leave_it_out"]
 
-# What to do about an image that cannot be read, where there can be no row of NaN.
-LEAVE_IT_OUT = "Fix or remove the file; load_image_folder(..., verify=True) skips such files"
+
+def leave_it_out(error: ImageError) -> str:
+    """What to do about an image that cannot be read, where there can be no row of NaN."""
+    if not error.source:
+        return "Fix or remove the image"
+    return "Fix or remove the file; load_image_folder(..., verify=True) skips such files"
 
 
 class Opens(Protocol):
@@ -168,4 +172,4 @@ def _complain(failures: Sequence[ImageError], images: Any) -> None:
         index = images.number(index) if isinstance(images, Some) else index
         images = images.images
     also = f", and {more} more cannot be read" if more else ""
-    raise ImageError(f"{first.cause}{also}. {LEAVE_IT_OUT}", index, first.source) from first
+    raise ImageError(f"{first.cause}{also}. {leave_it_out(first)}", index, first.source) from first

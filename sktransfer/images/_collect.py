@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..exceptions import ImageError, InputError, shown
 from ._arrays import LAYOUTS, as_array, channel_axis, is_tensor
-from ._kinds import is_open_file, kind_of, name_of, plain, remedy_for
+from ._kinds import is_open_file, kind_of, name_of, plain, refuse_encoded, remedy_for
 from ._rows import check_rows, doubt_of_order, row_shape, told_order
 
 _IMAGES = "a path, an open file, bytes, a PIL image, an array or a tensor"
@@ -72,6 +72,7 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
     if hasattr(X, "tocsr"):  # sparse: scikit-learn's own refusal
         check_rows(X)
     if is_tensor(X):
+        refuse_encoded(X)
         return _from_array(_whole(X), image_shape, channels_first=True)
     if hasattr(type(X), "columns"):  # asking a lazy frame itself would make it work
         return _from_frame(X, image_shape)
@@ -137,10 +138,16 @@ def _from_array(array: np.ndarray, image_shape: Shape, channels_first: bool = Fa
         )
     if kind in "OUT" and ndim == 1:
         return _from_items(array.tolist(), array, image_shape)
+    if kind == "V" and ndim == 1:
+        return _from_items(list(array), array, image_shape)
     if kind in "OUT" and ndim == 2 and array.shape[1] == 1:
         return _from_items(array[:, 0].tolist(), array, image_shape, n_columns=1)
     if ndim == 2:
+        if len(array):
+            refuse_encoded(array[0], 0)
         return _rows(array, image_shape)
+    if ndim == 1:
+        refuse_encoded(array)
     if kind not in "buif":  # complex, dates, or numbers that lost their dtype on the way
         array = _whole(array)
     _check_batch(array)
@@ -179,6 +186,11 @@ def _from_items(
         raise InputError(_EMPTY)
     items = [item if type(item) is str else plain(item) for item in items]
     kinds = [kind_of(item) for item in items]
+    if kinds[0] == "number":
+        refuse_encoded(X)
+    for index, kind in enumerate(kinds):
+        if kind not in ("file", "missing", "column"):
+            refuse_encoded(items[index], index)
     if all(kind == "column" for kind in kinds):  # [["a.jpg"], ["b.jpg"]]
         return _from_items([item[0] for item in items], X, image_shape, n_columns=1)
     found = set(kinds)

@@ -77,13 +77,20 @@ def _checked(path: str) -> str:
 
 # What a text begins with that is an image in base64, or a URL that holds one.
 _BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkq", "TU0AKg", "data:")
+_GAPS = ("", "nan", "none", "null", "nat", "<na>")
 _NAME_TOO_LONG = 250  # what is shorter may be the name of a file in any case
 
 
 def _why_not_found(path: str, error: Exception) -> str:
     """Say why there is no file, for what people take for paths, and what to do."""
-    if (found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", path)) is not None:
-        return _of_url(path, found[1].lower())
+    bare = path.strip().strip("\"'").strip()
+    if bare.lower() in _GAPS:
+        return (
+            f"the path is missing: {shown(repr(path))} is what astype(str) or a CSV file makes of "
+            "a missing value. Leave such rows out, for instance with dropna()"
+        )
+    if (found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", bare)) is not None:
+        return _of_url(bare, found[1].lower())
     if path.startswith("data:") or (len(path) > _NAME_TOO_LONG and path.startswith(_BASE64)):
         return (
             "must be the path of a file, is an image in base64. Pass its bytes: "

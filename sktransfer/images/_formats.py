@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -92,6 +93,13 @@ _DICOM = (
     "a DICOM file; pass pydicom.dcmread(path).pixel_array, and say what black and white are: "
     "value_range=(low, high)"
 )
+_RADIANCE = (
+    "a Radiance HDR file; read it into an array, and say what black and white are: "
+    "value_range=(low, high)"
+)
+_META_IMAGE = (
+    "a MetaImage file; pass slices of SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))"
+)
 _NPY = "a NumPy array; pass numpy.load(path)"
 _VIDEO = "a video; take images out of it, for instance with ffmpeg or imageio, and pass these"
 _SOUND = "a sound file"
@@ -123,6 +131,10 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (128, b"DICM", _DICOM),
     (0, b"\x08\x00\x05\x00", _DICOM),  # without its preamble
     (0, b"\x08\x00\x08\x00", _DICOM),
+    (0, b"\x08\x00\x16\x00", _DICOM),
+    (0, b"\x08\x00\x18\x00", _DICOM),
+    (0, b"\x08\x00\x00\x00UL", _DICOM),
+    (0, b"\x08\x00\x00\x00\x04\x00\x00\x00", _DICOM),
     (0, b"\x02\x00\x00\x00UL", _DICOM),
     (0, b"\x93NUMPY", _NPY),
     (0, b"\x89HDF\r\n\x1a\n", _HDF5),
@@ -133,8 +145,11 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SIMPLE  =", "a FITS file; pass the arrays in it, which astropy.io.fits.open(path) reads"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR file; read it into an array, and say what black and white "
      "are: value_range=(low, high)"),
-    (0, b"#?RADIANCE", "a Radiance HDR file; read it into an array, and say what black and white "
-     "are: value_range=(low, high)"),
+    (0, b"#?RADIANCE", _RADIANCE),
+    (0, b"#?RGBE", _RADIANCE),
+    (0, b"NRRD000", "an NRRD file; pass slices of the array that nrrd.read(path) gives first"),
+    (0, b"ObjectType =", _META_IMAGE),
+    (0, b"NDims =", _META_IMAGE),
     (0, b"ZISRAWFILE", "a CZI file of a microscope; pass the arrays that czifile reads"),
     (0, b"\xda\xce\xbe\x0a", "an ND2 file of a microscope; pass the arrays that nd2 reads"),
     (0, b"%PDF", "a PDF document; make images of its pages, for instance with pdf2image"),
@@ -226,7 +241,11 @@ def what_it_is(data: bytes) -> str:
             "nothing but zeros, as an interrupted copy or download leaves behind; copy or download "
             "it again"
         )
-    return _text(data) or f"no image of a kind that is read here; it begins with {data[:16]!r}"
+    if (text := _text(data)) is not None:
+        return text
+    if data[:377:188] == b"GGG" or data[4:389:192] == b"GGG":  # MPEG's transport stream
+        return _VIDEO
+    return f"no image of a kind that is read here; it begins with {data[:16]!r}"
 
 
 def _in_boxes(data: bytes) -> str:
@@ -234,10 +253,18 @@ def _in_boxes(data: bytes) -> str:
     if data[4:8] != b"ftyp":
         return _VIDEO
     if brand in (b"avif", b"avis"):
-        return _AVIF
+        return f"an AVIF file{_DAMAGED}" if _is_read("AVIF") else _AVIF
     if brand in _HEIF_BRANDS:
-        return _HEIF
+        return f"a HEIF file{_DAMAGED}" if _is_read("HEIF") else _HEIF
     return _RAW if brand == b"crx " else _VIDEO
+
+
+def _is_read(name: str) -> bool:
+    """Tell whether files of a format are read; Pillow may know one without its decoder."""
+    if name not in readable_formats():
+        return False
+    plugin = sys.modules.get(Image.OPEN[name][0].__module__)
+    return bool(getattr(plugin, "SUPPORTED", True))
 
 
 def _text(data: bytes) -> str | None:
@@ -257,4 +284,7 @@ def _text(data: bytes) -> str | None:
         return _HTML
     if re.match(r"data:|/9j/|ivborw0kgg|r0lgod|uklgr", lower):
         return "text in base64; pass base64.b64decode(text), without what is before a comma"
-    return f"text, not an image; it begins with {text.strip()[:40]!r}"
+    what = f"text, not an image; it begins with {text.strip()[:40]!r}"
+    if re.fullmatch(r"[^\n]{1,4000}\.\w{2,5}", data[:4096].decode("utf-8", "replace").strip()):
+        what += ". If it is the path of an image, pass it as str: os.fsdecode(path)"
+    return what

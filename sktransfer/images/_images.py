@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -179,7 +180,10 @@ class Images:
         if isinstance(item, (str, os.PathLike)):
             return os.fsdecode(item)
         if isinstance(item, Image.Image) or is_open_file(item):
-            names = (getattr(item, attribute, None) for attribute in ("filename", "name"))
+            # Uploads have the name of the form's field as their name. Files of Python have no
+            # other, and gzip warns of who asks for one.
+            own = ("name",) if isinstance(item, io.IOBase) else ("filename", "name")
+            names = (getattr(item, attribute, None) for attribute in own)
             return next((name for name in names if isinstance(name, str) and name), None)
         return None
 

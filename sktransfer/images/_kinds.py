@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
-from ._arrays import is_array_like
+from ..exceptions import InputError
+from ._arrays import as_array, is_array_like, is_tensor
 
 _MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which need not be installed
 
@@ -62,6 +65,63 @@ def _looks_like_path(data: bytes) -> bool:
         return len(data) < 4096 and data.decode().isprintable()
     except UnicodeDecodeError:
         return False
+
+
+_STARTS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff(?:[\xe0-\xef\xfe]..[\x20-\x7e]{4}|\xdb\0[\x43\x84\xc5])",
+    "GIF": rb"GIF8[79]a",
+    "WebP": rb"RIFF....WEBP",
+    "TIFF": rb"II\*\0.{3}\0|MM\0\*\0.{3}",
+    "BMP": rb"BM.{4}\0{4}.\0\0\0[\x0c\x28\x6c\x7c]\0\0\0",
+}
+
+
+def refuse_encoded(item: Any, index: int | None = None) -> None:
+    """Refuse the bytes of an image file that come as numbers, which could pass for a row.
+
+    Parameters
+    ----------
+    item : object
+    index : int or None
+        Which item of X it is; None is X itself.
+
+    Raises
+    ------
+    InputError
+        If one-dimensional bytes begin as files of images do.
+    """
+    start = _start_of(item)
+    if start is None:
+        return
+    for kind, pattern in _STARTS.items():
+        if re.match(pattern, start, re.DOTALL):
+            name = "X" if index is None else "item"
+            if isinstance(item, (list, tuple)):
+                how = f"bytes({name})"
+            else:
+                how = f"{name}.numpy().tobytes()" if is_tensor(item) else f"{name}.tobytes()"
+            where, each = ("X", "") if index is None else (f"item {index} of X", " for item in X")
+            raise InputError(f"{where} holds the bytes of a {kind} file: pass [{how}{each}]")
+
+
+def _start_of(item: Any) -> bytes | None:
+    """The first bytes of a row of bytes, or None for anything else."""
+    if isinstance(item, np.void):
+        return None if item.dtype.names else item.tobytes()[:32]
+    if isinstance(item, array.array):
+        return item[:32].tobytes() if item.itemsize == 1 else None
+    if isinstance(item, (list, tuple)):
+        first = item[:32]
+        fits = all(isinstance(one, (int, np.integer)) and 0 <= one < 256 for one in first)
+        return bytes(int(one) for one in first) if fits else None
+    shape = getattr(item, "shape", ())
+    # Some encoders give a column.
+    if not isinstance(shape, tuple) or not (len(shape) == 1 or (len(shape) == 2 and 1 in shape)):
+        return None
+    if str(getattr(item, "dtype", "")) not in ("uint8", "int8", "torch.uint8", "torch.int8"):
+        return None
+    return as_array(item.reshape(-1)[:32]).tobytes()
 
 
 def remedy_for(item: Any) -> str:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
-from ..finetune._prefix import LEAVE_IT_OUT
+from ..finetune._prefix import leave_it_out
 from ._framings import best_framing, other_framings, probe_framing
 from ._layers import LayerScore, best_layer, layer_to_tune, probe_layer
 from ._passes import Seen, pass_over
@@ -80,7 +80,8 @@ class Ladder:
         except ImageError as error:
             # A transformer may be told to go on without the image, a classifier may not.
             first = error.__cause__ if isinstance(error.__cause__, ImageError) else error
-            raise ImageError(f"{first.cause}. {LEAVE_IT_OUT}", error.index, error.source) from first
+            cause = f"{first.cause}. {leave_it_out(error)}"
+            raise ImageError(cause, error.index, error.source) from first
 
     def _framings(self) -> Iterator[Rung]:
         """The last layer with photographs framed otherwise; what follows takes the best."""
