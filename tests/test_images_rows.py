@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
 
 from sktransfer.exceptions import InputError, SktransferWarning, ValueRangeWarning
 from sktransfer.images import as_images, tell
@@ -114,6 +116,59 @@ def test_grey_images_in_three_colours_keep_their_order(sample):
     X = np.repeat(sample.data[:30, ..., :1], 3, axis=3)
     assert as_images(X.reshape(30, -1)).image_shape == (32, 32, 3)
     assert digests(X.transpose(0, 3, 1, 2).reshape(30, -1)) == digests(X)
+
+
+def line_drawings(n, side):
+    """White paper with a few dark lines."""
+    X = np.full((n, side, side), 255, np.uint8)
+    for i in range(n):
+        X[i, (3 * i + 2) % side, 2 : side - 2] = X[i, 3 : side - 1, (5 * i + 4) % side] = 20
+    return X
+
+
+def drawn_text(side):
+    image = Image.new("L", (side, side), 255)
+    ImageDraw.Draw(image).text((2, 2), "Hello,\nworld", fill=0)
+    return np.asarray(image)[None]
+
+
+GREYS = {
+    "digits": lambda sample: (load_digits().images[:200] * 15.9).astype(np.uint8),
+    "one digit": lambda sample: (load_digits().images[7:8] * 15.9).astype(np.uint8),
+    "lines": lambda sample: line_drawings(12, 30),
+    "text": lambda sample: drawn_text(48),
+    "tiny": lambda sample: load_digits().images[:3, 2:6, 2:6] * 15.9,
+}
+
+
+@pytest.mark.parametrize("name", GREYS)
+@pytest.mark.parametrize("tint", [0, 3])
+def test_greys_in_three_colours_are_never_taken_for_planes(sample, name, tint):
+    grey = np.asarray(GREYS[name](sample), np.uint8)
+    X = np.clip(np.stack([grey, grey + 0.0 - tint, grey + 0.0], 3), 0, 255).astype(np.uint8)
+    n, side = len(X), X.shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_images(X.reshape(n, -1)).image_shape == (side, side, 3)
+        planes = X.transpose(0, 3, 1, 2).reshape(n, -1)
+        assert as_images(planes).image_shape == (3, side, side)
+
+
+def test_each_grey_photograph_tells_its_order(sample):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for grey in sample.data[:200, ..., 1]:
+            X = np.repeat(grey[None, ..., None], 3, axis=3)
+            assert as_images(X.reshape(1, -1)).image_shape == (32, 32, 3)
+            planes = X.transpose(0, 3, 1, 2).reshape(1, -1)
+            assert as_images(planes).image_shape == (3, 32, 32)
+
+
+def test_a_few_small_images_are_no_evidence_of_planes():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SktransferWarning)
+        assert all(as_images(row[None]).image_shape == (4, 4, 3) for row in noise)
 
 
 def test_one_flat_colour_tells_its_order():

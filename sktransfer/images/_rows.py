@@ -18,6 +18,8 @@ _EXAMPLE = (
 
 _ENOUGH = 256  # rows that are looked at for the order of their colours
 _TOLD, _CERTAIN = 0.2, 0.35
+_CHANCE = 4  # what chance adds to the evidence of n pixels is less than this by the root of n
+_ALIKE = 0.15  # colours that differ by less, next to neighbours, are shades of grey
 
 
 def check_rows(X: Any) -> np.ndarray:
@@ -105,12 +107,12 @@ def told_order(rows: np.ndarray, shape: tuple[int, ...]) -> tuple[int, ...]:
     if evidence is None or evidence < -_TOLD:
         return shape
     planar = (3, height, width)
-    if evidence > _TOLD:
+    n_pixels = min(len(rows), _ENOUGH) * height * width
+    if evidence > _TOLD + _CHANCE / math.sqrt(n_pixels):
         return planar
     warn(
-        f"rows of {rows.shape[1]} numbers are read as images {shape}, but nothing tells them from "
-        f"{planar}, since their neighbours do not resemble each other: name image_shape={shape} "
-        f"or image_shape={planar}",
+        f"rows of {rows.shape[1]} numbers are read as images {shape}, but are hard to tell from "
+        f"{planar}: name image_shape={shape} or image_shape={planar}",
         SktransferWarning,
     )
     return shape
@@ -137,7 +139,8 @@ def _planar_evidence(rows: np.ndarray, height: int, width: int) -> float | None:
     """How much smoother images are as (3, h, w) than as (h, w, 3): a mean log ratio.
 
     Of CIFAR's images it is 0.8, and -1 where they are interleaved; of noise it is 0. None where
-    all images are of one grey.
+    all images are of one grey. Smoothness says nothing of an image of greys, whose three colours
+    are the same in one of the two orders.
     """
     some = rows[:: max(1, len(rows) // _ENOUGH)][:_ENOUGH].astype(np.float64)
     interleaved = _roughness(some.reshape(-1, height, width, 3).transpose(0, 3, 1, 2))
@@ -146,8 +149,23 @@ def _planar_evidence(rows: np.ndarray, height: int, width: int) -> float | None:
     if not tells.any():
         return None
     least = 1e-3 * float(np.ptp(some))
-    ratio = (interleaved[tells] + least) / (planar[tells] + least)
-    return float(np.clip(np.log(ratio), -2, 2).mean())
+    evidence = np.log((interleaved + least) / (planar + least))
+    grey = _is_grey(some.reshape(len(some), -1, 3))
+    grey_planes = _is_grey(some.reshape(len(some), 3, -1).transpose(0, 2, 1))
+    evidence[grey & ~grey_planes], evidence[grey_planes & ~grey] = -2, 2
+    return float(np.clip(evidence[tells], -2, 2).mean())
+
+
+def _is_grey(images: np.ndarray) -> np.ndarray:
+    """Whether the colours of each of (n, pixels, 3), but for a tint, differ less than neighbours.
+
+    Neighbours that are taken for three colours by mistake differ by a third of what those do that
+    are taken for neighbours.
+    """
+    images = images - images.mean(axis=1, keepdims=True)
+    across, along = (np.abs(np.diff(images, axis=axis)).mean(axis=(1, 2)) for axis in (2, 1))
+    found: np.ndarray = across < _ALIKE * along
+    return found
 
 
 def _roughness(images: np.ndarray) -> np.ndarray:
