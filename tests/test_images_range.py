@@ -120,10 +120,25 @@ def test_floats_to_one_after_floats_to_255_are_another_scale(high, container):
     X[0, 0, 0, 0] = high
     with pytest.raises(ValueRangeError, match=r"within 0 and 255, as they did in fit.*black"):
         as_images(container(X), float_range=(0, 255))
-    # one bright image says that the others are dark
-    as_images([X[0], X[1] * 200], float_range=(0, 255))
+    # one bright image says that the others are dark, if they do not look like another scale
+    as_images([np.rint(X[0]), X[1] * 200], float_range=(0, 255))
     # nothing is said of a piece: the others may be bright
     told_of(as_images(X, float_range=(0, 255), piece=True), "nearly black")
+
+
+@pytest.mark.parametrize("fitted", [None, (0, 255)])
+@pytest.mark.parametrize("container", [list, np.stack])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_of_two_scales_in_one_input(fitted, container, dtype):
+    X = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3)).astype(dtype)
+    mixed = container([X[0], X[1], X[2] / 255, X[3]])
+    with pytest.raises(ValueRangeError, match=r"one scale, but image 2 holds.*Multiply it by 255"):
+        as_images(mixed, float_range=fitted)
+    as_images(mixed, value_range=(0, 255))
+    for dark in (X[0] * 0, X[0] > 99, X[0] / 9999, np.full_like(X[0], 0.5)):
+        as_images(container([X[0], dark.astype(dtype), X[1]]), float_range=fitted)
+    with pytest.raises(ValueRangeError, match="image 0 holds"):
+        as_images(container([X[0].ravel() / 255, X[1].ravel()]), float_range=fitted)
 
 
 def told_of(images, *words):

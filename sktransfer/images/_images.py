@@ -116,7 +116,12 @@ def as_images(
     if given is not None:
         ranges = given_ranges(survey.extremes, given)
     else:
-        ranges = auto_ranges(survey.extremes, fitted, fractions=survey.fractions and not piece)
+        ranges = auto_ranges(
+            survey.extremes,
+            fitted,
+            fractions=survey.fractions and not piece,
+            to_one=survey.to_one,
+        )
     dark = told_of_dark_arrays(survey.extremes, ranges, given=given is not None)
     return Images(
         collected, ranges, survey.causes, given=given, doubts=[collected.doubt, dark]

@@ -67,7 +67,11 @@ def clipped(subject: str, seen: Range, given: Range) -> str:
 
 
 def auto_ranges(
-    extremes: dict[str, Range], float_range: Range | None, *, fractions: bool = True
+    extremes: dict[str, Range],
+    float_range: Range | None,
+    *,
+    fractions: bool = True,
+    to_one: int | None = None,
 ) -> dict[str, Range]:
     """Tell the range of each family by the documented rule.
 
@@ -79,11 +83,19 @@ def auto_ranges(
         What floats were in an earlier call.
     fractions : bool
         Whether there are floats that are no whole numbers.
+    to_one : int or None
+        An image of floats that looks like one of 0 to 1.
     """
     ranges: dict[str, Range] = {}
     for kind, seen in extremes.items():
         if kind == "float":
             ranges[kind] = _floats(seen, float_range, fractions)
+            if ranges[kind] == BYTE and to_one is not None and seen[1] > _BRIGHTEST_UNIT_MAXIMUM:
+                raise ValueRangeError(
+                    f"floats of all images must have one scale, but image {to_one} holds fractions "
+                    f"up to 1, and others values up to {seen[1]:g}. Multiply it by 255; if it is "
+                    "that dark, set value_range=(0, 255)"
+                )
         elif kind == "bool":
             ranges[kind] = UNIT
         else:

@@ -18,6 +18,7 @@ from ._range import BYTE, DARK, UNIT, Range, family
 
 _BLOCK = 2**22  # values looked at together
 _DARK_BYTE = 255 * DARK
+_BLACK_UNIT = 0.1  # floats that never pass it are as black from 0 to 1 as from 0 to 255
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Survey:
     extremes: dict[str, Range] = field(default_factory=dict)
     causes: dict[int, str] = field(default_factory=dict)
     fractions: bool = False  # whether there are floats that are no whole numbers
+    to_one: int | None = None  # the first image of floats that looks like one of 0 to 1
 
     def add(self, first: int, block: np.ndarray, *, trust_dtype: bool) -> None:
         """Look at images `first`, `first` + 1, … stacked in `block`."""
@@ -46,13 +48,23 @@ class Survey:
             low, high = float(block.min()), float(block.max())
         if math.isfinite(low) and math.isfinite(high):
             self._widen(kind, (low, high))
-            if kind == "float" and not self.fractions and high < 2:  # the only ones it matters of
-                self.fractions = any(map(_has_fractions, block))
+            if kind == "float":
+                self._look_at_scale(first, block, high)
         elif len(block) == 1:
             self.causes[first] = "holds NaN" if math.isnan(low) else "holds infinity"
         else:
             for offset in range(len(block)):
                 self.add(first + offset, block[offset : offset + 1], trust_dtype=trust_dtype)
+
+    def _look_at_scale(self, first: int, block: np.ndarray, high: float) -> None:
+        if not self.fractions and high < 2:  # the only ones it matters of
+            self.fractions = any(map(_has_fractions, block))
+        if self.to_one is None:
+            highest = block.max(axis=tuple(range(1, block.ndim)))
+            for offset in np.flatnonzero((highest <= 1) & (highest > _BLACK_UNIT)):
+                if _has_fractions(block[offset]) and block[offset].min() < highest[offset]:
+                    self.to_one = first + int(offset)
+                    return
 
     def _widen(self, kind: str, seen: Range) -> None:
         low, high = self.extremes.get(kind, seen)
