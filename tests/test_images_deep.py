@@ -191,12 +191,18 @@ def test_floats_say_which_range_to_name():
         (tiff(COLOURS.astype(np.float32), sample_format=3), "3 bands of 32-bit floats"),
         (tiff(GREY[..., None].astype(np.float64), sample_format=3), "1 band of 64-bit floats"),
         (tiff(np.dstack([COLOURS, COLOURS[..., :2]]), extra=(0, 0)), "5 bands of 16-bit integers"),
+        (
+            tiff(np.dstack([COLOURS, GREY]).astype(np.float32), sample_format=3),
+            "4 bands of 32-bit floats",
+        ),
     ],
 )
 @pytest.mark.parametrize("value_range", ["auto", (0, 1)])
 def test_what_pillow_does_not_read_is_named(data, what, value_range):
-    with pytest.raises(ImageError, match=f"{what}.*tifffile.*value_range="):
+    with pytest.raises(ImageError, match=f"{what}.*tifffile.*value_range=") as caught:
         pixels(data, value_range)
+    # of four bands in an array the last would be transparency
+    assert ("array[..., :3]" in str(caught.value)) == (what[0] in "45")
 
 
 @pytest.mark.parametrize("value_range", ["auto", (0, 4095)])
@@ -244,6 +250,55 @@ def test_one_bright_image_among_dark_ones_is_enough():
         black = as_images([encode(as_pil(GREY * 0), "PNG")])
         black.open(0).pixels()
         tell(black)
+
+
+@pytest.mark.parametrize("white", [1023, 4095, 16383])
+def test_colours_that_pillow_rounds_say_the_right_white(white):
+    values = (COLOURS.astype(float) * white / 4095).astype(">u2")
+    data = b"P6 %d %d 65535\n" % (W, H) + values.tobytes()
+    assert f"value_range=(0, {white})" in told(as_images([data]), ValueRangeWarning)
+
+
+MASK = np.zeros((H, W), np.uint8)
+MASK[3:9, 4:20] = 1
+
+
+@pytest.mark.parametrize("high", [1, 7, 17])
+def test_masks_in_files_and_pil_images(high, tmp_path):
+    Image.fromarray(MASK * np.uint8(high)).save(tmp_path / "a.png")
+    mask, empty = Image.fromarray(MASK * np.uint8(high)), Image.fromarray(MASK * np.uint8(0))
+    for X in ([mask, mask, empty], [encode(empty, "PNG"), encode(mask, "PNG"), empty]):
+        said = told(as_images(X), ValueRangeWarning)
+        assert said.startswith("3 greyscale images of 8 bits (image 0, …) hold no value above")
+    said = told(as_images([tmp_path / "a.png"]), ValueRangeWarning)
+    assert "a.png" in said and f"above {high} " in said
+    assert "value_range=(0, 1)" in said or high > 1
+
+
+def test_ordinary_dark_files_are_not_told_of():
+    dark, bright = Image.fromarray(MASK * np.uint8(15)), Image.fromarray(MASK * np.uint8(90))
+    colour, palette = dark.convert("RGB"), dark.convert("P")
+    black, bits = Image.fromarray(MASK * np.uint8(0)), Image.fromarray(MASK > 0)
+    mixed = ([dark, bright], [colour, dark], [dark, MASK * 99])
+    for X in (*mixed, [colour], [palette], [black], [bits]):
+        for items in (X, [encode(x, "PNG") if isinstance(x, Image.Image) else x for x in X]):
+            images = as_images(items)
+            for index in range(len(items)):
+                images.open(index).pixels()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                images.tell()
+
+
+def test_grey_files_whose_codes_are_known_may_be_bright(tmp_path):
+    for name, high in (("bright", 200), ("dark", 15)):
+        Image.fromarray(MASK * np.uint8(high)).save(tmp_path / f"{name}.png")
+    paths = [str(tmp_path / "bright.png"), str(tmp_path / "dark.png")]
+    codes = CNNCodes(image_size=32, cache=tmp_path / "store").fit(paths)
+    assert said_of(lambda: codes.transform(paths[:1]))[0] == []
+    assert said_of(lambda: codes.transform(paths))[0] == []
+    said, _ = said_of(lambda: CNNCodes(image_size=32, cache=None).fit_transform(paths[1:] * 2))
+    assert len(said) == 1 and "2 greyscale images" in said[0]
 
 
 def test_values_beyond_the_range_are_told_of_once():
@@ -328,6 +383,28 @@ def test_fine_tuning_on_deep_files(files, trainable):
     expected = FineTuneClassifier(**params).fit(plain, labels).predict_proba(plain)
     right = FineTuneClassifier(**params, value_range=(0, 4095)).fit(deep, labels)
     np.testing.assert_allclose(right.predict_proba(deep), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dark_images_after_bright_ones_are_as_dark_as_they_are(sample):
+    X = sample.data[:4]
+    codes = CNNCodes(image_size=32, cache=None)
+    for bright in (X, X.astype(np.int64), X.astype(float), list(X)):
+        codes.fit(bright)
+        assert said_of(lambda: codes.transform(X[:1] // 17))[0] == []
+        said, _ = said_of(lambda: codes.transform((X[:1] > 99).astype(np.uint8)))  # a mask
+        assert len(said) == 1
+    codes.fit(X // 17)
+    assert len(said_of(lambda: codes.transform(X[:1] // 17))[0]) == 1
+
+
+def test_dark_deep_files_after_bright_ones(sample, tmp_path):
+    paths = [str(tmp_path / f"{number}.png") for number in range(5)]
+    for number, path in enumerate(paths):
+        values = sample.data[number, ..., 0].astype(np.uint16) * (257 if number < 4 else 40)
+        as_pil(values).save(path)
+    net = FineTuneClassifier(image_size=32, max_epochs=1, trainable=0, random_state=0)
+    net.fit(paths[:4], [0, 1, 0, 1])
+    assert said_of(lambda: pickle.loads(pickle.dumps(net)).predict(paths[4:]))[0] == []
 
 
 def test_masks_are_told_of_once_a_call(sample):

@@ -45,6 +45,7 @@ class FittedCodes:
     # What floats were found to be, where the range was not given.
     float_range: tuple[float, float] | None
     layout: str | None = None  # a stack of greyscale images, rows, or other images
+    bright: tuple[str, ...] = ()  # which kinds of images used their range
 
 
 def fit_codes(codes: CNNCodes, X: Any) -> None:
@@ -71,6 +72,7 @@ def fit_codes(codes: CNNCodes, X: Any) -> None:
         value_range=codes.value_range,
         float_range=images.float_range,
         layout=images.layout,
+        bright=images.bright,
     )
     codes._network = None if backbone.portable else backbone
     codes.backbone_ = BackboneInfo.of(backbone, codes.weights)

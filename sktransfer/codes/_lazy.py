@@ -147,6 +147,7 @@ def _codes_of(
         value_range=fitted.value_range,
         float_range=float_range,
         layout=fitted.layout,
+        bright=fitted.bright,
         piece=piece,
     )
     check_range_is_known(images, float_range, fitted.value_range)

@@ -52,6 +52,7 @@ def images_of(codes: CNNCodes, X: Any) -> Images:
         value_range=fitted.value_range,
         float_range=fitted.float_range,
         layout=fitted.layout,
+        bright=fitted.bright,
     )
 
 

@@ -31,6 +31,7 @@ class Fitted:
     value_range: Any
     float_range: tuple[float, float] | None
     layout: str | None = None  # a stack of greyscale images, rows, or other images
+    bright: tuple[str, ...] = ()  # which kinds of images used their range
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def images_of(est: FineTuneBase, X: Any) -> Images:
         value_range=fitted.value_range,
         float_range=fitted.float_range,
         layout=fitted.layout,
+        bright=fitted.bright,
     )
 
 

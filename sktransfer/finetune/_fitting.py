@@ -108,6 +108,7 @@ def _fit(
             learn_for_the_best_epochs(est, every, part, validate, run)
         else:
             learn(est, part, validate, run)
+        est._fitted = replace(est._fitted, bright=images.bright)  # now the files were decoded
     finally:
         if saved is not None:
             saved.close()
@@ -179,6 +180,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
         est.value_range,
         images.float_range,
         images.layout,
+        images.bright,
     )
     est.__dict__.pop("net_", None)
     est._model, est._learnt, est.history_ = model, None, History()

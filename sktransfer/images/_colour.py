@@ -13,6 +13,7 @@ times the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -73,12 +74,21 @@ def load_pixels(image: Image.Image, depth: Depth) -> np.ndarray:
         out, stored = _canvas(image, turn)
         grey_into(stored, image, _strips(image), depth, declared)
         return out
+    depth.saw_byte(_highest_grey(image))
     if turn not in _STORED and image.width * image.height <= _STRIP_PIXELS:
         return np.asarray(to_rgb(image))
     out, stored = _canvas(image, turn)
     for rows, strip in _strips(image):
         stored[rows] = np.asarray(to_rgb(strip))
     return out
+
+
+def _highest_grey(image: Image.Image) -> float | None:
+    """The largest value of a loaded greyscale image of 8 bits; None for others."""
+    if image.mode != "L" or image.has_transparency_data:
+        return None
+    extremes: Any = image.getextrema()
+    return float(extremes[1])
 
 
 def _canvas(image: Image.Image, turn: int) -> tuple[np.ndarray, np.ndarray]:

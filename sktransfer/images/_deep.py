@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from ..exceptions import ClippingWarning, ImageError, SktransferWarning, ValueRa
 from ._range import DARK, Range, clipped, example_range, to_uint8, warn, within
 
 WHITE_16 = 65535.0
+_USUAL_WHITES = (1023, 4095, 16383, 65535)
 
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA = 258, 262, 284, 338  # tags of TIFF
 _SAMPLES, _FORMAT, _SUBFILE = 277, 339, 254
@@ -44,11 +45,14 @@ class Depth:
         Takes the extremes of an image, and what black and white were in it.
     left_out : callable
         Takes what of a file is not looked at.
+    saw_byte : callable
+        Takes the largest value of greyscale of 8 bits, or None for colours of 8 bits.
     """
 
     given: Range | None = None
     saw: Callable[[Range, Range], None] = lambda seen, allowed: None
     left_out: Callable[[str], None] = lambda what: None
+    saw_byte: Callable[[float | None], None] = lambda high: None
 
 
 class Account:
@@ -58,10 +62,16 @@ class Account:
     ----------
     given : (low, high) or None
         What black and white are.
+    bright : set of str
+        What was bright in an earlier call, so that here dark images are as dark as they are:
+        "deep" of more than 8 bits, "grey" of 8.
     """
 
-    def __init__(self, given: Range | None) -> None:
-        self._given = given
+    def __init__(self, given: Range | None, bright: Collection[str] = ()) -> None:
+        self._given, self.bright = given, set(bright)
+        self._digests: dict[int, bytes] = {}  # of what was opened; copies are decoded once
+        self._dark_grey: dict[int, float] = {}
+        self._is_ordinary = False  # there are bytes in colour, or bright ones
         self._deep: dict[int, tuple[Range, Range]] = {}
         self._left_out: dict[int, str] = {}
         self._told: set[type[Warning]] = set()
@@ -72,12 +82,29 @@ class Account:
             self._given,
             lambda seen, allowed: self._deep.update({index: (seen, allowed)}),
             lambda what: self._left_out.update({index: what}),
+            lambda high: self._saw_byte(index, high),
         )
+
+    def opened(self, index: int, digest: bytes) -> None:
+        """Know an image that will be decoded, if its codes are not known."""
+        if not self._is_ordinary:
+            self._digests[index] = digest
+
+    def _saw_byte(self, index: int, high: float | None) -> None:
+        if high is not None and high <= DARK * 255:
+            if not self._is_ordinary:
+                self._dark_grey[index] = high
+            return
+        self._is_ordinary = True
+        if high is not None:
+            self.bright.add("grey")
+        self._digests, self._dark_grey = {}, {}
 
     def tell(self, label: Callable[[int], str]) -> None:
         """Warn of what is new; `label` names an image by its number."""
         kinds = (
             (self._dark, ValueRangeWarning),
+            (self._dark_bytes, ValueRangeWarning),
             (self._beyond, ClippingWarning),
             (self._parts, SktransferWarning),
         )
@@ -95,7 +122,9 @@ class Account:
             ((seen[1] - low) / (high - low), seen[1], high)
             for seen, (low, high) in list(self._deep.values())
         )
-        if not 0 < share <= limit:
+        if share > limit:
+            self.bright.add("deep")
+        if not 0 < share <= limit or "deep" in self.bright:
             return None
         count = len(self._deep)
         which = f"{count} image{'s' * (count > 1)} of more than 8 bits "
@@ -104,6 +133,24 @@ class Account:
             f"{which}hold{'s' * (count == 1)} no value above {high:g} and look{'s' * (count == 1)} "
             f"nearly black, since white is {white:g}. If it is not, say what black and white are: "
             f"value_range=(low, high), for example value_range={example_range((0, high))}"
+        )
+
+    def _dark_bytes(self, label: Callable[[int], str]) -> str | None:
+        """Only where all that was opened is dark grey, as masks and maps of labels are."""
+        found, digests = dict(self._dark_grey), dict(self._digests)
+        high = max(found.values(), default=0)
+        if not high or self._is_ordinary or "grey" in self.bright:
+            return None
+        if {digests.get(index) for index in found} != set(digests.values()):
+            return None  # of some the codes were known; they may be bright
+        count = len(digests)
+        first = label(min(digests)) + ", …" * (count > 1)
+        return (
+            f"{count} greyscale image{'s' * (count > 1)} of 8 bits ({first}) "
+            f"hold{'s' * (count == 1)} no value above {high:g} and "
+            f"look{'s' * (count == 1)} nearly black, since white is 255. If it is not, as in masks "
+            "and maps of labels, pass arrays, numpy.asarray(image), and say what black and white "
+            f"are: value_range=(low, high), for example value_range={example_range((0, high))}"
         )
 
     def _beyond(self, label: Callable[[int], str]) -> str | None:
@@ -212,7 +259,11 @@ def note_colours(image: Image.Image, depth: Depth) -> None:
     """Tell of a loaded image of deep colours how bright it is; its lower bits are gone."""
     colours: Any = image.getextrema()[:3]
     low, high = min(band[0] for band in colours), max(band[1] for band in colours)
-    depth.saw((low * 256.0, high * 256.0 + 255), (0.0, WHITE_16))
+    first, last = high * 256, high * 256 + 255
+    if image.format == "PPM":  # of which Pillow rounds instead
+        first, last = high * 257 - 128, high * 257 + 128
+    highest = next((white for white in _USUAL_WHITES if first <= white <= last), last)
+    depth.saw((low * 256.0, float(highest)), (0.0, WHITE_16))
 
 
 def refuse_colours(depth: Depth, declared: float) -> None:
@@ -435,8 +486,9 @@ def why_tiff_is_unknown(data: bytes) -> str | None:
         n_bands = int(tags.get(_SAMPLES, 1))
     except (KeyError, IndexError, TypeError, ValueError, SyntaxError, OSError, struct.error):
         return None
+    bands = "" if n_bands in (1, 3) else ", one band or three of them: array[..., :3]"
     return (
         f"a TIFF file with {n_bands} band{'s' * (n_bands > 1)} of {int(bits[0])}-bit {numbers}, "
-        "which Pillow does not read; pass the array that tifffile.imread gives, of 1, 3 or 4 "
-        "bands, and say what black and white are: value_range=(low, high)"
+        f"which Pillow does not read; pass the array that tifffile.imread gives{bands}, "
+        "and say what black and white are: value_range=(low, high)"
     )

@@ -207,6 +207,7 @@ def decode_pixels(data: bytes, depth: Depth) -> np.ndarray:
     def pixels(image: Image.Image) -> np.ndarray:
         quick = decode_jpeg(image, data)
         if quick is not None and quick.ndim == 3 and is_upright(image):
+            depth.saw_byte(None)
             return quick
         return load_pixels(_checked_image(image, data, depth, quick), depth)
 

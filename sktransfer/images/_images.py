@@ -18,6 +18,7 @@ from ._kinds import is_open_file
 from ._opened import OpenedImage, open_item
 from ._range import (
     Range,
+    are_bright,
     auto_ranges,
     check_value_range,
     family,
@@ -38,6 +39,7 @@ def as_images(
     float_range: tuple[float, float] | None = None,
     layout: str | None = None,
     piece: bool = False,
+    bright: tuple[str, ...] = (),
 ) -> Images:
     """Take anything that holds images as a sequence of upright 8-bit RGB images.
 
@@ -78,6 +80,8 @@ def as_images(
     piece : bool, default=False
         Whether there is more of the input than `X`, so that dark floats are no error but one
         :class:`~sktransfer.exceptions.ValueRangeWarning`: other pieces may be bright.
+    bright : tuple of str, default=()
+        What an earlier call found bright (`Images.bright`), so that dark images are not told of.
 
     Returns
     -------
@@ -122,10 +126,13 @@ def as_images(
             fractions=survey.fractions and not piece,
             to_one=survey.to_one,
         )
-    dark = told_of_dark_arrays(survey.extremes, ranges, given=given is not None)
-    return Images(
-        collected, ranges, survey.causes, given=given, doubts=[collected.doubt, dark]
+    dark = told_of_dark_arrays(
+        survey.extremes, ranges, given=given is not None, bright="arrays" in bright
     )
+    if are_bright(survey.extremes, ranges):
+        bright = (*bright, "arrays")
+    doubts = [collected.doubt, dark]
+    return Images(collected, ranges, survey.causes, given=given, doubts=doubts, bright=bright)
 
 
 def tell(images: Any) -> None:
@@ -166,15 +173,21 @@ class Images:
         *,
         given: Range | None = None,
         doubts: Sequence[str | None] = (),
+        bright: Sequence[str] = (),
     ) -> None:
         self._collected, self._ranges = collected, ranges
-        self._account, self._doubts = Account(given), [one for one in doubts if one]
+        self._account, self._doubts = Account(given, bright), [one for one in doubts if one]
         self.layout = collected.layout
         self.n_columns, self.image_shape = collected.n_columns, collected.shape
         self.float_range = ranges.get("float")
         order = (ranges.get(kind) for kind in ("float", "int", "uint16", "uint8", "bool"))
         self.value_range = next((found for found in order if found is not None), None)
         self.known_errors = {i: self._error(cause, i) for i, cause in causes.items()}
+
+    @property
+    def bright(self) -> tuple[str, ...]:
+        """Which kinds of images used their range so far; of files those that were decoded."""
+        return tuple(sorted(self._account.bright))
 
     def __len__(self) -> int:
         return len(self._collected.items)
@@ -212,6 +225,7 @@ class Images:
             content = open_item(item, self._pixels, self._account.depth(index))
         except ImageError as error:
             raise self._error(error.cause, index) from error.__cause__
+        self._account.opened(index, content.digest)
         return OpenedImage(content, index, self.source(index))
 
     def tell(self) -> None:

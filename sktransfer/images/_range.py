@@ -183,21 +183,35 @@ def _round_up(value: float) -> float:
     return float(f"{math.ceil(value / step) * step:.6g}")
 
 
-def told_of_dark_arrays(
-    extremes: dict[str, Range], ranges: dict[str, Range], *, given: bool
-) -> str | None:
-    """Say that arrays may be darker as they are read than they are; None where nothing hints at it.
+def are_bright(extremes: dict[str, Range], ranges: dict[str, Range]) -> bool:
+    """Tell whether arrays use their range, so that dark ones beside them are dark."""
+    return _share(extremes, ranges) > DARK
 
-    The whole input decides: one dark image among others is as dark as it is.
-    """
+
+def _share(extremes: dict[str, Range], ranges: dict[str, Range]) -> float:
+    """The largest part of its range that a kind of numbers reaches."""
     shares = [
         (seen[1] - ranges[kind][0]) / (ranges[kind][1] - ranges[kind][0])
         for kind, seen in extremes.items()
     ]
-    if max(shares, default=0) <= 0:
+    return max(shares, default=0)
+
+
+def told_of_dark_arrays(
+    extremes: dict[str, Range], ranges: dict[str, Range], *, given: bool, bright: bool = False
+) -> str | None:
+    """Say that arrays may be darker as they are read than they are; None where nothing hints at it.
+
+    The whole input decides: one dark image among others is as dark as it is. So it is if those of
+    an earlier call were `bright`, but for masks.
+    """
+    share = _share(extremes, ranges)
+    if share <= 0:
         return None
     high = max(seen[1] for seen in extremes.values())
-    if max(shares) <= DARK:
+    if share <= DARK and bright and high > 1:
+        return None
+    if share <= DARK:
         white = max(found[1] for found in ranges.values())
         return (
             f"the arrays hold no value above {high:g} and are read as nearly black, since white is "
