@@ -143,6 +143,7 @@ def _from_array(array: np.ndarray, image_shape: Shape, channels_first: bool = Fa
     if kind in "OUT" and ndim == 2 and array.shape[1] == 1:
         return _from_items(array[:, 0].tolist(), array, image_shape, n_columns=1)
     if ndim == 2:
+        refuse_encoded(array)
         if len(array):
             refuse_encoded(array[0], 0)
         return _rows(array, image_shape)

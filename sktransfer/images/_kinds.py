@@ -91,12 +91,14 @@ def refuse_encoded(item: Any, index: int | None = None) -> None:
     InputError
         If one-dimensional bytes begin as files of images do.
     """
+    name = "X" if index is None else "item"
+    if index is not None and isinstance(item, (list, tuple)) and len(item) == 1:
+        item, name = item[0], "item[0]"
     start = _start_of(item)
     if start is None:
         return
     for kind, pattern in _STARTS.items():
         if re.match(pattern, start, re.DOTALL):
-            name = "X" if index is None else "item"
             if isinstance(item, (list, tuple)):
                 how = f"bytes({name})"
             else:
@@ -119,9 +121,12 @@ def _start_of(item: Any) -> bytes | None:
     # Some encoders give a column.
     if not isinstance(shape, tuple) or not (len(shape) == 1 or (len(shape) == 2 and 1 in shape)):
         return None
-    if str(getattr(item, "dtype", "")) not in ("uint8", "int8", "torch.uint8", "torch.int8"):
+    if re.match(r"(torch\.)?u?int", str(getattr(item, "dtype", "")).lower()) is None:
         return None
-    return as_array(item.reshape(-1)[:32]).tobytes()
+    first = as_array(item[:32] if len(shape) == 1 else item.reshape(-1)[:32])
+    if first.itemsize > 1 and not ((first >= 0) & (first < 256)).all():
+        return None
+    return first.astype(np.uint8).tobytes()
 
 
 def remedy_for(item: Any) -> str:
