@@ -123,10 +123,10 @@ def _start_of(item: Any) -> bytes | None:
         return None
     if re.match(r"(torch\.)?u?int", str(getattr(item, "dtype", "")).lower()) is None:
         return None
-    first = as_array(item[:32] if len(shape) == 1 else item.reshape(-1)[:32])
-    if first.itemsize > 1 and not ((first >= 0) & (first < 256)).all():
+    head = as_array(item[:32] if len(shape) == 1 else item.reshape(-1)[:32])
+    if head.itemsize > 1 and not ((head >= 0) & (head < 256)).all():
         return None
-    return first.astype(np.uint8).tobytes()
+    return head.astype(np.uint8).tobytes()
 
 
 def remedy_for(item: Any) -> str:
