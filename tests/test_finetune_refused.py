@@ -114,8 +114,8 @@ def test_callbacks_that_need_nothing_held_out(sixteen):
 @pytest.mark.parametrize(
     "monitor", ["val_loss", lambda net: net.history[-1, "valid_loss"] < 1], ids=["name", "function"]
 )
-def test_what_the_history_does_not_hold(sixteen, monitor):
-    clf = FineTuneClassifier(**QUICK, callbacks=[Checkpoint(monitor, f_params=None)])
+def test_what_the_history_does_not_hold(sixteen, monitor, tmp_path):
+    clf = FineTuneClassifier(**QUICK, callbacks=[Checkpoint(monitor, dirname=str(tmp_path))])
     message = "A callback reads what the history does not hold.*train_loss.*validation_data="
     with pytest.raises(TrainingError, match=message):
         clf.fit(*sixteen)
