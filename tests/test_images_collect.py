@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -328,6 +329,9 @@ def test_a_loader_is_told_of_its_data_set():
         (pd.DataFrame({"a": [ARRAY], "b": [3]}), "2 columns, of which a holds"),
         (pd.DataFrame([["a.jpg"] * 400]), r"400 columns, of which 0, 1, 2, … hold"),
         (np.array([["a.jpg", "b.jpg"]], dtype=object), "2 columns, of which 0, 1"),
+        (pd.DataFrame({"a": [None, "x.jpg"], "b": [None, "y.jpg"]}), "2 columns, of which a, b"),
+        (pa.table({"a": ["x.jpg"], "b": ["y.jpg"]}), "2 columns, of which a, b hold"),
+        (pa.table({"a": [None, "x.jpg"], "b": [3, 4]}), "2 columns, of which a holds"),
     ],
 )
 def test_columns_of_images_are_counted(X, found):
@@ -445,3 +449,22 @@ def test_rows_that_only_begin_alike_are_rows(start):
     row[: len(start)] = list(start)
     for X in ([row, row], np.stack([row, row])):
         assert as_images(X).layout == "rows"
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("container", [list, tuple, lambda X: [torch.from_numpy(x) for x in X]])
+def test_a_list_of_planes_is_one_image_after_images_in_colour(channels, container):
+    X = container(np.random.default_rng(0).integers(0, 256, (channels, 9, 8), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"planes of one image.*pass \[numpy.stack\(X\)\]"):
+        as_images(X, layout="images")
+    # in fit it is greyscale images, and so it is after them
+    assert (len(as_images(X)), as_images(X).layout) == (channels, "stack")
+    assert len(as_images(X, layout="stack")) == channels
+    for grey in ([*X, X[0], X[1]], X[:2], [X[0], X[1], X[2][:7]], [Image.new("L", (9, 8))] * 3):
+        assert len(as_images(grey, layout="images")) == len(grey)
+
+
+@pytest.mark.parametrize(("make", "how"), [(np.zeros, "numpy.concatenate"), (torch.zeros, "torch")])
+def test_batches_in_a_list_are_to_be_joined(make, how):
+    with pytest.raises(InputError, match=rf"item 0 .*a batch of 4.*pass {how}"):
+        as_images([make((4, 3, 8, 8)), make((2, 3, 8, 8))])

@@ -246,7 +246,7 @@ def test_invalid_image_shape(image_shape):
         (np.array([[0.5, np.inf, 0.5, 0.5]]), "infinity"),
         ([[0.5, float("nan"), 0.5, 0.5]], "NaN"),
         ([[float("nan"), 0.5, 0.5, 0.5]], "NaN"),
-        ([[1, 2, 3], [1, 2]], "inhomogeneous"),
+        ([[1, 2, 3], [1, 2]], "one length, got 3 numbers in row 0 and 2 in row 1"),
         (np.arange(20.0), r"shape \(20,\)"),
         ([1.0, 2.0, 3.0], r"shape \(3,\)\. Reshape your data"),
         ([["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]], "item 0 of X"),

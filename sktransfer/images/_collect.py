@@ -12,11 +12,13 @@ from PIL import Image
 
 from ..exceptions import ImageError, InputError, shown
 from ._arrays import LAYOUTS, as_array, channel_axis, is_tensor
-from ._kinds import is_open_file, kind_of, name_of, plain, refuse_encoded, remedy_for
+from ._kinds import is_missing, is_open_file, kind_of, name_of, plain, refuse_encoded, remedy_for
 from ._rows import check_rows, doubt_of_order, row_shape, told_order
 
 _IMAGES = "a path, an open file, bytes, a PIL image, an array or a tensor"
 _EMPTY = "Found array with 0 sample(s): X is empty, at least one image is required"
+
+_FIRST_CELLS = 1000  # of a column are looked at for one that is not missing
 
 Shape = tuple[int, ...] | str | None
 
@@ -53,6 +55,11 @@ def collect(X: Any, image_shape: Shape, layout: str | None = None) -> Collected:
     """
     # Rows are refused after images, whatever their length.
     collected = _collect(X, "row" if layout in ("images", "stack") else image_shape)
+    if isinstance(X, (list, tuple)) and _are_grey_arrays(collected.items):
+        if layout == "images":
+            _refuse_planes(collected.items)
+        collected = replace(collected, layout="stack")
+        layout = "stack"
     # At first only numpy's arrays are taken at their word: (n, h, w) is their usual stack of grey.
     if layout is not None or is_tensor(X) or isinstance(X, (list, tuple)):
         _refuse_one_image(collected, layout)
@@ -116,6 +123,25 @@ def _refuse_one_image(collected: Collected, layout: str | None) -> None:
             f"X of shape {shape} is one greyscale image, or a table of rows, but fit saw neither "
             "rows nor one image: pass [X], or reshape rows to (n_samples, h, w) or "
             "(n_samples, h, w, 3)"
+        )
+
+
+def _are_grey_arrays(items: Any) -> bool:
+    """Tell whether a list holds greyscale images (h, w) and nothing else."""
+    if isinstance(items, np.ndarray):
+        return False
+    return all(len(getattr(item, "shape", ())) == 2 for item in items)
+
+
+def _refuse_planes(items: Any) -> None:
+    """Refuse one image as a list of its planes, after a fit on images of another look."""
+    shapes = {tuple(item.shape) for item in items}
+    shape = next(iter(shapes))
+    if len(items) in (3, 4) and len(shapes) == 1 and min(shape) > 4:
+        raise InputError(
+            f"X, {len(items)} arrays of shape {shape}, is taken for the planes of one image, since "
+            "fit saw no list of greyscale arrays: pass [numpy.stack(X)]. If it is "
+            f"{len(items)} greyscale images, pass numpy.stack(X)[..., None]"
         )
 
 
@@ -203,6 +229,7 @@ def _from_items(
     if found <= {"number", "missing"}:
         raise InputError(_numbers_in_a_row(len(items)))
     _refuse_batch(items)
+    _refuse_batches(items)
     for index, kind in enumerate(kinds):
         remedy = "" if kind in ("file", "missing") else remedy_for(items[index])
         if remedy or kind in ("other", "number", "column"):
@@ -240,6 +267,17 @@ def _refuse_batch(items: list[Any]) -> None:
             )
 
 
+def _refuse_batches(items: list[Any]) -> None:
+    for index, item in enumerate(items):
+        shape = getattr(item, "shape", ())
+        if len(shape) == 4:
+            join = "torch.cat(X)" if is_tensor(item) else "numpy.concatenate(X)"
+            raise InputError(
+                f"item {index} of X must be one image, got a batch of {shape[0]}, an array of "
+                f"shape {tuple(shape)}: pass {join}"
+            )
+
+
 def _rows(X: Any, image_shape: Shape) -> Collected:
     try:
         rows = check_rows(X)
@@ -262,9 +300,16 @@ def _columns_of_images(X: Any) -> str | None:
     shape: Any = getattr(X, "shape", ())
     if len(shape) != 2 or not shape[0]:
         return None
-    first = X.iloc[:1] if hasattr(X, "iloc") else X[:1]
-    cells = np.asarray(first, dtype=object).ravel().tolist()
-    names = list(X.columns) if hasattr(X, "columns") else list(range(shape[1]))
+    first = X.iloc[:_FIRST_CELLS] if hasattr(X, "iloc") else X[:_FIRST_CELLS]
+    if hasattr(first, "to_pylist"):  # of pyarrow, whose columns are no names
+        names, rows = list(X.column_names), [list(row.values()) for row in first.to_pylist()]
+    else:
+        rows = np.asarray(first, dtype=object).tolist()
+        names = list(X.columns) if hasattr(X, "columns") else list(range(shape[1]))
+    cells = [
+        next((cell for cell in column if not is_missing(cell)), None)
+        for column in zip(*rows, strict=True)
+    ]
     found = [
         name
         for name, cell in zip(names, cells, strict=False)

@@ -42,10 +42,25 @@ def check_rows(X: Any) -> np.ndarray:
             raise InputError(
                 "the column names of X must be unique; pass X.to_numpy() if they mean nothing"
             ) from error
+        if "inhomogeneous" in message or "setting an array element with a sequence" in message:
+            raise InputError(_ragged(X)) from error
         if "string" in message:  # text where numbers must be
             message += ". Images that are files come in one column of paths, alone in X."
         raise InputError(message) from error
     return rows
+
+
+def _ragged(X: Any) -> str:
+    """Say which row differs in length from the first."""
+    lengths = [len(row) if hasattr(row, "__len__") else 1 for row in X]
+    other = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
+    if other is None:
+        return "the rows of X must hold numbers, got rows that hold sequences"
+    return (
+        f"the rows of X must have one length, got {lengths[0]} numbers in row 0 and "
+        f"{lengths[other]} in row {other}. Images of several sizes come as arrays (h, w) or "
+        "(h, w, 3) in a list"
+    )
 
 
 def check_image_shape(image_shape: Any) -> tuple[int, ...] | str | None:
