@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.model_selection import cross_val_score
 from skorch.history import History
 
 from sktransfer import AutoTransferClassifier, CNNCodes
-from sktransfer.exceptions import ImageError
+from sktransfer.exceptions import ImageError, ValueRangeWarning
 from sktransfer.selection import _ladder, _tuning_rung
 from sktransfer.selection._passes import pass_over
 from sktransfer.selection._rungs import Rung, best_of
@@ -243,3 +244,16 @@ def test_labels_of_any_kind_and_pickles(labelled):
 def test_bad_input(labelled, params, y, message):
     with pytest.raises(ValueError, match=message):
         AutoTransferClassifier(image_size=32, **params).fit(labelled[0], y)
+
+
+def test_dark_images_are_told_of_once_a_call(labelled):
+    X, y = labelled
+    masks = (X[:24] > 128).astype(np.uint8)
+    auto = AutoTransferClassifier(rungs=["probe", "fine-tune last"], image_size=32, cv=2,
+                                  max_epochs=1, time_budget=None)  # fmt: skip
+    for call in (lambda: auto.fit(masks, y[:24]), lambda: auto.predict(masks)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        told = [one for one in caught if issubclass(one.category, ValueRangeWarning)]
+        assert len(told) == 1 and told[0].filename == __file__

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -233,8 +236,27 @@ def within(seen: Range, allowed: Range) -> bool:
     return allowed[0] - slack <= seen[0] and seen[1] <= allowed[1] + slack
 
 
+_said: ContextVar[set[Any] | None] = ContextVar("said", default=None)
+
+
+@contextmanager
+def each_told_once() -> Iterator[None]:
+    """Warn of each thing once in the block, where estimators see the same images several times."""
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user that called sktransfer, maybe by way of scikit-learn."""
+    said = _said.get()
+    if said is not None:
+        what = category, re.sub(r"[\d.]+", "", message)  # of a fold the numbers are others
+        if what in said:
+            return
+        said.add(what)
     frame, level = sys._getframe(1), 2
     while frame is not None and _is_inside(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]

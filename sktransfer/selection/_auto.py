@@ -19,6 +19,7 @@ from ..codes._fitting import check_columns
 from ..codes._state import load_state, save_state
 from ..finetune._targets import as_labels
 from ..images import RESIZES, as_images
+from ..images._range import each_told_once
 from ._auto_results import draw_ladder, results_of, told_of
 from ._data import digests
 from ._framings import TALL_SHARE, tall_share
@@ -200,6 +201,11 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         ImageError
             If an image cannot be read.
         """
+        with each_told_once():
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X: Any, y: Any) -> None:
         begin = time.perf_counter()
         if unknown := [one for one in self.rungs if one not in RUNGS]:
             raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
@@ -222,7 +228,6 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         best = best_of(rungs)
         self.best_rung_, self.best_score_ = best.name, best.mean
         self.best_estimator_ = clone(best.estimator).fit(X, labels)
-        return self
 
     def _codes(self) -> CNNCodes:
         params = {name: getattr(self, name) for name in _SHARED}
@@ -248,7 +253,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         -------
         labels : ndarray of shape (n_samples,)
         """
-        return self._fitted(X).predict(X)
+        with each_told_once():
+            return self._fitted(X).predict(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes, in the order of `classes_`.
@@ -262,7 +268,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
         """
-        return self._fitted(X).predict_proba(X)
+        with each_told_once():
+            return self._fitted(X).predict_proba(X)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores of the classes before they are made probabilities.
@@ -276,7 +283,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
         """
-        return self._fitted(X).decision_function(X)
+        with each_told_once():
+            return self._fitted(X).decision_function(X)
 
     def plot_ladder(self, ax: Any = None) -> Any:
         """Accuracy of each rung in the order of climbing, with the seconds that it took.
