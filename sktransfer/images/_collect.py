@@ -269,7 +269,7 @@ def _refuse_batch(items: list[Any]) -> None:
 
 def _refuse_batches(items: list[Any]) -> None:
     for index, item in enumerate(items):
-        shape = getattr(item, "shape", ())
+        shape: Any = getattr(item, "shape", ())
         if len(shape) == 4:
             join = "torch.cat(X)" if is_tensor(item) else "numpy.concatenate(X)"
             raise InputError(
