@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._sklearn import validate_data
@@ -45,7 +45,8 @@ class FittedCodes:
     # What floats were found to be, where the range was not given.
     float_range: tuple[float, float] | None
     layout: str | None = None  # a stack of greyscale images, rows, or other images
-    bright: tuple[str, ...] = ()  # which kinds of images used their range
+    # Which kinds of images used their range; it decides nothing but what is warned of.
+    bright: tuple[str, ...] = field(default=(), compare=False)
 
 
 def fit_codes(codes: CNNCodes, X: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,8 @@ class Fitted:
     value_range: Any
     float_range: tuple[float, float] | None
     layout: str | None = None  # a stack of greyscale images, rows, or other images
-    bright: tuple[str, ...] = ()  # which kinds of images used their range
+    # Which kinds of images used their range; it decides nothing but what is warned of.
+    bright: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
