@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from functools import partial
 
@@ -93,6 +94,46 @@ def test_classes_seen_by_a_later_call_alone(X):
     assert clf.score(X, y) > 0.8
     with pytest.raises(ValueError, match=r"must hold the classes .* got 'd' for image 1"):
         clf.partial_fit(X[:3], ["a", "d", "c"])
+
+
+class Animal(str, enum.Enum):  # noqa: UP042 - its str is "Animal.CAT", unlike that of StrEnum
+    CAT = "cat"
+    COW = "cow"
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_members_of_text_enums_stay_what_they_are(X, kind):
+    y = kind([Animal.CAT, Animal.COW] * 12)
+    clf = classifier(lr=0.1, max_epochs=10).fit(X, y)
+    assert clf.classes_.tolist() == [Animal.CAT, Animal.COW]
+    assert all(type(one) is Animal for one in clf.predict(X))
+    right = np.mean([one == other for one, other in zip(clf.predict(X), y, strict=True)])
+    assert clf.score(X, y) == right > 0.9
+    clf.partial_fit(X, y, classes=kind(Animal))
+
+
+MASKED = np.arange(24) % 24 == 5
+
+
+@pytest.mark.parametrize("form", ["labels", "a list", "targets", "weights"])
+def test_what_is_masked_is_missing(X, form, passes):
+    y = np.ma.array(np.arange(24) % 2, mask=MASKED)
+    with pytest.raises(ValueError, match="5") as caught:
+        if form == "weights":
+            classifier().fit(X, y.data, sample_weight=np.ma.array(np.ones(24), mask=MASKED))
+        elif form == "targets":
+            FineTuneRegressor(**QUICK).fit(X, y.astype(float))
+        else:
+            classifier().fit(X, list(y) if form == "a list" else y)
+    assert "image 5" in str(caught.value)
+    assert passes["images"] == 0
+
+
+def test_nothing_masked_is_an_array_like_others(X):
+    labels = np.arange(24) % 2
+    clf = classifier().fit(X, np.ma.array(labels), sample_weight=np.ma.array(np.ones(24)))
+    other = classifier().fit(X, labels, sample_weight=np.ones(24))
+    np.testing.assert_array_equal(clf.predict_proba(X), other.predict_proba(X))
 
 
 BAD_LABELS = {

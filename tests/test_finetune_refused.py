@@ -173,6 +173,18 @@ def test_parameters_of_the_net_that_are_ours(sixteen, passes, key):
     refused(clf, sixteen, rf"net_params=.*{NET_PARAMS[key]}", passes)
 
 
+@pytest.mark.parametrize(
+    "taken",
+    [{"compile": False}, {"use_caching": True}, {"predict_nonlinearity": None},
+     {"torch_load_kwargs": {"weights_only": True}}],
+    ids=repr,
+)  # fmt: skip
+def test_parameters_of_the_net_that_are_taken(sixteen, taken):
+    clf = FineTuneClassifier(**QUICK, net_params=taken).fit(*sixteen)
+    ((name, value),) = taken.items()
+    assert getattr(clf.net_, name) == value
+
+
 VALIDATION = {
     "an array": (lambda X, y: X, r"validation_data= must be a pair \(X, y\).*got ndarray"),
     "three": (lambda X, y: (X, y, y), r"must be a pair"),

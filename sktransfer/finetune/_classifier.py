@@ -17,7 +17,7 @@ from ..exceptions import shown
 from ._base import FineTuneBase
 from ._docs import with_parameters
 from ._fitting import fit_estimator
-from ._targets import as_labels, class_weights
+from ._targets import array_of, as_labels, class_weights, labels_of
 
 __all__ = ["FineTuneClassifier"]
 
@@ -322,6 +322,24 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         """
         return log_softmax(self._outputs(X).astype(np.float64), axis=1)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of photographs whose label is predicted right.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+        y : array-like of shape (n_samples,)
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each photograph counts.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        return super().score(X, array_of(y), sample_weight)
+
     def _encode(
         self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
     ) -> np.ndarray:
@@ -340,8 +358,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
 
 def _check_classes(classes: Any, before: np.ndarray) -> None:
     """Later calls of `partial_fit` may name the classes again, and no others."""
-    if set(np.asarray(classes).ravel().tolist()) != set(before.tolist()):
+    named = labels_of(classes, "classes").tolist()
+    if set(named) != set(before.tolist()):
         raise ValueError(
             f"classes must be those of the first call, {shown(before.tolist())}, got "
-            f"{shown(np.asarray(classes).tolist())}."
+            f"{shown(named)}."
         )

@@ -182,7 +182,9 @@ def _check_net_params(est: FineTuneBase) -> None:
         prefix = key.split("__")[0] if isinstance(key, str) else ""
         if remedy := _OURS.get(key) or (_OURS.get(prefix) if prefix not in _OPEN else None):
             raise ValueError(f"net_params= must not hold {key!r}. {remedy}")
-        if (prefix not in _OPEN or "__" not in key) and key not in _OF_NETS:
+        if key in _OF_NETS:
+            continue
+        if prefix not in _OPEN or "__" not in key:
             raise ValueError(
                 "net_params= takes parameters of the optimizer and of callbacks, such as "
                 f"'optimizer__betas', and {', '.join(map(repr, _OF_NETS))}; got {shown(repr(key))}."

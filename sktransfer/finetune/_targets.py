@@ -100,7 +100,8 @@ def labels_of(y: Any, name: str = "y") -> np.ndarray:
     if isinstance(y, (list, tuple)) or plain.dtype == object:
         # Arrays made of lists hide what was in them: [1, "a"] becomes two texts.
         items = list(y) if isinstance(y, (list, tuple)) and plain.ndim == 1 else plain.tolist()
-        if any(isinstance(one, (list, tuple, set, frozenset, dict, np.ndarray)) for one in items):
+        several = (list, tuple, set, frozenset, dict, np.ndarray)
+        if any(isinstance(one, several) and one is not np.ma.masked for one in items):
             if plain.ndim == 1:
                 raise ValueError(_several_labels(plain, name))
         else:
@@ -135,12 +136,32 @@ def array_of(y: Any) -> np.ndarray:
         y = y.toarray()
     elif hasattr(y, "detach"):
         y = y.detach().cpu()
+    if isinstance(y, np.ma.MaskedArray):
+        return _unmasked(y)
     try:
-        return np.asarray(y)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warning: converting a masked element to nan")
+            plain = np.asarray(y)
+        if plain.dtype.kind == "U" and isinstance(y, (list, tuple)):
+            # numpy takes str(item), which is "Animal.CAT" for members of a (str, Enum).
+            items = np.asarray(y, dtype=object)
+            if any(type(one) not in (str, np.str_) for one in items.flat if isinstance(one, str)):
+                return items
+        return plain
     except ValueError:  # lists of several lengths
         made = np.empty(len(y), object)
         made[:] = list(y)
         return made
+
+
+def _unmasked(values: Any) -> np.ndarray:
+    """What is masked is missing, whatever lies below the mask."""
+    mask = np.ma.getmaskarray(values)
+    plain = np.asarray(values.data)
+    if mask.any():
+        plain = plain.astype(object)
+        plain[mask] = None
+    return plain
 
 
 def _several_labels(y: np.ndarray, name: str) -> str:
@@ -170,7 +191,7 @@ def _refuse_missing(values: list[Any], name: str, what: str) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     return isinstance(value, (float, np.floating, np.datetime64)) and bool(value != value)
 
@@ -283,6 +304,13 @@ def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
+    if isinstance(sample_weight, np.ma.MaskedArray) and np.ma.is_masked(sample_weight):
+        masked = np.flatnonzero(np.ma.getmaskarray(sample_weight))
+        raise ValueError(
+            f"sample_weight must be a finite number from 0 for each of {len(images)} images, but "
+            f"is masked for {len(masked)}, first for image {masked[0]}. Give a weight of 0 to "
+            "what must not count: sample_weight.filled(0)."
+        )
     try:
         weights = check_sample_weight(
             sample_weight, np.empty((len(images), 1)), ensure_non_negative=True
