@@ -262,6 +262,34 @@ def test_what_is_no_image_is_refused_before_anything_long(sample, passes, name):
     assert set(vars(clf)) == set(clf.get_params())
 
 
+NEARLY_BLACK = {
+    "scale forgotten": v2.Compose([*FLOATS, v2.ColorJitter(0.2), v2.ToDtype(torch.uint8)]),
+    "divided twice": v2.Compose([*FLOATS, lambda t: t / 255]),
+    "an array divided twice": lambda i: np.asarray(i) / 255.0 / 255.0,
+}
+DARKENED = {
+    "jitter": v2.ColorJitter(0.9, 0.9, 0.9, 0.5),
+    "erased": v2.Compose([*FLOATS, v2.RandomErasing(1.0, (0.9, 1.0))]),
+    "solarized": v2.RandomSolarize(0, 1.0),
+    "inverted": v2.RandomInvert(1.0),
+    "very dark": lambda i: i.point(lambda value: value // 16),
+    "black by chance": lambda i: i.point(lambda value: value * (random.random() < 0.3)),
+    "a dark corner": lambda i: i.crop((0, 0, 1, 1)),
+    "black": blank,
+}
+
+
+@pytest.mark.parametrize("name", NEARLY_BLACK)
+def test_white_that_comes_out_nearly_black_is_refused(images, name):
+    with pytest.raises(ValueError, match=r"augment= .*white came out as 1 of 255.*scale=True"):
+        check_augment(NEARLY_BLACK[name], images)
+
+
+@pytest.mark.parametrize("name", DARKENED)
+def test_what_darkens_is_taken(images, name):
+    check_augment(DARKENED[name], images)
+
+
 def test_weights_transforms_are_refused(sample):
     from torchvision.models import ResNet18_Weights
 

@@ -196,6 +196,28 @@ def test_weights_that_are_none(X, weight, passes):
     assert passes["images"] == 0
 
 
+WEIGHTS_OF_CLASSES = {
+    "zero where the other is not": (
+        {0: 1, 1: 0}, np.arange(24) % 2, "class_weight times sample_weight .*0 for every image"
+    ),
+    "too large": ({0: 1, 1: 1e38}, None, "class_weight must be .*float32.*1e.38"),
+    "a large product": ({0: 1, 1: 1e20}, [1e20] * 24, "class_weight times sample.*1e.40"),
+    "beyond float64": ({0: 1, 1: 1e300}, [1e29] * 24, "class_weight times sample.*inf"),
+    "text": ({0: 1, 1: "a"}, None, "class_weight must be a dict of a number"),
+    "nothing": ({0: 1, 1: None}, None, "class_weight must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHTS_OF_CLASSES)
+def test_weights_of_classes_that_cannot_be_summed(X, name, passes):
+    class_weight, sample_weight, message = WEIGHTS_OF_CLASSES[name]
+    clf = classifier(class_weight=class_weight)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, np.arange(24) % 2, sample_weight=sample_weight)
+    assert passes["images"] == 0
+    assert set(vars(clf)) == set(clf.get_params())
+
+
 LABELS_EVERYWHERE = {
     "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for image 22"),
     "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for image 22"),

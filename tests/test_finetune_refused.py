@@ -187,7 +187,7 @@ def test_parameters_of_the_net_that_are_taken(sixteen, taken):
 
 VALIDATION = {
     "an array": (lambda X, y: X, r"validation_data= must be a pair \(X, y\).*got ndarray"),
-    "three": (lambda X, y: (X, y, y), r"must be a pair"),
+    "three": (lambda X, y: (X, y, y), r"must be a pair.*got tuple of 3; weights .* not taken"),
     "an unseen class": (
         lambda X, y: (X[:3], [0, 1, 7]),
         r"y of validation_data must hold the classes \[0, 1\], got 7 for image 2",

@@ -37,6 +37,8 @@ _LARGE = 2**20
 _OVERSHOOT = 0.1
 # Calls on an image of all levels, for transforms that normalise by chance.
 _DRAWS = 8
+# White that comes out as 1 to this of 255 was divided once too often, or never multiplied.
+_NEARLY_BLACK = 4
 _PIL_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 # Images up to this many pixels a side are shifted; larger ones have detail to crop.
 _SMALL = 64
@@ -337,10 +339,26 @@ def check_augment(augment: Any, images: Opens) -> None:
     Augmented(images, made, 1).open(0).picture()
     ramp = np.linspace(0, 255, 256).astype(np.uint8).reshape(1, 256, 1)
     levels = Image.fromarray(np.broadcast_to(ramp, (256, 256, 3)).copy()).resize(picture.size)
+    # What is cut out of the levels may be their dark end.
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    brightest = []
     for draw in range(_DRAWS):
         # It may well take images of its own kind alone.
         with suppress(TrainingError):
-            made(levels, np.random.default_rng(draw))
+            brightest.append(_brightest(made(levels, np.random.default_rng(draw))))
+            if brightest[-1] <= _NEARLY_BLACK:
+                brightest.append(_brightest(made(white, np.random.default_rng(draw))))
+    # What is all black is meant so, or white by another draw.
+    if brightest and 0 < max(brightest) <= _NEARLY_BLACK:
+        raise ValueError(
+            "augment= must give uint8 from 0 to 255 or floats from 0 to 1, but white came out as "
+            f"{max(brightest)} of 255, nearly black. Scale where types change, as "
+            "ToDtype(torch.uint8, scale=True) does, and divide by 255 no more than once."
+        )
+
+
+def _brightest(picture: Image.Image) -> int:
+    return int(np.asarray(picture).max())
 
 
 def make_augment(augment: Any) -> Augment | None:

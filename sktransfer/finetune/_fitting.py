@@ -28,7 +28,7 @@ from ._network import code_width
 from ._run import Run, open_checkpoints
 from ._signature import digest_of, signature_of
 from ._state import as_it_was_on_errors
-from ._targets import as_weights, split
+from ._targets import as_weights, split, weights_by_class
 
 if TYPE_CHECKING:
     from ._base import FineTuneBase
@@ -118,8 +118,7 @@ def _by_class(est: FineTuneBase, part: Part) -> Part:
     """Weights of classes times those of photographs."""
     if est._class_weight is None:
         return part
-    weight = est._class_weight[part.target]
-    return replace(part, weight=weight if part.weight is None else weight * part.weight)
+    return replace(part, weight=weights_by_class(est._class_weight, part.target, part.weight))
 
 
 def _agree(est: FineTuneBase, team: Team, every: Part) -> None:
@@ -209,9 +208,12 @@ def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        number = ""
+        if isinstance(validation_data, (tuple, list)):
+            number = f" of {len(validation_data)}; weights of what is validated on are not taken"
         raise ValueError(
             "validation_data= must be a pair (X, y) of images and targets, got "
-            f"{shown(type(validation_data).__name__)}."
+            f"{shown(type(validation_data).__name__)}{number}."
         )
     X, y = validation_data
     images = images_of(est, X)

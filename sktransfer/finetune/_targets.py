@@ -31,6 +31,7 @@ __all__ = [
     "split",
     "unique_labels",
     "values_of",
+    "weights_by_class",
 ]
 
 
@@ -332,7 +333,13 @@ def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
 
 
 def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:
-    """The weight of each class."""
+    """The weight of each class.
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers from 0, one for each class, or all are 0.
+    """
     if class_weight is None:
         return None
     if class_weight == "balanced":
@@ -340,12 +347,56 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
         present = np.unique(numbers)
         weights[present] = compute_class_weight("balanced", classes=present, y=numbers)
         return weights
-    weights = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+    try:
+        weights = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "class_weight must be a dict of a number from 0 for each class, got "
+            f"{shown(repr(class_weight))}: {shown(error).rstrip('.')}."
+        ) from error
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights[numbers].any()):
         raise ValueError(
-            f"class_weight must be numbers from 0, not 0 for all, got {class_weight!r}."
+            f"class_weight must be numbers from 0, not 0 for all, got {shown(repr(class_weight))}."
         )
     return weights
+
+
+def weights_by_class(
+    class_weight: np.ndarray, numbers: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Weights of classes times those of images.
+
+    Parameters
+    ----------
+    class_weight : ndarray
+        The weight of each class.
+    numbers : ndarray
+        The number of the class of each image.
+    weights : ndarray or None
+
+    Raises
+    ------
+    ValueError
+        If all are 0, or float32 cannot sum them.
+    """
+    found = class_weight[numbers]
+    names = "class_weight"
+    if weights is not None:
+        with np.errstate(over="ignore", under="ignore"):
+            found = found * weights
+        names = "class_weight times sample_weight"
+    top = found.max(initial=0.0)
+    if not top:
+        raise ValueError(
+            f"{names} must not be 0 for every image, but it is for all {len(found)}. Give a class "
+            "that has images of a weight above 0 one too."
+        )
+    if not 1e-30 < top < 1e30:
+        raise ValueError(
+            f"{names} must be numbers that float32 can sum, but the largest is {top:.3g}. Divide "
+            "them by their mean."
+        )
+    return found
 
 
 def split(
