@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer import CNNCodes, FineTuneClassifier, FineTuneRegressor, Preprocessing
 from sktransfer.exceptions import InputError, LayerError, SktransferWarning, TrainingError
 
 QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
@@ -183,3 +185,81 @@ def test_lr_find_gives_errors_on(thirty):
     weight = np.full(30, 1e300)
     with pytest.raises((TrainingError, ValueError)):
         FineTuneClassifier(**QUICK, head_init="random").lr_find(X, y, weight)
+
+
+CHANGED = {
+    "backbone": "resnet18",
+    "weights": None,
+    "image_size": 48,
+    "dropout": 0.5,
+    "resize": "squash",
+    "crop_pct": 0.5,
+    "value_range": (0, 128),
+    "image_shape": (32, 32, 3),
+    "preprocessing": {"image_size": 64, "mean": (0.1,) * 3, "std": (0.2,) * 3},
+}
+
+
+@pytest.fixture(scope="module")
+def head_alone(thirty):
+    return FineTuneClassifier(**QUICK, trainable="head", warm_start=True).fit(*thirty)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_going_on_needs_what_decided_the_network(thirty, head_alone, name):
+    clf = pickle.loads(pickle.dumps(head_alone)).set_params(**{name: CHANGED[name]})
+    for go_on in (clf.fit, clf.partial_fit):
+        with pytest.raises(InputError, match=f"Going on needs {name}=.*warm_start=False"):
+            go_on(*thirty)
+
+
+def test_the_same_in_other_words_goes_on(thirty, head_alone):
+    clf = pickle.loads(pickle.dumps(head_alone))
+    clf.set_params(image_size=(np.int64(32), 32)).partial_fit(*thirty)
+    assert clf.n_iter_ == 2
+
+
+class Plain(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Conv2d(3, 4, 3, stride=2)
+        self.fc = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+FACTS = {"image_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+@pytest.mark.parametrize("kind", ["classifier", "codes"])
+def test_going_on_with_a_module(thirty, kind):
+    X, y = thirty
+    own = {"backbone": Plain(), "preprocessing": FACTS}
+    est = CNNCodes(**own) if kind == "codes" else FineTuneClassifier(**QUICK, **own, trainable=0)
+    if kind == "classifier":
+        est.set_params(trainable="head")
+    est = pickle.loads(pickle.dumps(est.fit(X, y)))
+    est.set_params(preprocessing=Preprocessing(**FACTS)).partial_fit(X, y)
+    with pytest.raises(InputError, match=r"Going on needs backbone=Plain.*got another Plain"):
+        est.set_params(backbone=Plain()).partial_fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("layer", -2), ("pooling", "max"), ("backbone", "resnet18"),
+                        ("normalize", "l2"), ("image_size", 64)],
+)  # fmt: skip
+def test_codes_go_on_as_they_were(thirty, name, value):
+    codes = CNNCodes(image_size=32).fit(thirty[0]).partial_fit(thirty[0])
+    with pytest.raises(InputError, match=f"Going on needs {name}=.*call fit"):
+        codes.set_params(**{name: value}).partial_fit(thirty[0])
+
+
+def test_class_weight_is_taken_as_it_is_now(thirty):
+    X, y = thirty
+    clf = FineTuneClassifier(**QUICK, trainable="head", warm_start=True).fit(X, y)
+    fresh = pickle.loads(pickle.dumps(clf)).fit(X, y).predict_proba(X)
+    with pytest.raises(ValueError, match="balanced"):
+        clf.set_params(class_weight="balanced").partial_fit(X, y)
+    clf.set_params(class_weight={0: 100.0, 1: 1.0, 2: 1.0}).fit(X, y)
+    assert (clf.predict_proba(X)[:, 0] - fresh[:, 0]).mean() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -37,6 +38,11 @@ def refused(est, data, message, passes, error=ValueError, **more):
     assert not [name for name in vars(est) if name.endswith("_") or name.startswith("_")]
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # from torch 2.5 on it has a successor
+    NO_COPY = nn.utils.weight_norm(nn.Linear(1280, 2))
+
+
 HEADS = {
     "a module": (nn.Linear(1280, 2), r"head= must be 'linear', 'mlp' or a function.*got Linear"),
     "one argument": (lambda n: nn.Linear(n, 2), "head= failed with n_inputs=1280 and n_outputs=2"),
@@ -46,6 +52,8 @@ HEADS = {
     "a class": (lambda a, b: nn.Linear, "head= must give a torch.nn.Module"),
     "a tuple": (lambda a, b: nn.LSTM(a, b), "head= .*gave tuple"),
     "a list": ([nn.Linear(1280, 2)], "'head' parameter"),
+    "no device": (lambda a, b: nn.Linear(a, b, device="meta"), "head= must make .*a real device"),
+    "no copy": (lambda a, b: NO_COPY, "head= must make a new module at each call"),
 }
 
 
@@ -67,6 +75,21 @@ def test_a_module_that_is_given_twice_is_trained_once_each(sixteen):
     clf = FineTuneClassifier(**QUICK, head=lambda a, b: shared).fit(*sixteen)
     assert torch.equal(shared.weight, before)
     assert not torch.equal(clf.net_.module_.head.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])
+@pytest.mark.parametrize("name", ["no bias", "weight norm", "spectral norm"])
+def test_linear_heads_that_are_not_the_usual_one(sixteen, kind, name):
+    heads = {
+        "no bias": lambda a, b: nn.Linear(a, b, bias=False),
+        "weight norm": lambda a, b: nn.utils.weight_norm(nn.Linear(a, b)),
+        "spectral norm": lambda a, b: nn.utils.spectral_norm(nn.Linear(a, b)),
+    }
+    est = kind(**QUICK, head=heads[name]).fit(*sixteen)
+    out = est.predict(sixteen[0])
+    assert np.corrcoef(out, sixteen[1])[0, 1] > 0.5
+    np.testing.assert_allclose(copy.deepcopy(est).predict(sixteen[0]), out, rtol=1e-5, atol=1e-5)
 
 
 def test_a_head_without_parameters_has_nothing_to_train(sixteen, passes):

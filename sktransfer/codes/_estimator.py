@@ -16,7 +16,7 @@ from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_con
 from ..backbones._pooling import POOLINGS
 from ..engines import ENGINES, PRECISIONS
 from ..images import RESIZES
-from ._fitting import FittedCodes, fit_codes
+from ._fitting import FittedCodes, check_given, fit_codes
 from ._lazy import transform_lazily
 from ._lazy_look import is_lazy, look_at
 from ._names import feature_names
@@ -296,12 +296,14 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         Raises
         ------
         InputError
-            If `X` is not a collection of images, or of another look than the first piece.
+            If `X` is not a collection of images, or of another look than the first piece, or
+            if a parameter that decides what the codes are was changed since.
         BackboneError
             As `fit`, in the first call.
         """
         if not hasattr(self, "backbone_"):
             return self.fit(X, y)
+        check_given(self, self._fitted.given, "fit")
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
         images = images_of(self, X)

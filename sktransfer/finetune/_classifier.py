@@ -252,7 +252,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         -------
         self : object
         """
-        if isinstance(self.class_weight, str) and "_fitted" not in vars(self):
+        unknown = "_fitted" not in vars(self) or self._class_weight is None
+        if isinstance(self.class_weight, str) and unknown:
             raise ValueError(
                 'class_weight="balanced" needs all labels at once, which partial_fit does not '
                 "have. Name the weights in a dict, or call fit first."

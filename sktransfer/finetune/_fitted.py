@@ -33,6 +33,8 @@ class Fitted:
     layout: str | None = None  # a stack of greyscale images, rows, or other images
     # Which kinds of images used their range; it decides nothing but what is warned of.
     bright: tuple[str, ...] = field(default=(), compare=False)
+    # What the parameters were, which going on needs to be as they were.
+    given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from skorch.history import History
 
 from ..backbones import load_backbone
-from ..codes._fitting import check_columns
+from ..codes._fitting import NETWORK, check_columns, check_given, given_of
 from ..codes._framing import make_framing
 from ..codes._info import BackboneInfo
 from ..engines import resolve_devices
@@ -72,18 +72,20 @@ def _fit(
     stops = est.early_stopping and epochs is None
     validates = stops or validation_data is not None
     check_training(est, validates=validates, is_partial=epochs is not None)
+    if go_on:
+        _check_network(est)
     images = images_of(est, X) if go_on else _first_images(est, X)
     name = "y" if epochs is None else "y of partial_fit"
     target = est._encode(y, len(images), classes=classes, known=go_on, name=name)
     every = Part(images, target, as_weights(sample_weight, images))
     check_augment(est.augment, images)
     team = make_team(est)
-    if go_on:
-        _check_network(est)
-    else:
+    if not go_on:
         resolve_devices(est.device)
         check_columns(est, X, reset=True)
         _design(est, images, every)
+    balanced = isinstance(getattr(est, "class_weight", None), str)
+    if not (go_on and epochs is not None and balanced):  # a piece has not all labels
         est._class_weight = est._class_weights(target)
     if team is not None:
         _agree(est, team, every)
@@ -180,6 +182,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
         images.float_range,
         images.layout,
         images.bright,
+        given_of(est, NETWORK),
     )
     est.__dict__.pop("net_", None)
     est._model, est._learnt, est.history_ = model, None, History()
@@ -192,7 +195,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
 def _check_network(est: FineTuneBase) -> None:
     """What goes on has the network it was built with."""
     fitted = est._fitted
-    of_design = ("layer", "head", "method", "batchnorm")
+    of_design = ("layer", "head", "method", "batchnorm", "dropout")
     built = {name: getattr(fitted.design, name) for name in of_design}
     for name, before in {**built, "trainable": fitted.trainable}.items():
         now = getattr(est, name)
@@ -202,6 +205,7 @@ def _check_network(est: FineTuneBase) -> None:
                 f"Going on needs {name}={before!r}, as in the first fit, got {name}={now!r}. "
                 f"To change it, call {hint}."
             )
+    check_given(est, fitted.given, "fit with warm_start=False")
 
 
 def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:

@@ -20,7 +20,8 @@ from ..codes._fitting import cached_table
 from ..engines import worker_pool
 from ..exceptions import TrainingError
 from ._adapters import add_adapters
-from ._network import FineTuneModule, Scale, build_module, code_width, make_head
+from ._gradients import Dropout
+from ._network import FineTuneModule, Scale, build_module, code_width, has_hooks, make_head
 from ._parameters import first_cut, learning_names, plain_name, stage_parameters
 from ._prefix import Opens, Prefix, Some
 
@@ -142,9 +143,11 @@ class Model:
 
 def _exact(head: nn.Module) -> nn.Module:
     """A head in double precision, where the last digits of a row hang less on its batch."""
-    plain = (nn.Sequential, Scale, nn.Dropout, nn.Linear, nn.ReLU)
+    plain = (nn.Sequential, Scale, nn.Dropout, Dropout, nn.Linear, nn.ReLU)
     on_cpu = all(p.device.type == "cpu" for p in head.parameters())
-    if on_cpu and all(isinstance(module, plain) for module in head.modules()):
+    if on_cpu and all(
+        type(module) in plain and not has_hooks(module) for module in head.modules()
+    ):
         return copy.deepcopy(head).double()
     return head
 

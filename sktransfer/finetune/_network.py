@@ -18,7 +18,7 @@ from ._gradients import Dropout
 from ._parameters import is_norm
 from ._precision import spare_grouped
 
-__all__ = ["FineTuneModule", "Scale", "build_module", "make_head"]
+__all__ = ["FineTuneModule", "Scale", "build_module", "has_hooks", "make_head"]
 
 _HIDDEN = 512
 
@@ -188,8 +188,7 @@ def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
         ) from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"head= must give a torch.nn.Module, gave {shown(repr(made))}.")
-    # A module that is given twice would be trained by two fits.
-    made = copy.deepcopy(made).cpu()
+    made = _own(made, lambda: head(width, n_outputs))
     try:
         with torch.no_grad():
             out = made.eval()(torch.zeros(2, width))
@@ -208,6 +207,32 @@ def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
         if type(module) is nn.Dropout:  # whose draws threads would mix up
             module.__class__ = Dropout
     return made
+
+
+def _own(made: nn.Module, again: Callable[[], Any]) -> nn.Module:
+    """A copy on the CPU: a module that is given twice would be trained by two fits."""
+    try:
+        return copy.deepcopy(made).cpu()
+    except Exception as error:
+        try:  # what cannot be copied may be made anew each time
+            if not _shared(made, again()):
+                return made.cpu()
+        except Exception:
+            pass
+        raise ValueError(
+            "head= must make a new module at each call, or one that can be copied, with weights "
+            f"on a real device, but it failed: {type(error).__name__}: {shown(error)}."
+        ) from error
+
+
+def _shared(one: nn.Module, other: nn.Module) -> bool:
+    own = {id(part) for part in (*one.modules(), *one.parameters(), *one.buffers())}
+    return any(id(part) in own for part in (*other.modules(), *other.parameters()))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module does more than its class does, such as weight_norm's."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class Scale(nn.Module):

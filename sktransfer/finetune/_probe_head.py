@@ -16,8 +16,8 @@ from sklearn.model_selection import cross_val_score
 from torch import nn
 
 from ..engines import worker_pool
-from ._gradients import own_draws
-from ._network import Scale
+from ._gradients import Dropout, own_draws
+from ._network import Scale, has_hooks
 
 __all__ = ["fit_head", "linear_layer"]
 
@@ -35,12 +35,15 @@ _KEPT = 16
 
 
 def linear_layer(head: nn.Module) -> nn.Linear | None:
-    """The linear layer of a head that is nothing else; None for other heads."""
-    passive = (nn.Sequential, nn.Dropout, Scale)
-    layers = [m for m in head.modules() if not isinstance(m, passive)]
-    if len(layers) == 1 and isinstance(layers[0], nn.Linear):
-        return layers[0]
-    return None
+    """The linear layer, with a bias, of a head that is nothing else; None for other heads."""
+    passive = (nn.Sequential, nn.Dropout, Dropout, Scale)
+    modules = list(head.modules())
+    layers = [m for m in modules if type(m) not in passive]
+    if len(layers) != 1 or type(layers[0]) is not nn.Linear:
+        return None
+    if layers[0].bias is None or any(map(has_hooks, modules)):
+        return None
+    return layers[0]
 
 
 def fit_head(
