@@ -247,6 +247,11 @@ REFUSED = {
     "batch": (v2.Compose([*FLOATS, lambda t: t[None]]), r"\(1, 3, 32, 32\)"),
     "nothing": (lambda i: np.zeros((0, 4, 3), "u1"), r"\(0, 4, 3\)"),
     "sparse": (v2.Compose([*FLOATS, lambda t: t.to_sparse()]), "sparse"),
+    "erased by noise": (
+        v2.Compose([*FLOATS, v2.RandomErasing(1.0, value="random")]), r"clamp to 0\.\.1"
+    ),
+    "an error without a text": (lambda i: next(iter(())), r"failed: StopIteration\.$"),
+    "an error with a stop": (lambda i: Image.new("RGB", (0, 0)).crop().no, r"[^.]\.$"),
     "an error": (lambda i: i.no_such_method(), "augment= failed: AttributeError"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -96,6 +97,10 @@ def test_classes_seen_by_a_later_call_alone(X):
         clf.partial_fit(X[:3], ["a", "d", "c"])
 
 
+class Colour(enum.Enum):
+    RED, BLUE = range(2)
+
+
 class Animal(str, enum.Enum):  # noqa: UP042 - its str is "Animal.CAT", unlike that of StrEnum
     CAT = "cat"
     COW = "cow"
@@ -168,6 +173,15 @@ BAD_LABELS = {
     "infinity": (np.array([np.inf, 1.0] * 12), {}, "infinity"),
     "bytes": ([b"a", b"b"] * 12, {}, "bytes"),
     "things": ([object(), object()] * 12, {}, "label"),
+    "intervals": (pd.cut(np.arange(24), 2), {}, r"plain labels.*Interval.*\[str\(label\)"),
+    "periods": (pd.period_range("2026", periods=2, freq="Y").repeat(12), {}, "labels.*Period"),
+    "decimals": ([Decimal(1), Decimal(2)] * 12, {}, r"plain.*Decimal.*\[str\(label\)"),
+    "enums": ([Colour.RED, Colour.BLUE] * 12, {}, r"plain.*Colour.*\[str\(label\)"),
+    "a set": ({"a", "b"}, {}, "^y must be a list or an array with one .*got set"),
+    "a generator": ((i % 2 for i in range(24)), {}, "^y must be a list .*got generator"),
+    "a map": (map(str, range(24)), {}, "^y must be a list .*got map"),
+    "a dict": ({0: 1}, {}, "^y must be a list .*got dict"),
+    "values of a dict": ({0: 1}.values(), {}, "^y must be a list .*got dict_values"),
     "one number": (3, {}, "1d array"),
     "a text": ("a" * 24, {}, "1d array"),
 }
@@ -194,6 +208,19 @@ def test_weights_that_are_none(X, weight, passes):
     with pytest.raises(ValueError, match="sample_weight must be a finite number from 0"):
         classifier().fit(X, np.arange(24) % 2, sample_weight=weight)
     assert passes["images"] == 0
+
+
+@pytest.mark.parametrize("kind", [set, iter, dict.fromkeys], ids=["set", "iterator", "dict"])
+def test_classes_that_are_no_list(X, kind, passes):
+    message = "^classes must be a list or an array of all labels"
+    with pytest.raises(ValueError, match=message):
+        classifier().partial_fit(X[:2], ["cat", "dog"], classes=kind(["cat", "dog"]))
+    with pytest.raises(ValueError, match=r"^y must be a list or an array with one"):
+        FineTuneRegressor(**QUICK).fit(X[:2], kind([1.0, 2.0]))
+    assert passes["images"] == 0
+    clf = classifier(max_epochs=0).fit(X[:2], ["cat", "dog"])
+    with pytest.raises(ValueError, match=message):
+        clf.partial_fit(X[:2], ["cat", "dog"], classes=kind(["cat", "dog"]))
 
 
 WEIGHTS_OF_CLASSES = {

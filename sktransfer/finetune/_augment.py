@@ -134,9 +134,9 @@ class Transform(Augment):
             except Exception as error:
                 kind = type(self._transform).__module__.partition(".")[0]
                 remedy = f" {_ALBUMENTATIONS}" if kind == "albumentations" else ""
-                raise TrainingError(
-                    f"augment= failed: {type(error).__name__}: {shown(error)}.{remedy}"
-                ) from error
+                told = shown(error).rstrip(".")
+                why = f"{type(error).__name__}: {told}" if told else type(error).__name__
+                raise TrainingError(f"augment= failed: {why}.{remedy}") from error
         return _as_picture(changed)
 
     def _fresh(self) -> Any:
@@ -307,7 +307,7 @@ def _in_8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
     remedy = (
         "convert them to uint8, or divide them by 255"
         if low >= 0 and 2 < high <= 255.5
-        else "leave ToTensor and Normalize out"
+        else "leave ToTensor and Normalize out, and clamp to 0..1 what noise or erasing goes beyond"
     )
     raise ValueError(
         "augment= must not normalise: it must give uint8 or floats from 0 to 1, gave values from "

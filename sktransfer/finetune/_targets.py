@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ def labels_of(y: Any, name: str = "y") -> np.ndarray:
             f"fit requires y to be passed, but the target y is None: {name} must be labels."
         )
     plain = array_of(y)
+    _refuse_unordered(y, plain, name)
     if plain.ndim > 1 and plain.shape[1:] != (1,):
         raise ValueError(_several_labels(plain, name))
     if isinstance(y, (list, tuple)) or plain.dtype == object:
@@ -115,8 +116,17 @@ def labels_of(y: Any, name: str = "y") -> np.ndarray:
     try:
         if name != "classes":
             check_classification_targets(labels)
-    except TypeError as error:
-        raise ValueError(f"{name} must hold labels: {shown(error)}") from error
+    except (TypeError, ValueError) as error:
+        if len(labels) and np.asarray(labels).dtype == object:
+            first = np.asarray(labels)[0]
+            raise ValueError(
+                f"{name} must hold plain labels, such as text or integers, got "
+                f"{type(first).__name__} ({shown(repr(first), 40)} for image 0). Convert them, for "
+                "example with [str(label) for label in y]."
+            ) from error
+        if isinstance(error, TypeError):
+            raise ValueError(f"{name} must hold labels: {shown(error)}") from error
+        raise
     return np.asarray(labels)
 
 
@@ -127,7 +137,7 @@ def unique_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
     except TypeError as error:
         raise ValueError(
             f"{name} must hold labels that can be put in order, such as strings or integers: "
-            f"{shown(error)}."
+            f"{shown(error).rstrip('.')}."
         ) from error
 
 
@@ -153,6 +163,16 @@ def array_of(y: Any) -> np.ndarray:
         made = np.empty(len(y), object)
         made[:] = list(y)
         return made
+
+
+def _refuse_unordered(y: Any, plain: np.ndarray, name: str) -> None:
+    """Sets, generators and the like, which numpy takes for one thing."""
+    if plain.ndim or isinstance(y, (str, bytes, Number)):
+        return
+    what = "of all labels" if name == "classes" else "with one for each image, in their order"
+    raise ValueError(
+        f"{name} must be a list or an array {what} (a 1d array), got {type(y).__name__}."
+    )
 
 
 def _unmasked(values: Any) -> np.ndarray:
@@ -265,6 +285,10 @@ def values_of(y: Any, name: str = "y") -> np.ndarray:
     """
     try:
         plain = array_of(y)
+    except (TypeError, ValueError) as error:
+        raise ValueError(_no_numbers(error, name)) from error
+    _refuse_unordered(y, plain, name)
+    try:
         if plain.dtype == object:  # None and pandas' NA are as missing as NaN
             items = [np.nan if _is_missing(one) else one for one in plain.ravel().tolist()]
             plain = np.asarray(items).reshape(plain.shape)
@@ -272,10 +296,7 @@ def values_of(y: Any, name: str = "y") -> np.ndarray:
             plain, ensure_2d=False, dtype="numeric", input_name="y", ensure_all_finite=False
         ).astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be numbers to be predicted: {shown(error).rstrip('.')}. For labels take "
-            "a classifier."
-        ) from error
+        raise ValueError(_no_numbers(error, name)) from error
     bad = ~np.isfinite(values)
     if bad.any():
         first = int(np.argwhere(bad)[0][0])
@@ -285,6 +306,13 @@ def values_of(y: Any, name: str = "y") -> np.ndarray:
             f"{first}. Leave these images out."
         )
     return values
+
+
+def _no_numbers(error: Exception, name: str) -> str:
+    return (
+        f"{name} must be numbers to be predicted: {shown(error).rstrip('.')}. For labels take a "
+        "classifier."
+    )
 
 
 def _check_length(labels: np.ndarray, n_images: int, name: str) -> None:
