@@ -282,6 +282,28 @@ def test_a_damaged_file_is_set_aside_where_there_is_an_earlier_one(forty, tmp_pa
     assert (tmp_path / f"{last.name}.damaged").read_bytes() == data
 
 
+def test_a_damaged_file_takes_a_name_that_is_free(finished, forty):
+    (file,) = finished.glob("*.pt")
+    earlier = finished / "epoch-000001.pt"
+    shutil.copy(file, earlier)
+    file.write_bytes(b"damaged")
+    taken = finished / f"{file.name}.damaged"
+    taken.mkdir()
+    with pytest.warns(CheckpointWarning, match=rf"renamed to {file.name}\.damaged-2;"):
+        FineTuneClassifier(**SHORT, checkpoint_dir=finished).fit(*forty)
+    assert taken.is_dir()
+    assert (finished / f"{file.name}.damaged-2").read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("folder", ["", " "])
+def test_an_empty_path_is_no_folder(forty, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    clf = FineTuneClassifier(**SHORT, checkpoint_dir=folder)
+    with pytest.raises(CheckpointError, match="checkpoint_dir must be the path of a folder"):
+        clf.fit(*forty)
+    assert not list(tmp_path.iterdir())
+
+
 CRAFTED = {
     "no weights": lambda s: s.update(weights={}),
     "one missing": lambda s: s["weights"].pop("head.2.bias"),
@@ -299,6 +321,13 @@ CRAFTED = {
     "order": lambda s: s.update(order=torch.ones(3)),
     "format": lambda s: s.update(format=1),
     "done": lambda s: s.update(done="1"),
+    "less than nothing done": lambda s: s.update(done=-1),
+    "more done than there was": lambda s: s.update(done=10**6),
+    "no number": lambda s: s.update(done=True),
+    "a seed below zero": lambda s: s.update(seed=-1),
+    "a large seed": lambda s: s.update(seed=2**70),
+    "views": lambda s: s.update(n_views=-3),
+    "facts": lambda s: s.update(facts={"lr": 3}, signature="another"),
     "watched": lambda s: s.update(watched="[{"),
     "no best epoch": lambda s: s.pop("best_epoch"),
     "a best epoch that was none": lambda s: s.update(best_epoch=2),

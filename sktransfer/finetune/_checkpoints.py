@@ -62,6 +62,11 @@ class Checkpoints:
 
     def __init__(self, folder: str | os.PathLike[str], signature: Signature, keep: int):
         name = os.path.expanduser(os.fsdecode(folder))
+        if not name.strip():
+            raise CheckpointError(
+                f"checkpoint_dir must be the path of a folder, got {str(folder)!r}. Take '.' for "
+                "the current folder, or None for no checkpoints."
+            )
         if name.startswith("~"):
             raise CheckpointError(
                 f"checkpoint_dir={shown(folder)}: there is no such home folder; write the whole "
@@ -83,7 +88,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
             raise CheckpointError(
                 f"checkpoint_dir must be a folder that can be written, got {shown(self.folder)}: "
-                f"{shown(error)}."
+                f"{shown(error).rstrip('.')}."
             ) from error
         try:
             self.state = self._newest()
@@ -150,9 +155,9 @@ class Checkpoints:
                 'delete the folder; "{fit}" in the path gives each fit its own.'
             )
         for bad, why in damaged:
-            os.replace(bad, bad.with_name(f"{bad.name}.damaged"))
+            aside = _set_aside(bad)
             warnings.warn(
-                f"{why} It was renamed to {bad.name}.damaged; the fit resumes from {path.name}.",
+                f"{why} It was renamed to {aside.name}; the fit resumes from {path.name}.",
                 CheckpointWarning,
                 stacklevel=2,
             )
@@ -211,6 +216,22 @@ def _remove(path: Path) -> None:
         return
 
 
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged file to a name that nothing has yet."""
+    names = [f"{path.name}.damaged{number}" for number in ("", *(f"-{n}" for n in range(2, 100)))]
+    free = [path.with_name(name) for name in names if not os.path.lexists(path.with_name(name))]
+    try:
+        if not free:
+            raise FileExistsError(f"{names[0]} and all up to {names[-1]} are there")
+        os.replace(path, free[0])
+    except OSError as error:
+        raise CheckpointError(
+            f"The damaged checkpoint {shown(path)} cannot be renamed: "
+            f"{shown(error).rstrip('.')}. Delete it to resume from an earlier one."
+        ) from error
+    return free[0]
+
+
 class _Hashing:
     """A file that is only written to, and a hash of all that was."""
 
@@ -256,7 +277,9 @@ def _read(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # torch raises almost anything on files that are not its own
-        raise _Damaged(f"The checkpoint {shown(path)} cannot be read: {shown(error)}.") from error
+        raise _Damaged(
+            f"The checkpoint {shown(path)} cannot be read: {shown(error).rstrip('.')}."
+        ) from error
     raise _Damaged(
         f"The checkpoint {shown(path)} cannot be read: it was damaged, or written by another "
         "version of sktransfer."
@@ -290,4 +313,12 @@ def _check_parts(state: Any) -> None:
     history = json.loads(state["history"])
     if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
         raise ValueError("'history' must be a list of rows")
+    ends = {"done": (0, len(history)), "seed": (0, 2**32 - 1), "n_views": (0, 2**31 - 1)}
+    for name, (low, high) in ends.items():
+        if isinstance(state[name], bool) or not low <= state[name] <= high:
+            raise ValueError(f"{name!r} must be from {low} to {high}, got {state[name]}")
+    for name, value in state["facts"].items():
+        texts = [name, *value] if isinstance(value, (tuple, list)) else []
+        if len(texts) != 3 or not all(isinstance(text, str) for text in texts):
+            raise ValueError("'facts' must hold a hash and a text for each part of the fit")
     np.random.default_rng().bit_generator.state = json.loads(state["mixing"])
