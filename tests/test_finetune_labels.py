@@ -115,6 +115,9 @@ def test_members_of_text_enums_stay_what_they_are(X, kind):
     right = np.mean([one == other for one, other in zip(clf.predict(X), y, strict=True)])
     assert clf.score(X, y) == right > 0.9
     clf.partial_fit(X, y, classes=kind(Animal))
+    auto = AutoTransferClassifier(rungs=["probe"], image_size=32, cv=2).fit(X, y)
+    right = np.mean([one == other for one, other in zip(auto.predict(X), y, strict=True)])
+    assert auto.score(X, y) == right > 0  # the text of members would score 0
 
 
 MASKED = np.arange(24) % 24 == 5

@@ -17,7 +17,7 @@ from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_con
 from ..codes import CNNCodes
 from ..codes._fitting import check_columns
 from ..codes._state import load_state, save_state
-from ..finetune._targets import as_labels
+from ..finetune._targets import array_of, as_labels
 from ..images import RESIZES, as_images
 from ..images._range import each_told_once
 from ._auto_results import draw_ladder, results_of, told_of
@@ -285,6 +285,24 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         """
         with each_told_once():
             return self._fitted(X).decision_function(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of photographs whose label is predicted right.
+
+        Parameters
+        ----------
+        X : array, list or table of images
+            As in `fit`.
+        y : array-like of shape (n_samples,)
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each photograph counts.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        return super().score(X, array_of(y), sample_weight)
 
     def plot_ladder(self, ax: Any = None) -> Any:
         """Accuracy of each rung in the order of climbing, with the seconds that it took.
