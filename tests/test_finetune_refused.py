@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -90,6 +92,55 @@ def test_linear_heads_that_are_not_the_usual_one(sixteen, kind, name):
     out = est.predict(sixteen[0])
     assert np.corrcoef(out, sixteen[1])[0, 1] > 0.5
     np.testing.assert_allclose(copy.deepcopy(est).predict(sixteen[0]), out, rtol=1e-5, atol=1e-5)
+
+
+class Permuted(nn.Module):
+    """Holds an order of its inputs beside its state_dict, drawn anew each time."""
+
+    def __init__(self, n, outputs, kind):
+        super().__init__()
+        self.linear, self.kind = nn.Linear(n, outputs), kind
+        order = np.random.default_rng().permutation(n)
+        if kind == "buffer":
+            self.register_buffer("order", torch.from_numpy(order), persistent=False)
+        else:
+            self.order = {
+                "tensor": torch.from_numpy(order),
+                "array": order,
+                "list": order.tolist(),
+                "global": np.random.permutation(n).tolist(),
+            }[kind]
+        self.times = float(np.random.default_rng().random())
+
+    def forward(self, x):
+        return self.linear(x[:, self.order]) * self.times
+
+
+@pytest.mark.parametrize("kind", ["buffer", "tensor", "array", "global"])
+def test_what_a_head_holds_beside_its_state_is_kept(sixteen, kind, tmp_path):
+    before = np.random.get_state()[1].copy()
+    options = {**QUICK, "checkpoint_dir": tmp_path, "head": partial(Permuted, kind=kind)}
+    clf = FineTuneClassifier(**options).fit(*sixteen)
+    out = clf.predict_proba(sixteen[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    again = FineTuneClassifier(**options).fit(*sixteen)  # from the finished checkpoint
+    for one in (pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf), again):
+        np.testing.assert_allclose(one.predict_proba(sixteen[0]), out, rtol=1e-5)
+
+
+def test_a_head_that_cannot_be_built_again(sixteen, passes):
+    head = partial(Permuted, kind="list")
+    refused(
+        FineTuneClassifier(**QUICK, head=head), sixteen, "head= must build the same .*order", passes
+    )
+
+
+def test_a_head_that_is_built_in_another_way_when_it_is_loaded(sixteen, monkeypatch):
+    clf = FineTuneClassifier(**QUICK, head=partial(Permuted, kind="global")).fit(*sixteen)
+    loaded = pickle.loads(pickle.dumps(clf))
+    monkeypatch.setattr(np.random, "permutation", np.arange)
+    with pytest.raises(ValueError, match="head= must build the same"):
+        loaded.predict(sixteen[0])
 
 
 def test_a_head_without_parameters_has_nothing_to_train(sixteen, passes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,7 +22,17 @@ from ..engines import worker_pool
 from ..exceptions import TrainingError
 from ._adapters import add_adapters
 from ._gradients import Dropout
-from ._network import FineTuneModule, Scale, build_module, code_width, has_hooks, make_head
+from ._network import (
+    FineTuneModule,
+    Scale,
+    attributes_of,
+    build_module,
+    code_width,
+    has_hooks,
+    make_head,
+    put_back,
+    told_of,
+)
 from ._parameters import first_cut, learning_names, plain_name, stage_parameters
 from ._prefix import Opens, Prefix, Some
 
@@ -29,6 +40,8 @@ __all__ = ["Design", "Model", "build_model"]
 
 _CHUNK = 256
 _BATCH = 16
+# Before names of what a head holds beside its state_dict.
+_BESIDE = "beside the state of the head: "
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Model:
         Where the frozen part ends.
     module : FineTuneModule
         What is behind it.
+    told : dict of str to str
+        What the head held when it was built and cannot be put back.
     """
 
     backbone: Backbone
@@ -78,6 +93,7 @@ class Model:
     names: list[list[str]]
     start: Layer | None
     module: FineTuneModule
+    told: dict[str, str]
 
     @property
     def stage_of(self) -> dict[str, int]:
@@ -133,12 +149,26 @@ class Model:
             is_buffer = name not in dict(self.module.named_parameters())
             if name in learns or name.startswith("head.") or (is_buffer and live):
                 kept[name] = value.detach().cpu().numpy().copy()
-        return kept
+        beside = {**attributes_of(self.module.head), **self.told}
+        return {**kept, **{_BESIDE + name: np.array(value) for name, value in beside.items()}}
 
     def load(self, learnt: dict[str, np.ndarray]) -> None:
-        """Put back what was learnt."""
-        state = {name: torch.from_numpy(np.array(value)) for name, value in learnt.items()}
+        """Put back what was learnt.
+
+        Raises
+        ------
+        ValueError
+            If the head is not built as it was then.
+        """
+        state = {
+            name: torch.from_numpy(np.array(value))
+            for name, value in learnt.items()
+            if not name.startswith(_BESIDE)
+        }
         self.module.load_state_dict(state, strict=False)
+        beside = {n.removeprefix(_BESIDE): v for n, v in learnt.items() if n.startswith(_BESIDE)}
+        _check_told(self.told, {name: str(beside[name]) for name in self.told if name in beside})
+        put_back(self.module.head, beside)
 
 
 def _exact(head: nn.Module) -> nn.Module:
@@ -177,13 +207,34 @@ def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design)
         live_norms=design.batchnorm == "train",
     )
     _let_learn(module, set(learning), design)
-    return Model(backbone, table, stages, stage_parameters(table, stages), start, module)
+    names, told = stage_parameters(table, stages), told_of(head)
+    if told:
+        _check_told(told, told_of(_seeded_head(design, code_width(table))))
+    return Model(backbone, table, stages, names, start, module, told)
 
 
 def _seeded_head(design: Design, width: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(design.seed)
-        return make_head(design.head, width, design.n_outputs, design.dropout)
+    """The same at each call, whichever of the global generators a function draws from."""
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(design.seed)
+            np.random.seed(design.seed)
+            random.seed(design.seed)
+            return make_head(design.head, width, design.n_outputs, design.dropout)
+    finally:
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
+
+
+def _check_told(now: dict[str, str], before: dict[str, str]) -> None:
+    for name, value in before.items():
+        if now.get(name, value) != value:
+            raise ValueError(
+                f"head= must build the same module each time, but its {name} is another now. Draw "
+                "it from numpy's, Python's or torch's global generator, which is seeded, or keep "
+                "it in a tensor, which is saved."
+            )
 
 
 def _let_learn(module: FineTuneModule, learning: set[str], design: Design) -> None:

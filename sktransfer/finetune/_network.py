@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from .._content import content_of
 from ..backbones import Backbone
 from ..backbones._layers import Layer, LayerTable
 from ..backbones._pooling import Pool, pooled_shape
@@ -18,7 +20,10 @@ from ._gradients import Dropout
 from ._parameters import is_norm
 from ._precision import spare_grouped
 
-__all__ = ["FineTuneModule", "Scale", "build_module", "has_hooks", "make_head"]
+__all__ = [
+    "FineTuneModule", "Scale", "attributes_of", "build_module", "has_hooks", "make_head",
+    "put_back", "told_of",
+]  # fmt: skip
 
 _HIDDEN = 512
 
@@ -233,6 +238,69 @@ def _shared(one: nn.Module, other: nn.Module) -> bool:
 def has_hooks(module: nn.Module) -> bool:
     """Whether a module does more than its class does, such as weight_norm's."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def attributes_of(head: nn.Module) -> dict[str, np.ndarray]:
+    """Tensors, arrays and numbers that a head holds beside its state_dict."""
+    kept = {}
+    for name, value, is_own in _attributes(head):
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            kept[name] = (value.float() if value.dtype == torch.bfloat16 else value).numpy().copy()
+        elif _is_array(value) or (is_own and isinstance(value, (bool, int, float))):
+            kept[name] = np.array(value)
+    return kept
+
+
+def put_back(head: nn.Module, kept: dict[str, np.ndarray]) -> None:
+    """Give a head that was built anew what `attributes_of` found."""
+    for name, old, _ in list(_attributes(head)):
+        if name not in kept:
+            continue
+        new: Any = np.array(kept[name])
+        if new.dtype.kind == "U":  # a hash, of `told_of`
+            continue
+        if isinstance(old, torch.Tensor):
+            new = torch.from_numpy(new).to(old.device, old.dtype)
+        elif isinstance(old, (bool, int, float)):
+            new = type(old)(new.item())
+        owner, _, attribute = name.rpartition(".")
+        setattr(head.get_submodule(owner), attribute, new)
+
+
+def told_of(head: nn.Module) -> dict[str, str]:
+    """Hashes of lists and dicts that a head holds, which are made anew with it."""
+    told = {}
+    for name, value, is_own in _attributes(head):
+        if is_own and isinstance(value, (list, tuple, dict, set)) and _is_data(value):
+            told[name] = content_of(value).digest or ""
+    return told
+
+
+def _attributes(head: nn.Module) -> Iterator[tuple[str, Any, bool]]:
+    """Name, value and whether a class of the user's has it."""
+    of_all = vars(nn.Module())
+    for path, module in head.named_modules():
+        is_own = type(module).__module__.partition(".")[0] not in ("torch", "sktransfer")
+        # What weight_norm and its like compute from the weights before each pass.
+        computed = {getattr(one, "name", None) for one in module._forward_pre_hooks.values()}
+        for name, value in vars(module).items():
+            if name not in of_all and name not in computed:
+                yield f"{path}.{name}".lstrip("."), value, is_own
+        for name in module._non_persistent_buffers_set:
+            yield f"{path}.{name}".lstrip("."), module._buffers[name], is_own
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_data(one) for pair in value.items() for one in pair)
+    if isinstance(value, (list, tuple, set)):
+        return all(map(_is_data, value))
+    return isinstance(value, (type(None), bool, int, float, str, torch.Tensor)) or _is_array(value)
 
 
 class Scale(nn.Module):

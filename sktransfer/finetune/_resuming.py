@@ -13,6 +13,7 @@ from skorch.history import History
 
 from ..exceptions import CheckpointError, shown
 from ._checkpoints import Checkpoints, Follower
+from ._network import attributes_of, put_back
 
 __all__ = ["Checkpointing", "from_json", "restore", "state_of", "to_json", "watched_of"]
 
@@ -74,6 +75,10 @@ def state_of(net: Any, names: list[str]) -> dict[str, Any]:
     generator = _order(net)
     return {
         "weights": {name: weights[name] for name in names},
+        "beside": {
+            name: torch.from_numpy(value)
+            for name, value in attributes_of(net.module_.head).items()
+        },
         "optimizer": net.optimizer_.state_dict(),
         "scaler": net.scaler_.state_dict(),
         "callbacks": {name: _callback_state(one) for name, one in net.callbacks_},
@@ -105,6 +110,8 @@ def restore(net: Any, state: dict[str, Any], source: Any) -> None:
 def _restore(net: Any, state: dict[str, Any]) -> None:
     _check_tensors(net.module_, state["weights"])
     net.module_.load_state_dict(state["weights"], strict=False)
+    beside = state.get("beside", {})
+    put_back(net.module_.head, {name: value.numpy() for name, value in beside.items()})
     net.optimizer_.load_state_dict(state["optimizer"])
     _check_moments(net.optimizer_)
     if state["scaler"] and net.scaler_.is_enabled():
