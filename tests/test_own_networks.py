@@ -16,6 +16,9 @@ from torch.nn import functional
 from torchvision import models
 
 from sktransfer import CNNCodes, FineTuneClassifier, Preprocessing
+from sktransfer.backbones._frozen import freeze, layer_table
+from sktransfer.backbones._load import load_backbone
+from sktransfer.backbones._tail import tail_of
 from sktransfer.exceptions import (
     BackboneError,
     BackboneWarning,
@@ -612,3 +615,50 @@ def test_a_conversion_for_one_length_of_batch_is_refused():
     check_agreement(Engine(), Engine(), (4, 4, 3))
     with pytest.raises(EngineError, match=r"shape \(2, 4\) on a probe, but torch-cpu gives \(3, 4"):
         check_agreement(OfTwo(), Engine(), (4, 4, 3))
+
+
+class _InPlace(nn.Module):
+    """Changes what it computed, without a name for the result."""
+
+    def __init__(self, change, before=None):
+        super().__init__()
+        self.c, self.emb, self.act = nn.Conv2d(3, 8, 3), nn.Linear(8, 24), nn.ReLU(inplace=True)
+        self.change, self.before = change, before
+
+    def forward(self, x):
+        if self.before is not None:
+            self.before(x)
+        h = self.c(x)
+        self.change(self, h)
+        return self.emb(torch.tanh(h).mean((2, 3)))
+
+
+IN_PLACE = {
+    "method": lambda net, h: h.relu_(),
+    "function": lambda net, h: functional.relu(h, inplace=True),
+    "module": lambda net, h: net.act(h),
+    "torch": lambda net, h: torch.relu_(h),
+    "twice": lambda net, h: (h.relu_(), h.clamp_(0, 0.1)),
+    "slice": lambda net, h: h[:, :4].mul_(3),
+    "slices": lambda net, h: (h[:, :4].mul_(3), h.relu_(), h[:, 2:].add_(1)),
+    "data": lambda net, h: h.data.mul_(3),
+    "out": lambda net, h: torch.exp(h, out=h),
+    "image": None,
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_changed_in_place_is_changed_in_codes_and_tails(name, X, images):
+    change = IN_PLACE[name] or (lambda net, h: h.relu_())
+    before = None if IN_PLACE[name] else (lambda x: x[:, 0].sub_(0.5))
+    network = _InPlace(change, before).eval()
+    expected = network(images.clone()).numpy()
+    np.testing.assert_allclose(codes_of(network, X, quiet=False), expected, atol=1e-4)
+    backbone = load_backbone(network, preprocessing=FACTS)
+    table = layer_table(backbone, (32, 32))
+    end = table.layers[-1]
+    for start in table.layers[:-1]:
+        given = freeze(backbone, table, [start], None)(torch.tensor(X))[0]
+        found = freeze(backbone, table, [start, end], None)(torch.tensor(X))
+        np.testing.assert_allclose(found[0], given, atol=1e-4)
+        np.testing.assert_allclose(tail_of(table, start)(given.clone()), found[1], atol=1e-4)

@@ -313,6 +313,8 @@ def retrace_shapes(network: TracedNetwork, image_size: tuple[int, int]) -> Trace
 def _recorded(network: TracedNetwork, image: torch.Tensor) -> TracedNetwork:
     """Note shapes, what is computed from pixels, and the tensors that come out."""
     record, value = _record(network, image)
+    if record.changes and not network.whole and _order_in_place(network, record):
+        record, value = _record(network, image)
     network.shapes = record.shapes
     if not network.outputs:
         network.outputs = dict(_outputs(network, value))
@@ -348,14 +350,98 @@ class _ShapeRecorder(fx.Interpreter):
         self._original = dict(zip(copied.nodes, original.graph.nodes, strict=True))
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.holds_tensors: set[fx.Node] = set()
+        # Operations that work in place, with the results still to be read that they change:
+        # whether it is what they give.
+        self.changes: dict[fx.Node, dict[fx.Node, bool]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        taken = [leaf for leaf in _leaves([self.env[one] for one in n.all_input_nodes])
+                 if isinstance(leaf, torch.Tensor)]  # fmt: skip
+        before = [_version(tensor) for tensor in taken]
         result = super().run_node(n)
+        changed = {
+            _storage(one) for one, was in zip(taken, before, strict=True) if _version(one) != was
+        } - {None}
+        if changed:
+            self.changes[self._original[n]] = {
+                self._original[other]: value is result
+                for other, value in self.env.items()
+                if any(_storage(leaf) in changed for leaf in _leaves(value))
+            }
         if isinstance(result, torch.Tensor):
             self.shapes[self._original[n]] = tuple(result.shape)
         if any(isinstance(leaf, torch.Tensor) for leaf in _leaves(result)):
             self.holds_tensors.add(self._original[n])
         return result
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor, or what it is a view of, was changed in place."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _storage(value: Any) -> int | None:
+    """What tensors have in common that are views of each other."""
+    try:
+        return value.untyped_storage()._cdata if isinstance(value, torch.Tensor) else None
+    except (NotImplementedError, RuntimeError):  # sparse tensors have none
+        return None
+
+
+def _changed(value: Any, change: Any) -> Any:
+    """A value after an operation that changed it in place."""
+    return value
+
+
+def _order_in_place(network: TracedNetwork, record: _ShapeRecorder) -> bool:
+    """Let what reads a value after it was changed in place depend on that change; whether any did.
+
+    A graph is cut, and its unused operations left out, by who reads whose result. That of
+    ``h.relu_()``, written as a statement, is read by nobody.
+    """
+    position = {node: i for i, node in enumerate(network.nodes)}
+    stand_ins: dict[fx.Node, list[fx.Node]] = {}
+    is_new = False
+    for change, values in record.changes.items():
+        for value, is_given in values.items():
+            known = stand_ins.setdefault(value, [value])
+            behind = _behind(change)
+            readers = [
+                (one, reader)
+                for one in known
+                for reader in one.users
+                if position[reader] > position[change]
+                and reader not in behind
+                and (reader in record.holds_tensors or reader in record.changes)
+            ]
+            if not readers:
+                continue
+            stand_in, is_new = change, True
+            if not is_given:
+                with network.module.graph.inserting_after(change):
+                    stand_in = network.module.graph.call_function(_changed, (value, change))
+                position[stand_in] = position[change]
+                if change in network.names:
+                    network.names[stand_in] = network.names[change]
+            for one, reader in readers:
+                reader.replace_input_with(one, stand_in)
+            if stand_in not in known:
+                known.append(stand_in)
+    if is_new:
+        network.module.recompile()
+    return is_new
+
+
+def _behind(node: fx.Node) -> set[fx.Node]:
+    """Operations that need the result of one."""
+    found: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        for user in waiting.pop().users:
+            if user not in found:
+                found.add(user)
+                waiting.append(user)
+    return found
 
 
 def _leaves(value: Any) -> list[Any]:
