@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from itertools import count
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from sktransfer.exceptions import (
 )
 
 FACTS = {"image_size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+CALLS = count()
 QUICK = {"max_epochs": 1, "random_state": 0, "engine": "torch", "cache": None}
 
 
@@ -369,6 +371,9 @@ def test_only_what_is_about_the_size_is_said_to_be(X):
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
         lambda: Embedding(5, name="fc", behind=lambda x: functional.dropout(x, 0.5)),
         lambda: Embedding(6, name="fc", behind=lambda x: x / x.abs().amax().item()),
+        lambda: Embedding(6, name="fc", behind=lambda x: x + torch.randn(1)),
+        lambda: Embedding(6, name="fc", behind=lambda x: x * np.random.rand()),
+        lambda: Embedding(6, name="fc", behind=lambda x: x + next(CALLS)),
     ],
 )
 def test_codes_that_are_not_repeatable_are_told(build):
@@ -662,3 +667,38 @@ def test_what_is_changed_in_place_is_changed_in_codes_and_tails(name, X, images)
         found = freeze(backbone, table, [start, end], None)(torch.tensor(X))
         np.testing.assert_allclose(found[0], given, atol=1e-4)
         np.testing.assert_allclose(tail_of(table, start)(given.clone()), found[1], atol=1e-4)
+
+
+class _Caching(nn.Module):
+    """Keeps what it computes of its weights at the first image."""
+
+    def __init__(self, keeps):
+        super().__init__()
+        self.c, self.emb = nn.Conv2d(3, 8, 3), nn.Linear(8, 24)
+        self.keeps, self.kept, self.table, self.rows = keeps, None, {}, []
+
+    def forward(self, x):
+        h = self.c(x)
+        if x.shape[2] < 3:
+            return h
+        if self.keeps == "attribute":
+            if self.kept is None:
+                self.kept = self.emb.weight.sum(0) * 2
+            scale = self.kept
+        elif self.keeps == "dict":
+            if "scale" not in self.table:
+                self.table["scale"] = self.emb.weight.sum(0) * 2
+            scale = self.table["scale"]
+        else:
+            if not self.rows:
+                self.rows.append(self.emb.weight.sum(0) * 2)
+            scale = self.rows[0]
+        return self.emb(h.mean((2, 3)) * scale)
+
+
+@pytest.mark.parametrize("keeps", ["attribute", "dict", "list"])
+def test_what_a_network_keeps_while_it_is_followed_is_not_kept(keeps, X, images):
+    network = _Caching(keeps).eval()
+    codes = codes_of(network, X)
+    assert network.kept is None and not network.table and not network.rows
+    np.testing.assert_allclose(codes, network(images).numpy(), atol=1e-4)

@@ -95,7 +95,9 @@ def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
             differs = is_faithful(network, module, image_size)
             if differs == "graph":
                 network = follow(whole="what torch.fx makes of it computes something else")
-            elif differs:
+                # It may differ from itself as well: what Python code draws or counts is not seen.
+                differs = is_faithful(network, module, image_size)
+            if differs:
                 warnings.warn(
                     f"{backbone.name} does not give an image the same output in every batch: it "
                     "draws random numbers, or lets the images of a batch change each other, as a "

@@ -49,7 +49,7 @@ class Pool(nn.Module):
         if self.kind == "map_last":
             x = x.permute(0, 3, 1, 2)
         if self.pooling is None or self.pooling == "flatten":
-            x = x.contiguous() if self.kind != "map" else x.clone()
+            x = x.contiguous().clone() if self.kind != "map" else x.clone()
             return x.flatten(1) if self.pooling == "flatten" else x
         if self.pooling == "token":
             return x[:, 0].clone()

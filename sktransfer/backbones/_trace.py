@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..exceptions import BackboneError, TracingError, shown
 from ._suggest import reason_of
-from ._tracer import Entry, ReadsValues, ShapeTracer, functions_to_keep
+from ._tracer import Entry, ReadsValues, ShapeTracer, functions_to_keep, restored
 
 __all__ = ["TracedNetwork", "follow", "is_faithful", "retrace_shapes", "trace"]
 
@@ -546,12 +546,13 @@ def is_faithful(network: TracedNetwork, module: nn.Module, image_size: tuple[int
     """
     images, entry = _noise(network, image_size), Entry(module, _images_of(module))
     try:
-        found = _run(network.module, images)
-        # A maximum over both is that of one of them alone, so both are looked at.
-        alone = [_run(entry, image, seed=i) for i, image in enumerate(images.split(1), start=1)]
-        if all(_agree([one[i : i + 1] for one in found], own) for i, own in enumerate(alone)):
-            return ""
-        return "batch" if _agree(found, _run(entry, images)) else "graph"
+        with restored(module):
+            found = _run(network.module, images)
+            # A maximum over both is that of one of them alone, so both are looked at.
+            alone = [_run(entry, image, seed=i) for i, image in enumerate(images.split(1), start=1)]
+            if all(_agree([one[i : i + 1] for one in found], own) for i, own in enumerate(alone)):
+                return ""
+            return "batch" if _agree(found, _run(entry, images)) else "graph"
     except Exception:  # what cannot be run here says so where it is to be run
         return ""
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import builtins
 import copy
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -20,7 +22,7 @@ import torch
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
-__all__ = ["Entry", "ReadsValues", "ShapeTracer", "functions_to_keep"]
+__all__ = ["Entry", "ReadsValues", "ShapeTracer", "functions_to_keep", "restored"]
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _BATCHES = (1, 2)
@@ -49,6 +51,31 @@ def functions_to_keep() -> tuple[Callable[..., Any], ...]:
     names = ("rearrange", "reduce", "repeat", "einsum")
     own = [getattr(einops, name) for name in names if hasattr(einops, name)]
     return (*get_notrace_functions(), *own)
+
+
+@contextmanager
+def restored(network: nn.Module) -> Iterator[None]:
+    """Undo what a network's code keeps in its modules, such as a cache, while it is looked at."""
+    places: list[Any] = []
+    for module in network.modules():
+        own = vars(module)
+        places += [own, *(one for one in own.values() if isinstance(one, (dict, list)))]
+    saved = [(place, copy.copy(place)) for place in places]
+    try:
+        yield
+    finally:
+        for place, before in saved:
+            if not _holds_same(place, before):
+                place.clear()
+                (place.update if isinstance(place, dict) else place.extend)(before)
+
+
+def _holds_same(place: Any, before: Any) -> bool:
+    if isinstance(place, dict):
+        return list(place) == list(before) and _holds_same(
+            list(place.values()), list(before.values())
+        )
+    return len(place) == len(before) and all(map(operator.is_, place, before))
 
 
 class Entry(nn.Module):
@@ -96,7 +123,8 @@ class ShapeTracer(NodePathTracer):
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """As torch.fx's; `root` is an `Entry`."""
         try:
-            return super().trace(root, concrete_args)
+            with restored(root.network):
+                return super().trace(root, concrete_args)
         finally:
             for names, name in self._helped:
                 del names[name]
@@ -267,9 +295,21 @@ def _without_numbers(root: nn.Module) -> nn.Module:
     tensors = [*root.parameters(), *root.buffers()]
     for module in root.modules():
         tensors += [one for one in vars(module).values() if isinstance(one, torch.Tensor)]
-    memo: dict[int, Any] = {}
+    # A stand-in that the network's code keeps is no part of it.
+    memo: dict[int, Any] = {id(one): one for one in _stand_ins(root)}
     for tensor in tensors:
         empty = tensor.detach().to("meta")
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if is_parameter else empty
     return copy.deepcopy(root, memo)
+
+
+def _stand_ins(root: nn.Module) -> Iterator[fx.Proxy]:
+    """Those that are kept in modules, or in lists and dicts of them."""
+    for module in root.modules():
+        for value in vars(module).values():
+            if isinstance(value, fx.Proxy):
+                yield value
+            elif isinstance(value, (dict, list)):
+                inside = value.values() if isinstance(value, dict) else value
+                yield from (one for one in inside if isinstance(one, fx.Proxy))
