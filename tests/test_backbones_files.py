@@ -17,7 +17,7 @@ from torchvision import models
 
 from sktransfer import Preprocessing
 from sktransfer.backbones import load_backbone
-from sktransfer.backbones._build import finish
+from sktransfer.backbones._build import check_finite, finish
 from sktransfer.backbones._timm import TimmArchitecture
 from sktransfer.exceptions import (
     PreprocessingError,
@@ -157,6 +157,20 @@ def spoilt(tensor, value):
     tensor = tensor.clone()
     tensor.view(-1)[-1] = value
     return tensor
+
+
+def test_buffers_may_be_infinite():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    module.register_buffer("best", torch.tensor(torch.inf))
+    module.register_buffer("limits", torch.tensor([-torch.inf, 1.0]))
+    check_finite(module, "module")
+    module.limits[1] = torch.nan
+    with pytest.raises(WeightsMismatchError, match=r"limits holds NaN \(1 of 2"):
+        check_finite(module, "module")
+    del module.limits
+    module[1].running_var[1] = torch.inf
+    with pytest.raises(WeightsMismatchError, match="running_var holds infinite"):
+        check_finite(module, "module")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])

@@ -6,6 +6,7 @@ import enum
 import functools
 import math
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -25,7 +26,7 @@ from sktransfer.backbones import load_backbone
 from sktransfer.backbones._fingerprint import is_private
 from sktransfer.codes import _fitting
 from sktransfer.engines import _conversions, _make
-from sktransfer.exceptions import StoreWarning
+from sktransfer.exceptions import BackboneError, StoreWarning
 from sktransfer.store import open_store
 
 FACTS = {"image_size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -280,6 +281,60 @@ def test_codes_are_those_of_the_network(name, folder):
 def test_ways_compute_something_else():
     seen = [plain_codes(change(Net())).tobytes() for change in WAYS.values()]
     assert len(set(seen)) == len(seen) > 30
+
+
+class Strong(nn.Parameter):
+    """A weight that counts three times in a linear layer."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        return result * 3 if function is F.linear else result
+
+
+def test_classes_of_weights(folder):
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(768, 5), nn.ReLU(), nn.Linear(5, 3)]
+    plain = nn.Sequential(*layers)
+    strong = nn.Sequential(layers[0], nn.Linear(768, 5), *layers[2:])
+    strong[1].bias = plain[1].bias
+    strong[1].weight = Strong(plain[1].weight.data)
+    assert load_backbone(plain, preprocessing=FACTS).fingerprint != (
+        load_backbone(strong, preprocessing=FACTS).fingerprint
+    )
+    images = torch.from_numpy(X).permute(0, 3, 1, 2) / 255
+    found = []
+    for net in (plain, strong):
+        codes = CNNCodes(net, layer="2", preprocessing=FACTS, engine="torch", cache=folder).fit(X)
+        found.append(codes.transform(X))
+        with torch.no_grad():
+            np.testing.assert_allclose(found[-1], net[:3](images), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(*found)
+    with pytest.raises(BackboneError, match="Strong cannot be saved"):
+        pickle.dumps(codes)
+
+
+class Counted(Net):
+    """Has in its state dict what is no tensor."""
+
+    def get_extra_state(self):
+        return {"steps": self.steps, "name": "one"}
+
+    def set_extra_state(self, state):
+        self.steps = state["steps"]
+
+
+def test_state_that_is_no_tensor():
+    prints = []
+    for steps in (1, 1, 2):
+        torch.manual_seed(0)
+        net = Counted()
+        net.steps = steps
+        prints.append(load_backbone(net, preprocessing=FACTS).fingerprint)
+        codes = check(net, engine="torch", cache=None)
+        again = pickle.loads(pickle.dumps(codes))
+        np.testing.assert_array_equal(again.transform(X), codes.transform(X))
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_global_names(monkeypatch):

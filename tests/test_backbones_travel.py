@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 
 import joblib
 import numpy as np
@@ -23,7 +24,7 @@ from torch import fx, nn
 
 from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, FineTuneRegressor
 from sktransfer.backbones import _bundle, load_backbone, register_backbone
-from sktransfer.backbones._registered import LEFT_BEHIND, REGISTERED
+from sktransfer.backbones._registered import LEFT_BEHIND, REGISTERED, Registration
 from sktransfer.backbones._registry import architecture_of
 from sktransfer.backbones._timm_hub import HubArchitecture
 from sktransfer.exceptions import BackboneError, SktransferWarning, UnknownBackboneError
@@ -184,6 +185,81 @@ def test_files_that_were_looked_through_run_no_code(photos, tmp_path):
             with pytest.raises((BackboneError, AttributeError)):
                 sio.loads(content, trusted=types).transform(photos[0])
         assert not mark.exists()
+
+
+def hide_a_module_by_value(content):
+    codes = CNNCodes(Small(), preprocessing=FACTS)
+    codes.fit(np.zeros((2, 32, 32, 3), np.uint8))
+    bundle = _bundle.Bundle.pack(codes._network)
+    bundle.network.module.__dict__["extra"] = _bundle._ByValue(content)
+    return bundle
+
+
+def hide_a_registration(content):
+    register_backbone("evil", build, preprocessing=FACTS)
+    hidden = Registration("evil", content)
+    bundle = hide_a_module_by_value(b"")
+    bundle.network.module.__dict__["extra"] = hidden
+    return bundle
+
+
+@pytest.mark.parametrize("hide", [hide_a_module_by_value, hide_a_registration])
+def test_nothing_holds_code_that_came_as_attributes(hide, registered, tmp_path, monkeypatch):
+    """A writer may leave out every check; who reads sees honest types and must be safe."""
+    sio = pytest.importorskip("skops.io")
+    mark = tmp_path / "mark"
+    bundle = hide(pickle.dumps(Evil(os.fspath(mark))))
+    with monkeypatch.context() as writer:
+        for kind in (_bundle._ByValue, Registration, _bundle.PackedModule):
+            writer.setattr(kind, "__reduce__", object.__reduce__, raising=False)
+            writer.setattr(kind, "__reduce_ex__", object.__reduce_ex__, raising=False)
+            writer.setattr(kind, "__getstate__", attributes_of, raising=False)
+        content = sio.dumps(bundle)
+    types = sio.get_untrusted_types(data=content)
+    assert all(one.startswith(("torch.", "sktransfer.", __name__)) for one in types)
+    with pytest.raises(BackboneError, match="Do not load the file"):
+        sio.loads(content, trusted=types).unpack()
+    assert not mark.exists()
+
+
+def attributes_of(value):
+    names = ("_content", "name", "module")
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def test_programs_that_came_as_attributes_are_refused():
+    net = Small()
+    net.extra = {"one": [fx.symbolic_trace(nn.Sequential(nn.ReLU()))]}
+    with pytest.raises(BackboneError, match="Do not load the file"):
+        object.__new__(_bundle.PackedModule).__setstate__({"module": net})
+
+
+def test_copies_load_nothing(registered, tmp_path):
+    mark = tmp_path / "mark"
+    content = pickle.dumps(Evil(os.fspath(mark)))
+    register_backbone("evil", build, preprocessing=FACTS)
+    for one in (_bundle._ByValue(content), Registration("evil", content)):
+        assert copy.copy(one) is one and copy.deepcopy([one])[0] is one
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("where", ["attribute", "partial", "hook"])
+def test_functions_without_a_name_are_no_part_of_files_without_pickles(where, photos):
+    sio = pytest.importorskip("skops.io")
+    net = Small()
+    if where == "hook":
+        net.conv.register_forward_hook(lambda module, given, result: result)
+    else:
+        net.act = (lambda x: x) if where == "attribute" else partial(lambda x: x)
+    codes = CNNCodes(net, preprocessing=FACTS).fit(photos[0])
+    pickle.loads(pickle.dumps(codes)).transform(photos[0])
+    with pytest.raises(BackboneError, match=r"cannot be found by its name\. Define it at"):
+        sio.dumps(codes)
+
+
+def test_a_module_is_no_builder(registered):
+    with pytest.raises(ValueError, match="Pass a function that builds it"):
+        register_backbone("one", Small(), preprocessing=FACTS)
 
 
 def test_names_that_are_code_are_refused(photos, tmp_path):

@@ -138,9 +138,8 @@ def test_maps_without_a_classifier_are_pooled(X, images):
     np.testing.assert_allclose(codes_of(features, X, pooling=None), expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [lambda: Embedding(128), lambda: with_fc(nn.Linear(512, 128))])
-def test_a_usual_width_of_embeddings_is_taken_for_one_and_told(build, X, images):
-    network = build()
+def test_a_usual_width_of_embeddings_is_taken_for_one_and_told(X, images):
+    network = Embedding(128)
     with pytest.warns(BackboneWarning, match=r"128 outputs.*layer=\"output\" says so"):
         found = CNNCodes(network, preprocessing=FACTS, engine="torch").fit_transform(X)
     np.testing.assert_allclose(found, network(images), rtol=1e-3, atol=1e-4)
@@ -160,6 +159,52 @@ WITH_CLASSIFIER = {
         lambda net, x: net.forward_head(net.forward_features(x), pre_logits=True),
     ),
 }
+
+
+class Within(nn.Module):
+    """A network that is a part of another, under any name."""
+
+    def __init__(self, part, network):
+        super().__init__()
+        setattr(self, part, network)
+        self.part = part
+
+    def forward(self, x):
+        return getattr(self, self.part)(x)
+
+
+WORDS = ["ensemble", "member", "assembled", "project", "embedder", "bottleneck", "hashing",
+         "latentnet"]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", WORDS)
+@pytest.mark.parametrize("name", ["fc", "classifier", "head"])
+def test_a_classifier_is_one_whatever_it_is_a_part_of(part, name, X, images):
+    inner = Embedding(10, name)
+    expected = inner.trunk(images).mean((2, 3))
+    np.testing.assert_allclose(codes_of(Within(part, inner), X), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["embedding", "to_latent", "proj_head", "embeddingLayer", "hash_2", "bottleneck"]
+)
+@pytest.mark.parametrize("part", ["head", "model"])
+def test_an_embedding_is_one_whatever_it_is_a_part_of(part, name, X, images):
+    network = Within(part, Embedding(10, name))
+    np.testing.assert_allclose(codes_of(network, X), network(images), rtol=1e-3, atol=1e-4)
+    deep = Within("trunk", nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)))
+    inner = nn.Sequential(deep, nn.Flatten(), Within(name, nn.Sequential(nn.Linear(4, 10))))
+    np.testing.assert_allclose(codes_of(inner, X), inner(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [64, 96, 128, 256])
+def test_a_name_tells_more_than_a_number_of_classes(width, X, images):
+    network = with_fc(nn.Linear(512, width))
+    assert codes_of(network, X).shape[1] == 512
+    assert codes_of(network, X, layer="output").shape[1] == width
+    network = timm.create_model("resnet10t", num_classes=width).eval()
+    expected = network.forward_head(network.forward_features(images), pre_logits=True)
+    np.testing.assert_allclose(codes_of(network, X), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", WITH_CLASSIFIER)
@@ -287,6 +332,8 @@ def test_what_cannot_be_followed_is_run_as_a_whole(build, X, images):
     with pytest.warns(BackboneWarning, match="can only be run as a whole"):
         found = codes.fit_transform(X)
     np.testing.assert_allclose(found, network(images), rtol=1e-3, atol=1e-5)
+    with pytest.raises(LayerError, match=r"no layer before its classifier.*layer=\"output\" gives"):
+        codes_of(network, X, layer="pre_logits")
 
 
 def test_models_of_transformers(X, images):

@@ -26,6 +26,7 @@ State = Mapping[str, torch.Tensor]
 Builder = Callable[[], nn.Module]
 
 _SEED = 0
+_STATISTICS = ("running_mean", "running_var")
 _ALIGNMENT = 64  # bytes, of torch's allocator on CPUs
 
 
@@ -128,15 +129,17 @@ def check_finite(module: nn.Module, what: str) -> None:
     Raises
     ------
     WeightsMismatchError
-        If a weight is NaN or infinite.
+        If a weight is NaN or infinite, or a buffer NaN.
     """
     buffers = {name for name, _ in module.named_buffers()}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         # A sum is finite only if all are, and costs a third of looking at each.
         if not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach().sum())):
             continue
-        wrong = ~torch.isfinite(tensor.detach())
-        if not wrong.any() or (name in buffers and _is_mask(tensor)):
+        # Infinite buffers are masks, limits or the best so far, but for what norms count.
+        may_be_infinite = name in buffers and name.rpartition(".")[2] not in _STATISTICS
+        wrong = torch.isnan(tensor) if may_be_infinite else ~torch.isfinite(tensor.detach())
+        if not wrong.any():
             continue
         kind = "NaN" if bool(torch.isnan(tensor.detach()).any()) else "infinite numbers"
         raise WeightsMismatchError(
@@ -146,17 +149,16 @@ def check_finite(module: nn.Module, what: str) -> None:
         )
 
 
-def _is_mask(tensor: torch.Tensor) -> bool:
-    """Whether it is zero or minus infinity everywhere, as what attention is masked with."""
-    return bool(((tensor == 0) | (tensor == -torch.inf)).all()) and bool((tensor == 0).any())
-
-
 def describe_mismatch(module: nn.Module, state: State) -> str:
     """Which names and shapes do not fit, the first few of each; empty if all do."""
     wanted = module.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [k for k in state if k not in wanted]
-    both = [(k, state[k], wanted[k]) for k in wanted if k in state]
+    both = [
+        (k, state[k], wanted[k])
+        for k in wanted
+        if k in state and isinstance(wanted[k], torch.Tensor)  # no get_extra_state
+    ]
     shapes = [
         f"{k} {tuple(given.shape)} instead of {tuple(own.shape)}"
         for k, given, own in both

@@ -11,9 +11,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from .._optional import cloudpickle
-from ..exceptions import BackboneError
+from ..exceptions import BackboneError, shown
 from ._build import finish
 from ._fingerprint import fingerprint_of_module
 from ._module import check_network
@@ -46,7 +48,19 @@ class PackedTensor:
 
     @classmethod
     def pack(cls, tensor: torch.Tensor) -> PackedTensor:
-        """Copy a tensor."""
+        """Copy a tensor.
+
+        Raises
+        ------
+        BackboneError
+            If its class computes in its own way, which arrays do not.
+        """
+        kind = type(tensor)
+        if not _is_plain(kind):
+            raise BackboneError(
+                f"A tensor of the class {shown(kind.__qualname__)} cannot be saved, since it has a "
+                "__torch_function__ of its own. Compute what it does in the forward of a module."
+            )
         # numpy has no bfloat16, but the bytes travel all the same.
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -116,7 +130,24 @@ class PackedModule:
                 "Save the module that it was made from."
             )
         self._check()
+        for part in _parts_of(self.module):
+            if isinstance(part, types.FunctionType) and not _is_found_by_name(part):
+                raise BackboneError(
+                    f"{_refusal(self.module, 'saved without a pickle')}: it holds the function "
+                    f"{shown(part.__qualname__)}, which cannot be found by its name. Define it at "
+                    "the top level of a module that can be imported."
+                )
         return {"module": self.module}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # Of formats that are no pickles: a copy of a program would be made by running its text.
+        module = state.get("module")
+        if any(isinstance(part, (fx.GraphModule, fx.Graph)) for part in _parts_of(module)):
+            raise BackboneError(
+                "A saved network that is no pickle must hold no program of torch.fx, but this one "
+                "does. Do not load the file unless you trust who wrote it."
+            )
+        object.__setattr__(self, "module", module)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         self._check()
@@ -139,8 +170,11 @@ class PackedModule:
                 "torch.nn.utils.parametrize.remove_parametrizations first."
             )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PackedModule:
+    def __copy__(self) -> PackedModule:
         return self  # nothing changes it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedModule:
+        return self
 
 
 def _names_suffice(module: nn.Module) -> bool:
@@ -159,13 +193,34 @@ def _names_suffice(module: nn.Module) -> bool:
 
 
 class _ByValue:
-    """What its pickle, once loaded, is in the place of."""
+    """What its pickle, once loaded, is in the place of.
+
+    It lives while a pickle is written, and is in none: only its constructor gives it content, and
+    no copy loads it.
+    """
+
+    __slots__ = ("_content",)
 
     def __init__(self, content: bytes):
         self._content = content
 
     def __reduce__(self) -> Any:
         return pickle.loads, (self._content,)
+
+    def __getstate__(self) -> Any:
+        raise BackboneError("A module by value can be saved in a pickle alone.")
+
+    def __setstate__(self, state: Any) -> None:
+        raise BackboneError(
+            "A saved network holds a pickle where none belongs. Do not load the file unless you "
+            "trust who wrote it."
+        )
+
+    def __copy__(self) -> _ByValue:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ByValue:
+        return self
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -188,27 +243,44 @@ def _holds_graphs(module: nn.Module) -> bool:
 
 def _tensors_of(module: nn.Module) -> list[torch.Tensor]:
     """Weights, buffers, and tensors held in any other way."""
-    found: list[torch.Tensor] = []
+    return [part for part in _parts_of(module) if isinstance(part, torch.Tensor)]
+
+
+def _parts_of(value: Any) -> Iterator[Any]:
+    """A value and all that it holds, each once but for tensors."""
     seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, torch.Tensor):
+            yield one
+            continue
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if isinstance(one, Mapping):
+            several = [*one.values()]
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            several = [*one]
+        elif isinstance(one, partial):
+            several = [one.func, one.args, one.keywords]
+        elif isinstance(one, _NO_HOLDERS) or not hasattr(one, "__dict__"):
+            several = []
+        else:
+            several = [*vars(one).values()]
+        waiting += reversed(several)
 
-    def look(value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif id(value) not in seen:
-            seen.add(id(value))
-            if isinstance(value, Mapping):
-                several = [*value.values()]
-            elif isinstance(value, (list, tuple, set, frozenset)):
-                several = [*value]
-            elif isinstance(value, _NO_HOLDERS) or not hasattr(value, "__dict__"):
-                several = []
-            else:
-                several = [*vars(value).values()]
-            for one in several:
-                look(one)
 
-    look(module)
-    return found
+def _is_plain(kind: type[torch.Tensor]) -> bool:
+    """Whether a class of tensors leaves to torch what is computed with it."""
+    owner = next(base for base in kind.__mro__ if "__torch_function__" in vars(base))
+    return owner in (torch.Tensor, nn.Parameter)
+
+
+def _is_found_by_name(function: types.FunctionType) -> bool:
+    module = sys.modules.get(function.__module__ or "")
+    return getattr(module, function.__name__, None) is function
 
 
 @dataclass(frozen=True, eq=False)

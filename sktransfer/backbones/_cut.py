@@ -77,7 +77,14 @@ class Head:
 
 # Names of layers by which people and libraries tell what they are, as parts of a path.
 _CLASSIFIERS = re.compile(r"^fc(\d+|_.*)?$|classif|^cls|head|logit|^pred|^last_linear$", re.I)
-_EMBEDDINGS = re.compile(r"emb|proj|latent|hash|neck", re.I)
+_EMBEDDINGS = {
+    "emb", "embed", "embeds", "embedding", "embeddings", "embedder", "proj", "project",
+    "projection", "projections", "projector", "latent", "latents", "hash", "hashes", "hashing",
+    "neck", "bottleneck",
+}  # fmt: skip
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Parts of a path that say nothing of what a layer is for.
+_PLACES = {"weight", "kernel", "linear", "lin", "dense", "layer", "layers"}
 # What makes another thing of outputs than scores of classes.
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -106,8 +113,8 @@ def find_head(network: TracedNetwork, module: Any, *, published: bool) -> Head:
     -----
     timm's networks say what their classifier is. In other modules it is what the output is
     made of last, if that is linear layers, whose output is a row of numbers with no activation
-    but softmax or sigmoid behind. It is taken for an embedding where its name holds such a word
-    as "emb" or "proj", or where the number of outputs is a usual
+    but softmax or sigmoid behind. It is taken for an embedding where its own name holds such a
+    word as "emb" or "proj", or where no name tells and the number of outputs is a usual
     width of embeddings and of hardly any set of classes: 2ⁿ or 3·2ⁿ, from 64 on.
     """
     if _says_it_has_none(module):
@@ -119,14 +126,13 @@ def find_head(network: TracedNetwork, module: Any, *, published: bool) -> Head:
     known = hasattr(module, "get_classifier")
     if not known and not all(_scores(node, network) for node in nodes):
         return Head()
-    if not known and any(map(_EMBEDDINGS.search, names)):
+    if not known and any(map(_named_embedding, names)):
         return Head()
-    width = max(network.shapes[node][-1] for node in network.outputs.values())
-    as_published = getattr(module, "pretrained_cfg", None) or {}
-    if _is_width(width) and as_published.get("num_classes") != width:
-        return Head((), f"has {width} outputs, a usual width of embeddings")
     if known or all(map(_named_so, names)):
         return Head(tuple(nodes))
+    width = max(network.shapes[node][-1] for node in network.outputs.values())
+    if _is_width(width):
+        return Head((), f"has {width} outputs, a usual width of embeddings")
     return Head(tuple(nodes), "is a linear layer whose name does not say what it is for")
 
 
@@ -142,6 +148,15 @@ def _says_it_has_none(module: Any) -> bool:
 
 def _named_so(name: str) -> bool:
     return any(_CLASSIFIERS.search(part) for part in name.split("."))
+
+
+def _named_embedding(name: str) -> bool:
+    """Whether the last part of a path that says what a layer is for tells of an embedding."""
+    parts = name.split(".")
+    while len(parts) > 1 and (parts[-1].isdigit() or parts[-1].lower() in _PLACES):
+        parts.pop()
+    words = {word.lower() for word in _WORDS.findall(parts[-1])}
+    return bool(words & _EMBEDDINGS)
 
 
 def _is_width(n: int) -> bool:

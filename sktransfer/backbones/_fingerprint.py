@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import fx, nn
 
-from .._content import Untellable, Walk, library_of
+from .._content import Untellable, Walk, content_of, library_of
 from ..exceptions import TracingError
 from ._gate import tracing
 from ._nodes import HOOKS
@@ -41,6 +41,7 @@ _PROCESS = uuid.uuid4().bytes
 _TIMELESS = ("torch", "numpy", "sktransfer")
 # What every module has, and what torch.compile adds: nothing that is computed hangs on it.
 _OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile"} - {"training"}
+_PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
 # They watch or guard a computation, and are no part of it.
 _BYSTANDERS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 _structures: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
@@ -67,11 +68,17 @@ def fingerprint(architecture: str, module: nn.Module) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads run
         hashes = list(pool.map(_hash, dict(state).values()))
     for (name, tensor), content in zip(state, hashes, strict=True):
+        if not isinstance(tensor, torch.Tensor):  # of get_extra_state
+            digest.update(f"\n{name}\n".encode() + content)
+            continue
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + content)
     return digest.hexdigest()[:32]
 
 
-def _hash(tensor: torch.Tensor) -> bytes:
+def _hash(tensor: Any) -> bytes:
+    if not isinstance(tensor, torch.Tensor):
+        # What cannot be told makes a module private by the walk over its parts.
+        return (content_of(tensor).digest or "").encode()
     # Bytes, since numpy has no bfloat16; flat, since a scalar cannot be viewed as bytes.
     flat = tensor.detach().contiguous().reshape(-1)
     return hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()
@@ -156,7 +163,8 @@ class _NetworkWalk(Walk):
 
     def __init__(self, module: nn.Module):
         super().__init__()
-        self._names = {id(t): name for name, t in module.state_dict(keep_vars=True).items()}
+        state = module.state_dict(keep_vars=True)
+        self._names = {id(t): k for k, t in state.items() if isinstance(t, torch.Tensor)}
         self._private = False
         self._foreign: dict[type, list[Any]] = {}
 
@@ -204,6 +212,8 @@ class _NetworkWalk(Walk):
     def _parts(self, value: Any) -> Iterator[bytes | str]:
         if isinstance(value, torch.Tensor) and id(value) in self._names:
             yield from ("weight", self._names[id(value)])
+            if type(value) not in _PLAIN_TENSORS:  # it may compute in its own way
+                yield from map(self.of, (type(value), dict(sorted(vars(value).items()))))
         elif isinstance(value, torch.jit.ScriptModule):
             raise Untellable("a TorchScript program")
         elif isinstance(value, nn.Module):

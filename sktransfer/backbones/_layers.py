@@ -199,7 +199,7 @@ class LayerTable:
     def _by_name(self, name: str) -> Layer:
         if name in self._aliases:
             return self._layers[self._aliases[name]]
-        if name == OUTPUT:
+        if name == OUTPUT or (name == CODE_LAYER and self.network.whole):
             raise LayerError(self._no_default())
         known = [layer.name for layer in self.listed()]
         near = difflib.get_close_matches(name, list(self._aliases), n=3, cutoff=0.5)
@@ -273,7 +273,7 @@ class LayerTable:
             for name in _prefixes(self.network.names.get(node, "")):
                 last[name] = node
         aliases = {name: same[node] for name, node in last.items() if node in same}
-        if code is not None:
+        if code is not None and not self.network.whole:  # what is before a classifier is unknown
             aliases.setdefault(CODE_LAYER, code)
         aliases.update(self._given)
         return aliases

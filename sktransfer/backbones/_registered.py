@@ -16,7 +16,7 @@ from torch import nn
 
 from .._content import content_of
 from .._optional import cloudpickle
-from ..exceptions import BackboneError, SktransferWarning, WeightsUnavailableError
+from ..exceptions import BackboneError, SktransferWarning, WeightsUnavailableError, shown
 from ._architecture import Architecture, Pretrained, named
 from ._build import build_random, load_state
 from ._checkpoint import find_weights, read_state
@@ -154,6 +154,22 @@ class Registration:
         # What is no pickle gets the name alone: bytes that are code have no place there.
         return {"name": self.name}
 
+    def __setstate__(self, state: Any) -> None:
+        # Bytes that are code come by the constructor alone, never by the way of attributes.
+        if not isinstance(state, dict) or set(state) != {"name"}:
+            raise BackboneError(
+                "A saved estimator holds more of a registered network than its name. Do not load "
+                "the file unless you trust who wrote it."
+            )
+        self.name, self._content, self._reason = state["name"], None, "it was no pickle"
+        self._token = ""
+
+    def __copy__(self) -> Registration:
+        return self  # nothing changes it; its builder is loaded from pickles alone
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Registration:
+        return self
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Loaded by a function that is named beside the bytes: here are none that would be run.
         load = None if self._content is None else partial(pickle.loads, self._content)
@@ -229,7 +245,10 @@ def register_backbone(
         )
     if name in REGISTERED and not overwrite:
         raise ValueError(f"name={name!r} is taken; pass overwrite=True to give it away anew.")
-    if not callable(builder):
-        raise ValueError(f"builder must be callable without arguments, got {builder!r}.")
+    if not callable(builder) or isinstance(builder, nn.Module):
+        raise ValueError(
+            "builder must be a function without arguments that gives the network, got "
+            f"{shown(builder)}. Pass a function that builds it, or use the module as backbone=."
+        )
     path = None if weights is None else Path(os.path.abspath(os.path.expanduser(weights)))
     REGISTERED[name] = RegisteredArchitecture(name, builder, path, as_preprocessing(preprocessing))
