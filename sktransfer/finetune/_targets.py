@@ -120,9 +120,9 @@ def labels_of(y: Any, name: str = "y") -> np.ndarray:
         if len(labels) and np.asarray(labels).dtype == object:
             first = np.asarray(labels)[0]
             raise ValueError(
-                f"{name} must hold plain labels, such as text or integers, got "
-                f"{type(first).__name__} ({shown(repr(first), 40)} for image 0). Convert them, for "
-                "example with [str(label) for label in y]."
+                f"Unknown label type: {name} must hold plain labels, such as text or integers, got "
+                f"objects of type {type(first).__name__} ({shown(repr(first), 40)} for image 0). "
+                "Convert them, for example with [str(label) for label in y]."
             ) from error
         if isinstance(error, TypeError):
             raise ValueError(f"{name} must hold labels: {shown(error)}") from error
