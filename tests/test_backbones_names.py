@@ -292,7 +292,7 @@ def test_names_that_cannot_be_registered(registered, name):
 
 def test_builders_must_build(registered):
     facts = {"image_size": 64, "mean": 0.5, "std": 0.25}
-    with pytest.raises(ValueError, match="callable"):
+    with pytest.raises(ValueError, match="builder must be a function without arguments"):
         registered("net", "squeezenet1_1", preprocessing=facts)
     registered("none", lambda: None, preprocessing=facts)
     with pytest.raises(BackboneError, match=r"must give a torch\.nn\.Module"):

@@ -206,7 +206,6 @@ def test_nan_and_infinity_name_the_image_and_spare_the_others(value, container, 
         (np.zeros((0, 4, 3), np.uint8), r"no pixels: its shape is \(0, 4, 3\)"),
         (np.zeros((4, 0)), r"no pixels: its shape is \(4, 0\)"),
         (np.zeros((5, 6, 7)), r"shape of one image must be .*got \(5, 6, 7\)"),
-        (np.zeros((2, 5, 6, 3)), r"shape of one image must be .*got \(2, 5, 6, 3\)"),
         (np.zeros(12), r"shape of one image must be .*got \(12,\)"),
         (np.zeros((4, 4), dtype=complex), "Complex data not supported"),
         (np.zeros((4, 4), dtype="datetime64[s]"), "must be numbers, got an array of dtype date"),
@@ -219,6 +218,11 @@ def test_bad_arrays_name_the_image_and_spare_the_others(bad, cause):
         images.open(1)
     assert str(images.known_errors[1]).startswith("image 1: ")
     np.testing.assert_array_equal(np.asarray(images.open(2).picture()), RGB[1])
+
+
+def test_a_batch_among_images_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match=r"item 1 of X must be one image, got a batch of 2.*conca"):
+        as_images([RGB[0], np.zeros((2, 5, 6, 3)), RGB[1]])
 
 
 def test_batch_of_zero_size_images():
