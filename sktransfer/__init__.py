@@ -12,26 +12,26 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AutoTransferClassifier": "selection",
-    "Backbone": "backbones",
+    "Backbone": "networks",
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
     "FineTuneRegressor": "finetune",
-    "Preprocessing": "backbones",
+    "Preprocessing": "networks",
     "advise": "selection",
-    "list_backbones": "backbones",
+    "list_backbones": "networks",
     "load_image_folder": "datasets",
     "rank_backbones": "selection",
-    "register_backbone": "backbones",
+    "register_backbone": "networks",
     "set_memory_limit": "store",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from .backbones import Backbone, Preprocessing, list_backbones, register_backbone
     from .codes import CNNCodes
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
+    from .networks import Backbone, Preprocessing, list_backbones, register_backbone
     from .selection import AutoTransferClassifier, advise, rank_backbones
     from .store import set_memory_limit
 

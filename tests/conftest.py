@@ -58,9 +58,9 @@ def homeless(monkeypatch, tmp_path):
 @pytest.fixture
 def passes(monkeypatch):
     """Counts the images that go through a network in this process."""
-    from sktransfer.engines import _openvino
-    from sktransfer.engines._openvino import OpenVinoEngine
-    from sktransfer.engines._torch import TorchEngine
+    from sktransfer.compute import _openvino
+    from sktransfer.compute._openvino import OpenVinoEngine
+    from sktransfer.compute._torch import TorchEngine
 
     counted = {"images": 0, "batches": 0}
 

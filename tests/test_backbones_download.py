@@ -18,12 +18,11 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._checkpoint import read_state
-from sktransfer.backbones._download import TIMEOUT, cached_download, digest_in_name
-from sktransfer.backbones._hub import _wait_for_others
-from sktransfer.backbones._load import CACHE
 from sktransfer.exceptions import WeightsMismatchError, WeightsUnavailableError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._download import TIMEOUT, _wait_for_others, cached_download, digest_in_name
+from sktransfer.networks._load import CACHE
+from sktransfer.networks._weights import read_state
 
 
 class Web:
@@ -180,7 +179,7 @@ def test_no_network(web, published, tmp_path):
 def test_a_network_that_swallows_packets(tmp_path, monkeypatch):
     """A server that takes the connection and never answers."""
     assert TIMEOUT <= 15
-    monkeypatch.setattr("sktransfer.backbones._download.TIMEOUT", 0.3)
+    monkeypatch.setattr("sktransfer.networks._download.TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/net-01234567.pth"
         with pytest.raises(WeightsUnavailableError, match="timed out"):
@@ -204,7 +203,7 @@ class Drip(http.server.BaseHTTPRequestHandler):
 
 def test_a_download_that_drips(tmp_path, monkeypatch):
     """Each byte comes in time, and the whole would take a day."""
-    monkeypatch.setattr("sktransfer.backbones._download._WHILE", 0.3)
+    monkeypatch.setattr("sktransfer.networks._download._WHILE", 0.3)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         start = time.monotonic()
@@ -264,7 +263,7 @@ def test_another_process_that_has_come_to_a_halt(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("sktransfer.backbones._hub.STALLED", 1.5)
+    monkeypatch.setattr("sktransfer.networks._download.STALLED", 1.5)
     locks = tmp_path / ".locks" / "models--me--net"
     locks.mkdir(parents=True)
     held = FileLock(locks / "abc.lock")
@@ -300,8 +299,8 @@ def test_every_published_file_of_torchvision_names_its_digest():
 
 HUB = """
 import json, sys, time
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._load import CACHE
+from sktransfer.networks import load_backbone
+from sktransfer.networks._load import CACHE
 for line in sys.stdin:
     CACHE.clear()
     start = time.monotonic()

@@ -16,14 +16,10 @@ from torch import nn
 from torchvision import models
 
 from sktransfer import Preprocessing
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._build import check_finite, finish
-from sktransfer.backbones._timm import TimmArchitecture
-from sktransfer.exceptions import (
-    PreprocessingError,
-    WeightsMismatchError,
-    WeightsUnavailableError,
-)
+from sktransfer.exceptions import PreprocessingError, WeightsMismatchError, WeightsUnavailableError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._timm import TimmArchitecture
+from sktransfer.networks._weights import check_finite, finish
 
 NAME = "squeezenet1_1"
 FACTS = Preprocessing(64, mean=0.5, std=0.25)

@@ -22,11 +22,12 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sktransfer import CNNCodes, FineTuneClassifier
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._fingerprint import is_private
-from sktransfer.codes import _fitting
-from sktransfer.engines import _conversions, _make
+from sktransfer.codes import _frozen_pass as _fitting
+from sktransfer.compute import _engine as _make
+from sktransfer.compute import _openvino as _conversions
 from sktransfer.exceptions import BackboneError, StoreWarning
+from sktransfer.networks import load_backbone
+from sktransfer.networks._fingerprint import is_private
 from sktransfer.store import open_store
 
 FACTS = {"image_size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)}

@@ -14,12 +14,11 @@ from torch import nn
 from torchvision import models
 
 from sktransfer import Preprocessing
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._build import build_random, build_structure, finish
-from sktransfer.backbones._cache import Loaded, NetworkCache
-from sktransfer.backbones._fingerprint import fingerprint
-from sktransfer.backbones._load import CACHE
 from sktransfer.exceptions import BackboneError, PreprocessingError, WeightsMismatchError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._fingerprint import fingerprint
+from sktransfer.networks._load import CACHE, Loaded, NetworkCache
+from sktransfer.networks._weights import build_random, build_structure, finish
 
 FACTS = Preprocessing(32, mean=0.5, std=0.25)
 
@@ -96,7 +95,7 @@ def test_random_networks_are_the_same_everywhere():
     torch.manual_seed(99)
     assert load_backbone("squeezenet1_1", weights=None).fingerprint == own.fingerprint
     script = (
-        "import torch; torch.manual_seed(5); from sktransfer.backbones import load_backbone; "
+        "import torch; torch.manual_seed(5); from sktransfer.networks import load_backbone; "
         "print(load_backbone('squeezenet1_1', weights=None).fingerprint)"
     )
     done = subprocess.run(
@@ -265,7 +264,7 @@ def test_networks_of_other_images():
     """timm's facts about a network for images of other channels."""
     from timm.models import PretrainedCfg
 
-    from sktransfer.backbones._timm import preprocessing_of
+    from sktransfer.networks._timm import preprocessing_of
 
     facts = PretrainedCfg(input_size=(4, 28, 28), mean=(0.5,) * 4, std=(0.5,) * 4)
     with pytest.raises(BackboneError, match=r"4 channels; a backbone must take 3 .* or 1"):

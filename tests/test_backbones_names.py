@@ -8,11 +8,10 @@ import torch
 from torchvision import models
 
 from sktransfer import list_backbones, register_backbone
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._registered import REGISTERED
-from sktransfer.backbones._registry import find_architecture
-from sktransfer.backbones._suggest import nearest
 from sktransfer.exceptions import BackboneError, UnknownBackboneError, WeightsUnavailableError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._registry import REGISTERED, find_architecture
+from sktransfer.networks._spec import nearest
 
 # Weights of each network as papers and libraries count them, in thousands.
 CLASSICAL = {

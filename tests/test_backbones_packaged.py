@@ -13,9 +13,9 @@ import timm
 import torch
 from timm.data import ImageNetInfo, create_transform
 
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._packaged import PackagedArchitecture, packaged_names
 from sktransfer.exceptions import WeightsMismatchError, WeightsUnavailableError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._packaged import PackagedArchitecture, packaged_names
 
 SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 

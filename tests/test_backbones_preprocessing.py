@@ -12,10 +12,10 @@ from timm.data import create_transform
 from torchvision import models, transforms
 
 from sktransfer import Preprocessing
-from sktransfer.backbones._registry import find_architecture
-from sktransfer.backbones._spec import as_preprocessing
-from sktransfer.backbones._torchvision import torchvision_names
 from sktransfer.exceptions import PreprocessingError
+from sktransfer.networks._registry import find_architecture
+from sktransfer.networks._spec import as_preprocessing
+from sktransfer.networks._torchvision import torchvision_names
 
 HALF = {"mean": 0.5, "std": 0.5}
 

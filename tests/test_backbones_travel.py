@@ -23,11 +23,10 @@ from sklearn.pipeline import make_pipeline
 from torch import fx, nn
 
 from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, FineTuneRegressor
-from sktransfer.backbones import _bundle, load_backbone, register_backbone
-from sktransfer.backbones._registered import LEFT_BEHIND, REGISTERED, Registration
-from sktransfer.backbones._registry import architecture_of
-from sktransfer.backbones._timm_hub import HubArchitecture
 from sktransfer.exceptions import BackboneError, SktransferWarning, UnknownBackboneError
+from sktransfer.networks import _bundle, load_backbone, register_backbone
+from sktransfer.networks._registry import LEFT_BEHIND, REGISTERED, Registration, architecture_of
+from sktransfer.networks._timm import HubArchitecture
 
 FACTS = {"image_size": 32, "mean": 0.5, "std": 0.25}
 QUICK = {"max_epochs": 1, "random_state": 0, "trainable": "head"}
@@ -139,7 +138,7 @@ def test_repositories_travel_with_their_description(monkeypatch):
     facts = {"reference": architecture.reference, "architecture": architecture, "module": module}
     backbone = type(backbone)(**{**vars(backbone), **facts})
     bundle = pickle.loads(pickle.dumps(_bundle.Bundle.pack(backbone)))
-    monkeypatch.setattr("sktransfer.backbones._timm_hub.hub_file", None)  # nothing is fetched
+    monkeypatch.setattr("sktransfer.networks._timm.hub_file", None)  # nothing is fetched
     found = bundle.unpack()
     assert found.architecture.describe() == architecture.describe()
     assert architecture_of(found.architecture.describe()).identity == architecture.identity

@@ -23,7 +23,7 @@ from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes
 from sktransfer.exceptions import ImageError, ImageSkippedWarning
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 from sktransfer.store import DiskStore
 
 distributed = pytest.importorskip("distributed")
@@ -41,10 +41,9 @@ class Log(distributed.WorkerPlugin):
         self.path, self.pause = os.fspath(path), pause
 
     def setup(self, worker):
-        from sktransfer.backbones._bundle import Bundle
-        from sktransfer.backbones._cache import NetworkCache
-        from sktransfer.backbones._load import CACHE
-        from sktransfer.engines._torch import TorchEngine
+        from sktransfer.compute._torch import TorchEngine
+        from sktransfer.networks._bundle import Bundle
+        from sktransfer.networks._load import CACHE, NetworkCache
 
         self.plain = TorchEngine.run, DiskStore.put_many, NetworkCache.get, Bundle.unpack
         run, put, get, unpack = self.plain
@@ -71,9 +70,9 @@ class Log(distributed.WorkerPlugin):
         NetworkCache.get, Bundle.unpack = logged_get, logged_unpack
 
     def teardown(self, worker):
-        from sktransfer.backbones._bundle import Bundle
-        from sktransfer.backbones._cache import NetworkCache
-        from sktransfer.engines._torch import TorchEngine
+        from sktransfer.compute._torch import TorchEngine
+        from sktransfer.networks._bundle import Bundle
+        from sktransfer.networks._load import NetworkCache
 
         TorchEngine.run, DiskStore.put_many, NetworkCache.get, Bundle.unpack = self.plain
 
@@ -171,7 +170,7 @@ def test_errors_and_warnings_of_workers_arrive(client, tmp_path, sample):
 
 
 def threads():
-    from sktransfer.engines import available_cores, worker_pool
+    from sktransfer.compute import available_cores, worker_pool
 
     return available_cores(), worker_pool()._max_workers
 
@@ -269,7 +268,7 @@ def test_a_grid_search_on_ray_costs_one_pass(ray, sample, tmp_path, monkeypatch)
     from ray.util.joblib import register_ray
     from test_codes_search import CountingCodes
 
-    from sktransfer.engines._torch import TorchEngine
+    from sktransfer.compute._torch import TorchEngine
 
     monkeypatch.setattr(TorchEngine, "run", TorchEngine.run)  # so that the counting ends here
     register_ray()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from sktransfer import CNNCodes
-from sktransfer.codes._code_file import CodeFile
+from sktransfer.codes._to_file import CodeFile
 from sktransfer.exceptions import CodesFileError, ImageError, ImageSkippedWarning
 
 
@@ -76,7 +76,7 @@ def test_float16(paths, place):
 
 
 def test_numbers_beyond_float16_are_an_error(paths, place, monkeypatch):
-    from sktransfer.engines._torch import TorchEngine
+    from sktransfer.compute._torch import TorchEngine
 
     plain = TorchEngine.run
     monkeypatch.setattr(TorchEngine, "run", lambda *a: tuple(1e6 * c for c in plain(*a)))
@@ -479,12 +479,12 @@ def test_disk_that_fills_up(paths, place, monkeypatch, limit):
 @pytest.mark.slow
 def test_two_writers(paths, place, monkeypatch):
     """The second is refused, and the first goes on."""
-    from sktransfer.codes import _journal
+    from sktransfer.codes import _to_file as _journal
 
     monkeypatch.setattr(_journal, "_PATIENCE", 0.1)
     script = (
         "import sys, time\n"
-        "from sktransfer.codes._journal import Journal\n"
+        "from sktransfer.codes._to_file import Journal\n"
         "from pathlib import Path\n"
         "journal = Journal(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)\n"
     )
@@ -505,7 +505,7 @@ def test_two_writers(paths, place, monkeypatch):
 
 
 def test_two_threads(paths, place, monkeypatch):
-    from sktransfer.codes import _journal
+    from sktransfer.codes import _to_file as _journal
 
     monkeypatch.setattr(_journal, "_PATIENCE", 0.1)
     journal = _journal.Journal(place.with_name("codes.npy.journal"))

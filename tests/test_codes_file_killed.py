@@ -21,7 +21,7 @@ BATCH = 4
 SERVER = """
 import json, os, random, signal, sys, time
 from sktransfer import CNNCodes
-from sktransfer.engines._torch import TorchEngine
+from sktransfer.compute._torch import TorchEngine
 
 place, log, seed, n_kills, *paths = sys.argv[1:]
 draw = random.Random(int(seed))

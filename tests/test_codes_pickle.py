@@ -21,8 +21,8 @@ from torch import nn
 from torchvision import models
 
 from sktransfer import CNNCodes, FineTuneClassifier, rank_backbones
-from sktransfer.backbones._load import CACHE
 from sktransfer.exceptions import EngineWarning, WeightsMismatchError
+from sktransfer.networks._load import CACHE
 
 FACTS = {
     "image_size": 32,
@@ -133,7 +133,7 @@ def test_bundled_weights_are_in_the_pickle(sample, monkeypatch):
     content = pickle.dumps(codes)
     assert 10e6 < len(content) < 25e6
     loaded = pickle.loads(content)
-    monkeypatch.setattr("sktransfer.codes._info.load_backbone", None)
+    monkeypatch.setattr("sktransfer.networks._load.load_backbone", None)
     np.testing.assert_array_equal(loaded.transform(X), expected)
     # It stays bundled when it is saved once more.
     assert len(pickle.dumps(loaded)) > 10e6
@@ -161,7 +161,7 @@ def test_a_model_from_a_gpu_works_on_a_cpu(sample):
 
 def test_clone_repr_and_get_params_load_nothing(monkeypatch):
     codes = CNNCodes("vgg16")
-    monkeypatch.setattr("sktransfer.codes._fitting.load_backbone", None)
+    monkeypatch.setattr("sktransfer.codes._frozen_pass.load_backbone", None)
     clone(codes).get_params()
     assert "vgg16" in repr(codes)
     assert "vgg16" in codes._repr_html_()

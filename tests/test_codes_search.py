@@ -21,7 +21,7 @@ from torch import nn
 
 from sktransfer import CNNCodes
 from sktransfer.exceptions import EngineError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 from sktransfer.store import DiskStore, MemoryStore, Store
 
 
@@ -226,7 +226,7 @@ def test_a_store_that_grants_nothing_does_not_stop_the_work(sample, passes):
 
 
 def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
-    from sktransfer.engines._torch import TorchEngine
+    from sktransfer.compute._torch import TorchEngine
 
     codes = CNNCodes(image_size=32, layer="blocks.2", engine="torch").fit(photos[0])
     widths = []
@@ -286,8 +286,8 @@ def test_a_store_on_disk_serves_the_next_run(photos, passes, tmp_path):
         sys.path.insert(0, {os.fspath(os.getcwd())!r})
         from sktransfer import CNNCodes
         from sktransfer.datasets import load_cifar10_sample
-        from sktransfer.engines._openvino import OpenVinoEngine
-        from sktransfer.engines._torch import TorchEngine
+        from sktransfer.compute._openvino import OpenVinoEngine
+        from sktransfer.compute._torch import TorchEngine
         TorchEngine.run = OpenVinoEngine.run = None  # any pass through the network fails
         X = load_cifar10_sample().data[:60]
         codes = CNNCodes(image_size=32, cache={os.fspath(tmp_path / "codes")!r}).fit_transform(X)
@@ -315,7 +315,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
         import os, signal
         from sktransfer import CNNCodes
         from sktransfer.datasets import load_cifar10_sample
-        from sktransfer.engines._torch import TorchEngine
+        from sktransfer.compute._torch import TorchEngine
         plain, batches = TorchEngine.run, []
         def run(self, pixels):
             batches.append(len(pixels))
@@ -338,7 +338,7 @@ class CountingCodes(CNNCodes):
     """Writes the number of images of each batch to a file, from whichever process."""
 
     def transform(self, X):
-        from sktransfer.engines._torch import TorchEngine
+        from sktransfer.compute._torch import TorchEngine
 
         plain = TorchEngine.run
         if not getattr(plain, "counts", False):

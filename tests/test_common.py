@@ -145,7 +145,7 @@ def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
 
 @pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
 def test_transform_changes_nothing_in_the_model(estimator, _, sample):
-    from sktransfer.codes._state import network_of
+    from sktransfer.codes._frozen_pass import network_of
 
     estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
     fitted(estimator, sample.data[:2])

@@ -24,7 +24,7 @@ from PIL import Image
 from sklearn.datasets import load_files
 
 from sktransfer.datasets import fetch_cifar10, load_cifar10_sample, load_image_folder
-from sktransfer.datasets._cifar10_sample import decode_sheet
+from sktransfer.datasets._cifar10 import decode_sheet
 from sktransfer.datasets._make_cifar10_sample import make_sample
 from sktransfer.exceptions import DatasetUnavailableError, InputError, SktransferWarning
 

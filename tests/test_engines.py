@@ -16,19 +16,18 @@ import pytest
 import torch
 
 from sktransfer import CNNCodes
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._frozen import freeze, layer_table
-from sktransfer.engines import (
+from sktransfer.compute import (
     available_cores,
     resolve_devices,
     resolve_precision,
     usable_devices,
     worker_pool,
 )
-from sktransfer.engines._fold import fold_batch_norms
-from sktransfer.engines._torch import TorchEngine
-from sktransfer.engines._turns import Turn
+from sktransfer.compute._threads import Turn
+from sktransfer.compute._torch import TorchEngine, fold_batch_norms
 from sktransfer.exceptions import EngineError, EngineWarning
+from sktransfer.networks import load_backbone
+from sktransfer.networks._split import freeze, layer_table
 
 
 def relative(found, expected):
@@ -99,8 +98,8 @@ def test_each_thread_computes_on_one_core():
 
 def test_several_devices_share_the_batches(sample):
     """Two engines side by side; on a machine with one device, both are on it."""
-    from sktransfer.engines import Engine
-    from sktransfer.engines._several import SeveralDevices
+    from sktransfer.compute import Engine
+    from sktransfer.compute._torch import SeveralDevices
 
     met = threading.Barrier(2, timeout=30)
 
@@ -134,7 +133,7 @@ def test_lists_of_devices(sample):
 
 
 def test_devices_that_are_gone_after_fitting(sample, monkeypatch):
-    monkeypatch.setattr("sktransfer.engines._devices._present", lambda one: one.index != 1)
+    monkeypatch.setattr("sktransfer.compute._base._present", lambda one: one.index != 1)
     with pytest.warns(EngineWarning, match="Going on with cuda:0"):
         assert usable_devices(["cuda:0", "cuda:1"]) == ["cuda:0"]
     with pytest.warns(EngineWarning, match="Going on with the CPU"):
@@ -143,7 +142,7 @@ def test_devices_that_are_gone_after_fitting(sample, monkeypatch):
 
 TURNS = """
 import sys, time
-from sktransfer.engines._turns import Turn
+from sktransfer.compute._threads import Turn
 turn, end, log = Turn(sys.argv[1]), time.time() + 4, open(sys.argv[2], "a", buffering=1)
 while time.time() < end:
     with turn:
@@ -181,7 +180,7 @@ def test_threads_of_a_process_share_its_turn():
 
 def test_a_turn_is_not_waited_for_without_end(monkeypatch):
     """A process that was stopped holds its lock; the codes come all the same."""
-    monkeypatch.setattr("sktransfer.engines._turns._PATIENCE", 0.2)
+    monkeypatch.setattr("sktransfer.compute._threads._PATIENCE", 0.2)
     name = f"held-{os.getpid()}"
     with Turn(name):
         other = Turn(name)

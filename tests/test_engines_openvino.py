@@ -16,7 +16,8 @@ from torch import nn
 
 from sktransfer import CNNCodes
 from sktransfer._optional import import_openvino
-from sktransfer.engines import _conversions, _make
+from sktransfer.compute import _engine as _make
+from sktransfer.compute import _openvino as _conversions
 from sktransfer.exceptions import EngineError, EngineWarning
 
 if importlib.util.find_spec("openvino") is None:
@@ -51,7 +52,7 @@ def test_auto_takes_it_and_gives_the_codes_of_torch(sample, tmp_path, monkeypatc
 def test_auto_is_torch_where_it_is_not_installed(sample, monkeypatch, tmp_path):
     find = importlib.util.find_spec
     hidden = lambda name: None if name == "openvino" else find(name)  # noqa: E731
-    monkeypatch.setattr("sktransfer.engines._make.find_spec", hidden)
+    monkeypatch.setattr("sktransfer.compute._engine.find_spec", hidden)
     CNNCodes(image_size=32, cache=None).fit_transform(sample.data[:2])
     assert not list(tmp_path.rglob("*.xml"))
     with pytest.raises(EngineError, match=r"sktransfer\[openvino\]"):
@@ -140,7 +141,7 @@ PASSING = [MemoryError("Unable to allocate"), OSError(28, "No space left on devi
 
 
 @pytest.mark.parametrize("error", PASSING, ids=repr)
-@pytest.mark.parametrize("where", ["torch.jit.trace", "sktransfer.engines._openvino._compile"])
+@pytest.mark.parametrize("where", ["torch.jit.trace", "sktransfer.compute._openvino._compile"])
 def test_what_may_pass_is_not_remembered(error, where, tmp_path, monkeypatch):
     network = small_network()
 
@@ -326,7 +327,7 @@ def test_it_does_not_share_rows_with_torch(sample, passes):
 
 @pytest.mark.parametrize("engine", ["auto", "openvino"])
 def test_what_it_computes_differently_runs_on_torch(sample, monkeypatch, engine):
-    monkeypatch.setattr("sktransfer.engines._probe._TOLERANCE", 0.0)
+    monkeypatch.setattr("sktransfer.compute._openvino._TOLERANCE", 0.0)
     X = sample.data[:4]
     codes = CNNCodes(image_size=72, engine=engine, cache=None)
     with pytest.warns(EngineWarning, match=r"differ by .*Going on with torch"):
@@ -362,7 +363,7 @@ def test_a_wrong_conversion_is_found_in_bfloat16_too(sample, monkeypatch):
         found = codes.fit_transform(X)
     exact = CNNCodes(image_size=48, engine="torch", cache=None).fit_transform(X)
     assert relative(found, exact) < 0.2
-    monkeypatch.setattr("sktransfer.engines._probe._TOLERANCE", 0.0)
+    monkeypatch.setattr("sktransfer.compute._openvino._TOLERANCE", 0.0)
     with pytest.warns(EngineWarning, match="differ by"):
         codes.set_params(image_size=56).fit_transform(X)
 
@@ -416,7 +417,7 @@ import os, sys, threading
 import numpy as np
 from sktransfer._optional import import_openvino
 openvino = import_openvino()
-from sktransfer.engines._openvino import OpenVinoEngine
+from sktransfer.compute._openvino import OpenVinoEngine
 sys.setswitchinterval(1e-5)
 engine = OpenVinoEngine(openvino.Core().read_model(sys.argv[1]), "float32")
 pixels, start = np.zeros((1, 4), np.float32), threading.Barrier(2)

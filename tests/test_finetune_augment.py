@@ -18,7 +18,7 @@ from sktransfer import FineTuneClassifier
 from sktransfer._content import Untellable, digest_of
 from sktransfer.exceptions import TrainingError
 from sktransfer.finetune._augment import Augmented, check_augment, make_augment
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 QUICK = {"trainable": 1, "image_size": 32, "max_epochs": 2, "augment_views": 2, "random_state": 0}
 FLOATS = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]

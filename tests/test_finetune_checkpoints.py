@@ -18,8 +18,7 @@ from sklearn.model_selection import cross_val_score
 
 from sktransfer import FineTuneClassifier
 from sktransfer.exceptions import CheckpointError, CheckpointWarning
-from sktransfer.finetune._checkpoints import _read, _write
-from sktransfer.finetune._signature import digest_of
+from sktransfer.finetune._checkpoints import _read, _write, digest_of
 
 # Everything that draws numbers or remembers something between epochs.
 STATEFUL = {
@@ -429,7 +428,7 @@ def test_digest_is_the_same_in_every_process():
     """Also of functions, sets and objects whose repr is an address."""
     script = (
         "from skorch.callbacks import GradientNormClipping; from torch.optim import SGD;"
-        "from sktransfer.finetune._signature import digest_of;"
+        "from sktransfer.finetune._checkpoints import digest_of;"
         "print(digest_of([{'a', 'b', 'c'}, GradientNormClipping(2), SGD, lambda x: x + 1, 1.0]))"
     )
     made = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sktransfer import CNNCodes, FineTuneClassifier
-from sktransfer.codes._state import network_of
+from sktransfer.codes._frozen_pass import network_of
 
 QUICK = {"image_size": 64, "max_epochs": 2, "lr": 1e-2, "warmup": 0.0, "random_state": 0}
 
@@ -23,14 +23,14 @@ def photos(sample):
 
 def weights_of(clf):
     """Every weight and statistic of the fine-tuned network, by its name in the pretrained one."""
-    from sktransfer.finetune._parameters import plain_name
+    from sktransfer.finetune._parameter_groups import plain_name
 
     state = {plain_name(n): v for n, v in clf.net_.module_.state_dict().items()}
     return {n: v for n, v in state.items() if not n.startswith(("head.", "scale", "shift"))}
 
 
 def learning_names(clf):
-    from sktransfer.finetune._parameters import plain_name
+    from sktransfer.finetune._parameter_groups import plain_name
 
     every = clf.net_.module_.named_parameters()
     return {plain_name(n) for n, p in every if p.requires_grad and n.startswith("tail.")}

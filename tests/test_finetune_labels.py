@@ -72,7 +72,7 @@ def test_two_classes_differ_by_the_log_odds(X):
 @pytest.mark.parametrize("init", ["random", "linear_probe"])
 def test_the_pretrained_output_layer_is_never_kept(X, init):
     """A thousand classes, as many as the network was trained on."""
-    from sktransfer.codes._state import network_of
+    from sktransfer.codes._frozen_pass import network_of
 
     clf = classifier(head_init=init, max_epochs=0)
     clf.partial_fit(X, 40 * np.arange(24), classes=np.arange(1000))

@@ -97,7 +97,7 @@ def test_as_a_loop_of_torch(thirty):
 
 
 def _pixels(clf, X):
-    from sktransfer.images import as_images, frame
+    from sktransfer.inputs import as_images, frame
 
     images = as_images(X)
     framed = np.stack([frame(images.open(i).pixels(), clf._fitted.framing) for i in range(len(X))])

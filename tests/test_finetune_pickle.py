@@ -83,7 +83,7 @@ def test_the_whole_network_is_there_once(photos, tmp_path, changes):
 def test_bundled_weights_need_no_package(photos, monkeypatch, trainable):
     clf = classifier(trainable=trainable, bundle_weights=True, cache=None).fit(*photos)
     content = pickle.dumps(clf)
-    monkeypatch.setattr("sktransfer.codes._info.load_backbone", None)
+    monkeypatch.setattr("sktransfer.networks._load.load_backbone", None)
     loaded = pickle.loads(content)
     np.testing.assert_array_equal(loaded.predict_proba(photos[0]), clf.predict_proba(photos[0]))
 
@@ -154,7 +154,7 @@ def test_the_net_of_a_loaded_estimator_is_built_when_asked_for(photos, monkeypat
     clf = classifier(trainable=1).fit(*photos)
     loaded = pickle.loads(pickle.dumps(clf))
     with monkeypatch.context() as patch:
-        patch.setattr("sktransfer.codes._info.load_backbone", None)
+        patch.setattr("sktransfer.networks._load.load_backbone", None)
         check_is_fitted(loaded)
         repr(loaded), loaded._repr_html_()
         assert "net_" not in vars(loaded)

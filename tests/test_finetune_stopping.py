@@ -15,7 +15,7 @@ from skorch.callbacks import EarlyStopping as SkorchStopping
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import SktransferWarning
 from sktransfer.finetune._callbacks import BestEpoch, _is_worse
-from sktransfer.finetune._targets import split
+from sktransfer.finetune._tasks import split
 
 QUICK = {"image_size": 32, "max_epochs": 3, "trainable": "head", "random_state": 0}
 # At this rate the loss of labels drawn at random rises soon.

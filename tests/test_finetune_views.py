@@ -7,9 +7,9 @@ import pytest
 
 from sktransfer import FineTuneClassifier
 from sktransfer.exceptions import ImageError
+from sktransfer.finetune._activations import choose_storage
 from sktransfer.finetune._augment import Augmented, make_augment
-from sktransfer.finetune._budget import choose_storage
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 
 def fitted(sample, **parameters):
@@ -83,7 +83,7 @@ def test_torchvisions_transforms_draw_from_the_photograph(sample):
 
 
 def test_where_views_are_kept(monkeypatch):
-    monkeypatch.setattr("sktransfer.finetune._budget.free_memory", lambda: 400)
+    monkeypatch.setattr("sktransfer.finetune._activations.free_memory", lambda: 400)
     ask = {"from_pixels": False, "epochs": 10, "asked": "auto", "views": None}
     assert choose_storage(20, augmented=True, **ask).n_views == 4
     assert choose_storage(40, augmented=True, **ask).where == "memory"

@@ -145,7 +145,7 @@ def test_weights_are_routed_by_searches_and_pipelines(photos, routing):
 
 
 def test_groups_are_routed_and_stay_together(photos, routing, monkeypatch):
-    from sktransfer.finetune import _fitting
+    from sktransfer.finetune import _base as _fitting
 
     X, y = photos
     groups = np.arange(40) // 4

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes, FineTuneClassifier
-from sktransfer.engines import resolve_devices, resolve_precision
+from sktransfer.compute import resolve_devices, resolve_precision
 from sktransfer.exceptions import EngineWarning, TrainingError
 
 pytestmark = [

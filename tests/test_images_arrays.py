@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sktransfer.exceptions import ImageError, InputError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 N, H, W = 3, 6, 5
 RGB = np.random.default_rng(0).integers(0, 256, (N, H, W, 3), dtype=np.uint8)

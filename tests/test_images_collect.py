@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from sktransfer.exceptions import ImageError, InputError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 COLOURS = [(250, 10, 20), (30, 240, 50), (60, 70, 230)]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import GifImagePlugin, Image, ImageCms
 
 from sktransfer.exceptions import ImageError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 Y, X_ = np.mgrid[0:16, 0:16]
 GREY = (16 * Y + X_).astype(np.uint8)  # every byte once

@@ -11,13 +11,8 @@ from PIL import Image
 from test_images_colour import deep_png
 
 from sktransfer import CNNCodes, FineTuneClassifier
-from sktransfer.exceptions import (
-    ClippingWarning,
-    ImageError,
-    SktransferWarning,
-    ValueRangeWarning,
-)
-from sktransfer.images import as_images, tell
+from sktransfer.exceptions import ClippingWarning, ImageError, SktransferWarning, ValueRangeWarning
+from sktransfer.inputs import as_images, tell
 
 H, W = 23, 31
 COLOURS = np.random.default_rng(0).integers(0, 4096, (H, W, 3)).astype(np.uint16)

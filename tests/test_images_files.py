@@ -16,8 +16,8 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from sktransfer.exceptions import ImageError, InputError
-from sktransfer.images import as_images
-from sktransfer.images._files import _Room
+from sktransfer.inputs import as_images
+from sktransfer.inputs._files import _Room
 
 # Smooth, so that lossy formats stay close; not symmetric, so that turning shows.
 Y, X_ = np.mgrid[0:40, 0:60]

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile, ImageOps
 from sklearn.datasets import load_sample_image
 
 from sktransfer.exceptions import ImageError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 simplejpeg = pytest.importorskip("simplejpeg")
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sktransfer.exceptions import ImageError
-from sktransfer.images import as_images
+from sktransfer.inputs import as_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 20, 30, 3), dtype=np.uint8)

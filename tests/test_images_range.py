@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sktransfer.exceptions import ClippingWarning, ValueRangeError, ValueRangeWarning
-from sktransfer.images import as_images, tell
+from sktransfer.inputs import as_images, tell
 
 
 def ramp(low, high, dtype=float):

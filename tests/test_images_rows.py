@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
 from sktransfer.exceptions import InputError, SktransferWarning, ValueRangeWarning
-from sktransfer.images import as_images, tell
+from sktransfer.inputs import as_images, tell
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
 IMAGES[0, 0, 0], IMAGES[0, 0, 1] = 0, 255

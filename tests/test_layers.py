@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from sktransfer.backbones import load_backbone
-from sktransfer.backbones._frozen import freeze, layer_table
-from sktransfer.backbones._pooling import pooled_shape
 from sktransfer.exceptions import BackboneError, LayerError, TracingError
+from sktransfer.networks import load_backbone
+from sktransfer.networks._split import freeze, layer_table, pooled_shape
 
 # Network, side in pixels, width of the default codes, the default layer, and some layers that
 # papers and tutorials name, with their shapes.
@@ -169,8 +168,8 @@ def test_fully_connected_layers_slide_over_larger_images(name):
 
 def test_sliding_equals_the_plain_network_at_the_native_size():
     """Asked for at 224 px, where it is not needed, the rewritten graph gives the same codes."""
-    from sktransfer.backbones import _convolutional
-    from sktransfer.backbones._trace import trace
+    from sktransfer.networks import _sizes as _convolutional
+    from sktransfer.networks._trace import trace
 
     backbone = load_backbone("alexnet", weights=None)
     network = trace(backbone.module, (224, 224))

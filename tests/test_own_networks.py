@@ -17,9 +17,6 @@ from torch.nn import functional
 from torchvision import models
 
 from sktransfer import CNNCodes, FineTuneClassifier, Preprocessing
-from sktransfer.backbones._frozen import freeze, layer_table
-from sktransfer.backbones._load import load_backbone
-from sktransfer.backbones._tail import tail_of
 from sktransfer.exceptions import (
     BackboneError,
     BackboneWarning,
@@ -28,6 +25,8 @@ from sktransfer.exceptions import (
     PreprocessingError,
     TracingError,
 )
+from sktransfer.networks._load import load_backbone
+from sktransfer.networks._split import freeze, layer_table, tail_of
 
 FACTS = {"image_size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 CALLS = count()
@@ -471,7 +470,7 @@ def test_a_network_of_one_channel_sees_grey(engine, mean, X):
 @pytest.mark.parametrize("resize", ["pad", "squash", "crop"])
 def test_grey_images_are_framed_as_pillow_frames_them(size, resize, sample):
     """The same as an image whose three channels are its luminance."""
-    from sktransfer.images import Framing, frame
+    from sktransfer.inputs import Framing, frame
 
     picture = Image.fromarray(sample.data[3]).resize(size)
     grey = Framing((32, 32), resize, (36, 36), "bilinear", (100,))
@@ -563,7 +562,7 @@ def test_transforms_of_weights_are_preprocessing(name, X):
 def test_a_compose_is_preprocessing():
     from torchvision import transforms as T
 
-    from sktransfer.backbones._spec import as_preprocessing
+    from sktransfer.networks._spec import as_preprocessing
 
     mean, std = (0.1, 0.2, 0.3), (0.2, 0.2, 0.4)
     steps = [T.Resize(40), T.CenterCrop(32), T.ToTensor(), T.Normalize(mean, std)]
@@ -650,7 +649,7 @@ def test_the_classifier_of_a_mask_is_cut_off(X, images):
 def test_a_conversion_for_one_length_of_batch_is_refused():
     """A network that torch's tracer, but not torch.fx, takes for one of two images."""
     pytest.importorskip("openvino")
-    from sktransfer.engines._probe import check_agreement
+    from sktransfer.compute._openvino import check_agreement
 
     class Engine:
         name = "torch-cpu"

@@ -12,7 +12,7 @@ from fetch_weights import fetch
 from PIL import Image
 
 from sktransfer import CNNCodes, Preprocessing
-from sktransfer.backbones import load_backbone
+from sktransfer.networks import load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes, FineTuneClassifier, advise, rank_backbones
-from sktransfer.selection._curve import learning_curve_of
-from sktransfer.selection._layers import LayerScore, best_layer, is_better, layer_to_tune
+from sktransfer.selection._probe import (
+    LayerScore,
+    best_layer,
+    is_better,
+    layer_to_tune,
+    learning_curve_of,
+    suspect_labels,
+)
 from sktransfer.selection._strategies import tune_up_to
-from sktransfer.selection._suspects import suspect_labels
 
 LITE = "efficientnet_lite0"
 
@@ -90,7 +95,7 @@ def test_it_says_why_in_words_and_pictures(labelled):
 
 
 def test_more_photographs_mean_more_fine_tuning(labelled, monkeypatch):
-    from sktransfer.selection import _scenes
+    from sktransfer.selection import _advise as _scenes
 
     X, y = labelled
     few = advise(X, y, image_size=32, cv=2)
@@ -114,7 +119,7 @@ def score(name, correct):
 
 
 def test_of_many_photographs_some_of_each_class_are_asked():
-    from sktransfer.selection._study import _ENOUGH, _some_of_each
+    from sktransfer.selection._advise import _ENOUGH, _some_of_each
 
     numbers = np.repeat([0, 1, 2], [7000, 3000, 6])
     chosen = _some_of_each(np.random.default_rng(0).permutation(numbers), 5)
@@ -259,7 +264,7 @@ def test_small_classes_are_left_out_and_named(labelled):
 
 def test_the_curve_leads_where_a_power_law_does():
     sizes = np.array([20, 35, 60, 100])
-    from sktransfer.selection._curve import LearningCurve, _law
+    from sktransfer.selection._probe import LearningCurve, _law
 
     law = _law(sizes, 1 - (0.1 + 2.0 * sizes**-0.6))
     assert law == pytest.approx((0.1, 2.0, 0.6), abs=0.02)

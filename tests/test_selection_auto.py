@@ -16,9 +16,10 @@ from skorch.history import History
 
 from sktransfer import AutoTransferClassifier, CNNCodes
 from sktransfer.exceptions import ImageError, ValueRangeWarning
-from sktransfer.selection import _ladder, _tuning_rung
-from sktransfer.selection._passes import pass_over
-from sktransfer.selection._rungs import Rung, best_of
+from sktransfer.selection import _ladder
+from sktransfer.selection import _ladder as _tuning_rung
+from sktransfer.selection._features import pass_over
+from sktransfer.selection._ladder import Rung, best_of
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sktransfer import CNNCodes, advise
-from sktransfer.selection._likeness import _moments
-from sktransfer.selection._passes import pass_over
+from sktransfer.selection._features import _moments, pass_over
 
 GREY = {"image_size": (32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
 

@@ -9,12 +9,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from sktransfer import CNNCodes, advise, rank_backbones
-from sktransfer.backbones import load_backbone
-from sktransfer.codes._fitting import table_of
+from sktransfer.codes._frozen_pass import table_of
 from sktransfer.exceptions import BackboneError, ImageError, ImageSkippedWarning, LayerError
+from sktransfer.networks import load_backbone
 from sktransfer.selection import cv_score, h_score, leep_score, logme_score
-from sktransfer.selection._passes import pass_over
-from sktransfer.selection._source_head import source_probabilities
+from sktransfer.selection._features import pass_over, source_probabilities
 
 LITE = "efficientnet_lite0"
 DIGITS = {"image_shape": (8, 8), "value_range": (0, 16), "image_size": 96}
@@ -149,7 +148,7 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
         first = table.network.nodes[0]
         assert first.op == "placeholder"
         # The same pixels through the whole network, as torch runs it.
-        from sktransfer.images import as_images, frame
+        from sktransfer.inputs import as_images, frame
 
         fitted = codes.fit(X)
         pixels = np.stack([frame(as_images(X).open(i).pixels(), fitted._fitted.framing)

@@ -243,7 +243,7 @@ def test_whoever_claims_for_ever_and_finishes_nothing_is_waited_for_once(
     folder, cache, sample, monkeypatch, passes
 ):
     from sktransfer import CNNCodes
-    from sktransfer.codes import _batches
+    from sktransfer.compute import _runner as _batches
 
     class Held(DiskStore if cache == "disk" else MemoryStore):
         """As others see one whose claims somebody renews and renews."""

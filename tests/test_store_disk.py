@@ -23,8 +23,8 @@ from sklearn.base import BaseEstimator, clone
 
 from sktransfer.exceptions import StoreError, StoreWarning
 from sktransfer.store import DiskStore
-from sktransfer.store import _network as network
-from sktransfer.store._folder import database
+from sktransfer.store import _database as network
+from sktransfer.store._disk import database
 
 NAME = "codes-v2.sqlite"
 
@@ -507,7 +507,7 @@ def hasty(monkeypatch):
 
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "exclusive mode"])
 def test_the_lock_of_another_program_is_waited_for_once(folder, hasty, monkeypatch, lock):
-    monkeypatch.setattr("sktransfer.store._folder.RETRY_SECONDS", 2)
+    monkeypatch.setattr("sktransfer.store._disk.RETRY_SECONDS", 2)
     monkeypatch.setattr("sktransfer.store._database.RETRY_SECONDS", 2)
     fill(DiskStore(folder), 20).close()
     with contextlib.closing(sqlite3.connect(folder / NAME, isolation_level=None)) as other:

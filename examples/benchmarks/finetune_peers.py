@@ -26,7 +26,7 @@ from torchvision.transforms import v2
 
 from finetune import parts
 from sktransfer import FineTuneClassifier
-from sktransfer.backbones import load_backbone
+from sktransfer.networks import load_backbone
 
 MEAN, STD = (0.5,) * 3, (0.5,) * 3  # of these weights
 

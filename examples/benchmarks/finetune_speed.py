@@ -21,8 +21,8 @@ from skorch.callbacks import Freezer
 
 from sktransfer import FineTuneClassifier
 from sktransfer.datasets import load_cifar10_sample
-from sktransfer.images import as_images
-from sktransfer.images._framing import Framing, frame
+from sktransfer.inputs import as_images
+from sktransfer.inputs._resize import Framing, frame
 
 CUTS = {"head": ("head", ("net.fc",), "head"), "1": ("last stage", ("net.fc", "net.layer4"), 1)}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from sktransfer import CNNCodes
-from sktransfer.images import as_images, frame
+from sktransfer.inputs import as_images, frame
 
 
 def write_photographs(folder, n_images=200):

@@ -19,8 +19,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from sktransfer import Preprocessing
-from sktransfer.codes._framing import make_framing
-from sktransfer.images import as_images, frame
+from sktransfer.compute._plan import make_framing
+from sktransfer.inputs import as_images, frame
 
 TURNS, REPEATS = 9, 4
 
@@ -54,7 +54,7 @@ def ways_of(data, filter_):
         frame(as_images([data]).open(0).pixels(), framing)
 
     def without_simplejpeg(framing):
-        with mock.patch("sktransfer.images._files.decode_jpeg", lambda image, data: None):
+        with mock.patch("sktransfer.inputs._files.decode_jpeg", lambda image, data: None):
             ours(framing)
 
     return {
@@ -72,7 +72,7 @@ def ways_of(data, filter_):
 
 def by_pillow(data, framing):
     """Decoded and cropped by Pillow, pixel for pixel."""
-    with mock.patch("sktransfer.images._framing.agrees", lambda *lengths: False):
+    with mock.patch("sktransfer.inputs._resize.agrees", lambda *lengths: False):
         frame(as_images([data]).open(0).picture(), framing)
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ._estimator import CNNCodes
-from ._report import TransformReport
+from ._to_file import TransformReport
 
 __all__ = ["CNNCodes", "TransformReport"]

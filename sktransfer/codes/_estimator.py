@@ -13,17 +13,21 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
-from ..backbones._pooling import POOLINGS
-from ..engines import ENGINES, PRECISIONS
-from ..images import RESIZES
-from ._fitting import FittedCodes, check_given, fit_codes
-from ._lazy import transform_lazily
-from ._lazy_look import is_lazy, look_at
-from ._names import feature_names
-from ._report import TransformReport
-from ._state import load_state, save_state
-from ._streaming import stream_codes
-from ._transforming import images_of, transform_codes
+from ..compute import ENGINES, PRECISIONS
+from ..inputs import RESIZES
+from ..networks._split import POOLINGS
+from ._dask import is_lazy, look_at, transform_lazily
+from ._frozen_pass import (
+    FittedCodes,
+    check_given,
+    feature_names,
+    fit_codes,
+    images_of,
+    load_state,
+    save_state,
+    transform_codes,
+)
+from ._to_file import TransformReport, stream_codes
 
 __all__ = ["CNNCodes"]
 
@@ -408,7 +412,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         layers : list of Layer
             Each with its name and the shape of its output for one image.
         """
-        from ._fitting import table_of
+        from ._frozen_pass import table_of
 
         return table_of(self)[1].listed()
 

@@ -1,7 +1,6 @@
 """Small real data that ships, larger data that is fetched, and folders of your own photographs."""
 
-from sktransfer.datasets._cifar10 import fetch_cifar10
-from sktransfer.datasets._cifar10_sample import load_cifar10_sample
+from sktransfer.datasets._cifar10 import fetch_cifar10, load_cifar10_sample
 from sktransfer.datasets._folder import load_image_folder
 
 __all__ = ["fetch_cifar10", "load_cifar10_sample", "load_image_folder"]

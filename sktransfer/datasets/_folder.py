@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import stat
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from sklearn.utils import Bunch, check_random_state
 
-from sktransfer.datasets._report import (
-    likeness,
-    nothing_found,
-    warn_of_absent,
-    warn_of_likeness,
-    warn_of_parts,
-    warn_of_skipped,
-)
-from sktransfer.datasets._walk import FolderWalk, readable_extensions
-from sktransfer.exceptions import InputError, shown
+from sktransfer.exceptions import ImageError, InputError, SktransferWarning, shown
+from sktransfer.inputs import HINTS, Images, as_images, readable_formats
 
 
 def load_image_folder(
@@ -202,3 +201,242 @@ def _bunch(walk: FolderWalk, images: dict[str, list[str]]) -> Bunch:
         skipped=walk.skipped,
         DESCR="\n".join([f"{len(data)} images of {len(images)} classes in {walk.root}", *lines]),
     )
+
+
+# Which files under a folder are images, and why the others are skipped.
+
+
+HIDDEN = "hidden"
+NO_CLASS = "directly under the root, not in the folder of a class"
+NO_IMAGES = "a folder without images"
+NOT_ASKED_FOR = "a folder that is not in categories"
+SEEN_BEFORE = "a link to a folder that was already read"
+
+# What Windows and macOS leave behind where dots do not hide.
+_LITTER = {"desktop.ini", "thumbs.db", "__macosx"}
+
+
+def readable_extensions() -> frozenset[str]:
+    """List the extensions, in lower case with the dot, of all formats that are read here."""
+    formats = {*readable_formats(), "MPO"}  # MPO is opened as JPEG
+    return frozenset(
+        extension.lower()
+        for extension, name in Image.registered_extensions().items()
+        if name in formats
+    )
+
+
+class FolderWalk:
+    """A walk over folders that keeps account of what it skips.
+
+    Parameters
+    ----------
+    root : str
+        The folder whose folders are the classes.
+    extensions : collection of str
+        Of images, in lower case with the dot.
+    verify : bool
+        Decode every image, and skip those that cannot be decoded.
+
+    Attributes
+    ----------
+    skipped : list of (str, str)
+        Paths skipped so far, each with the reason.
+    """
+
+    def __init__(self, root: str, *, extensions: frozenset[str], verify: bool) -> None:
+        self.root, self._extensions, self._verify = root, extensions, verify
+        self.skipped: list[tuple[str, str]] = []
+
+    def class_folders(self) -> list[str]:
+        """List the folders of classes, sorted by name."""
+        folders = []
+        for entry, mode in self._entries(self.root):
+            if stat.S_ISDIR(mode):
+                folders.append(entry.path)
+            else:
+                self._skip(entry.path, NO_CLASS)
+        return folders
+
+    def is_asked_for(self, folder: str, categories: Collection[str]) -> bool:
+        """Tell whether a folder is that of one of the classes; account for it otherwise."""
+        if os.path.basename(folder) in categories:
+            return True
+        self._skip(folder, NOT_ASKED_FOR)
+        return False
+
+    def images(self, folder: str) -> list[str]:
+        """List the images of a class, also those in folders within its folder."""
+        # The root is no part of a class: a link back to it would bring in all the others.
+        paths = list(self._images(folder, {os.path.realpath(self.root)}))
+        if self._verify:
+            paths = self._decodable(paths)
+        if not paths:
+            self._skip(folder, NO_IMAGES)
+        return paths
+
+    def _images(self, folder: str, seen: set[str]) -> Iterator[str]:
+        real = os.path.realpath(folder)
+        if real in seen:
+            self._skip(folder, SEEN_BEFORE)
+            return
+        seen.add(real)
+        for entry, mode in self._entries(folder):
+            if stat.S_ISDIR(mode):
+                yield from self._images(entry.path, seen)
+            elif reason := self._objection(entry, mode):
+                self._skip(entry.path, reason)
+            else:
+                yield entry.path
+
+    def _entries(self, folder: str) -> Iterator[tuple[os.DirEntry[str], int]]:
+        """Give what is in a folder, sorted by name, each with its mode (of a link's target)."""
+        try:
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            self._skip(folder, f"the folder cannot be read: {error.strerror}")
+            return
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+                self._skip(entry.path, HIDDEN)
+                continue
+            try:
+                mode = entry.stat().st_mode
+            except OSError as error:
+                what = "a broken link" if entry.is_symlink() else "the file cannot be read"
+                self._skip(entry.path, f"{what}: {error.strerror}")
+                continue
+            yield entry, mode
+
+    def _objection(self, entry: os.DirEntry[str], mode: int) -> str | None:
+        extension = os.path.splitext(entry.name)[1].lower()
+        if extension not in self._extensions:
+            hint = f" ({HINTS[extension]})" if extension in HINTS else ""
+            return f"not an image's extension: {extension or 'none'}{hint}"
+        if not stat.S_ISREG(mode):  # reading from a pipe would wait for ever
+            return "a device or pipe"
+        return None if entry.stat().st_size else "the file is empty (0 bytes)"
+
+    def _decodable(self, paths: Sequence[str]) -> list[str]:
+        if not paths:
+            return []
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            # What black and white are is no question of damage.
+            images = as_images(paths, value_range=(0, 1))
+            causes = list(threads.map(partial(_damage, images), range(len(paths))))
+        for path, cause in zip(paths, causes, strict=True):
+            if cause is not None:
+                self._skip(path, cause)
+        return [path for path, cause in zip(paths, causes, strict=True) if cause is None]
+
+    def _skip(self, path: str, reason: str) -> None:
+        self.skipped.append((path, reason))
+
+
+def _damage(images: Images, index: int) -> str | None:
+    try:
+        images.open(index).picture()
+    except ImageError as error:
+        return error.cause
+    return None
+
+
+# What `load_image_folder` says about what it skipped, and about classes that look odd.
+
+
+_LAYOUT = "a folder for each class is expected: root/<class>/<file>"
+_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+_SHOWN = 5  # examples in a message
+
+
+def nothing_found(walk: FolderWalk, folders: list[str]) -> str:
+    """Say why there is no image at all."""
+    message = f"no images were found in {walk.root}; {_LAYOUT}"
+    if not folders and walk.skipped:
+        message += (
+            ". It holds files but no folders: images without classes can go to CNNCodes "
+            "itself, as a list of paths"
+        )
+    return message + (f". Skipped were:\n{_account(walk.skipped)}" if walk.skipped else "")
+
+
+def _account(skipped: list[tuple[str, str]]) -> str:
+    """Count reasons, the most frequent first, each with the first path."""
+    counts = Counter(reason for _, reason in skipped)
+    first: dict[str, str] = {}
+    for path, reason in skipped:
+        first.setdefault(reason, path)
+    lines = [f"  {n} × {reason} ({first[reason]})" for reason, n in counts.most_common(_SHOWN)]
+    rest = len(counts) - len(lines)
+    return "\n".join(lines + [f"  and {rest} other reasons"] * bool(rest))
+
+
+def warn_of_skipped(walk: FolderWalk, taken: int) -> None:
+    """Warn if anything but hidden files was skipped."""
+    told = [
+        (path, reason) for path, reason in walk.skipped if reason not in (HIDDEN, NOT_ASKED_FOR)
+    ]
+    if told:
+        warnings.warn(
+            f"{taken} images were found in {walk.root}, and {len(told)} files or folders "
+            f"skipped:\n{_account(told)}\nThe attribute `skipped` of the Bunch lists them all; "
+            "`extensions=` replaces the list of extensions that are images.",
+            SktransferWarning,
+            stacklevel=3,  # the caller of load_image_folder
+        )
+
+
+def likeness(name: str) -> str:
+    """What names have in common that people take for one."""
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+
+
+def warn_of_likeness(root: str, images: dict[str, list[str]]) -> None:
+    """Warn if the names of two classes differ by case or blanks only, or two are one folder."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in images:
+        real = os.path.realpath(os.path.join(root, name))
+        groups.setdefault(("differ by case or blanks only", likeness(name)), []).append(name)
+        groups.setdefault(("are links to one folder, with the same images", real), []).append(name)
+    found = [(what, names) for (what, _), names in groups.items() if len(names) > 1]
+    if found:
+        told = "; ".join(f"{shown(names)} {what}" for what, names in found[:_SHOWN])
+        warnings.warn(
+            f"these folders of {shown(root)} are different classes: {told}. Merge or rename the "
+            "folders if they are not, or name those to load: categories=",
+            SktransferWarning,
+            stacklevel=3,  # the caller of load_image_folder
+        )
+
+
+def warn_of_absent(walk: FolderWalk, images: dict[str, list[str]], categories: list[str]) -> None:
+    """Warn of classes without an image, whose numbers no image has."""
+    absent = sorted(set(categories) - set(images))
+    if absent:
+        others = [os.path.basename(path) for path, why in walk.skipped if why == NOT_ASKED_FOR]
+        also = f"; it has {shown(others)}, which are not in categories" if others else ""
+        warnings.warn(
+            f"{shown(walk.root)} holds no image of {len(absent)} of {len(set(categories))} "
+            f"categories: {shown(absent)}{also}",
+            SktransferWarning,
+            stacklevel=3,  # the caller of load_image_folder
+        )
+
+
+def warn_of_parts(root: str, images: dict[str, list[str]]) -> None:
+    """Warn if the folders are called train, test and the like, with more folders inside."""
+    nested = any(
+        os.path.dirname(path) != os.path.join(root, name)
+        for name, paths in images.items()
+        for path in paths
+    )
+    if nested and {name.lower() for name in images} <= _PARTS:
+        names = list(images)
+        warnings.warn(
+            f"the classes found in {root} are {names}, which look like parts of a data set with "
+            f"the folders of classes inside; load each part, as in "
+            f"load_image_folder({os.path.join(root, names[0])!r})",
+            SktransferWarning,
+            stacklevel=3,  # the caller of load_image_folder
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sktransfer.datasets._cifar10_sample import CLASSES, encode_sheet
+from sktransfer.datasets._cifar10 import CLASSES, encode_sheet
 
 SEED = 2009  # the year of the report
 PER_CLASS = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ._classifier import FineTuneClassifier
-from ._regressor import FineTuneRegressor
+from ._estimators import FineTuneClassifier, FineTuneRegressor
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor"]

@@ -24,7 +24,7 @@ from PIL import Image, ImageEnhance
 from .._content import GENERATORS, content_of
 from .._optional import cloudpickle
 from ..exceptions import ImageError, TrainingError, shown
-from ..images import OpenedImage, digest_of
+from ..inputs import OpenedImage, digest_of
 from ._prefix import Opens
 
 __all__ = ["AUGMENTS", "Augment", "Augmented", "check_augment", "make_augment"]

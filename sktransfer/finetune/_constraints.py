@@ -13,12 +13,12 @@ import torch
 from skorch.callbacks import BatchScoring, EpochScoring
 
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions
-from ..engines import ENGINES, PRECISIONS
+from ..compute import ENGINES, PRECISIONS
 from ..exceptions import SktransferWarning, shown
-from ..images import RESIZES
+from ..inputs import RESIZES
 from ._augment import AUGMENTS
-from ._schedule import SCHEDULES
-from ._training import OPTIMIZERS
+from ._callbacks import SCHEDULES
+from ._net import OPTIMIZERS
 
 if TYPE_CHECKING:
     from ._base import FineTuneBase

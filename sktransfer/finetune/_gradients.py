@@ -12,9 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engines import worker_pool
+from .._optional import import_optional
+from ..compute import worker_pool
+from ..exceptions import TrainingError
 
-__all__ = ["Dropout", "Lot", "gradients", "own_draws"]
+__all__ = [
+    "Dropout",
+    "Lot",
+    "Team",
+    "autocast_dtype",
+    "gradients",
+    "make_team",
+    "own_draws",
+    "spare_grouped",
+]
+
 
 _of_thread = threading.local()
 
@@ -168,3 +180,191 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         kept = torch.rand(x.shape, generator=generator) >= self.p
         return x * kept / (1 - self.p)
+
+
+# Processes that share each batch: each computes a part, and all take the same step.
+#
+# Losses hold the weight of the part in the whole batch, so that the sum of the gradients is that of
+# one process, also with uneven parts and sample weights.
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one fit.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, and of all.
+    device : torch.device
+        Of this process.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def part(self, n: int) -> slice:
+        """Which of n examples are this process's share."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def same(self, value: Any) -> Any:
+        """The first process's value, for all."""
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def check_same(self, value: Any, what: str) -> None:
+        """Have every process stop if one has another value than the first."""
+        differs = torch.tensor([float(self.same(value) != value)], device=self.device)
+        torch.distributed.all_reduce(differs)
+        if differs.item():
+            raise TrainingError(
+                f"Every process of a distributed fit must have the same {what}; those of "
+                f"{int(differs.item())} of {self.size} differ from the first one's."
+            )
+
+    def align(self, module: nn.Module) -> None:
+        """Begin with the first process's weights."""
+        with torch.no_grad():
+            for tensor in module.state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+
+    def whole(self, out: torch.Tensor, n: int) -> torch.Tensor:
+        """Outputs of all n examples, from each process's share."""
+        return self._sum([self._placed(out, n)])[0]
+
+    def combine(
+        self, module: nn.Module, loss: torch.Tensor, out: torch.Tensor, n: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put the gradients of the whole batch into the parameters.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            With the gradients of this process's share.
+        loss, out : Tensor
+            Its share of the loss, and its outputs.
+        n : int
+            Examples in the whole batch.
+
+        Returns
+        -------
+        loss, out : Tensor
+            Of the whole batch.
+        """
+        learning = [p for p in module.parameters() if p.requires_grad]
+        for one in learning:
+            one.grad = torch.zeros_like(one) if one.grad is None else one.grad
+        gradients = [p.grad for p in learning if p.grad is not None]
+        moving = list(_statistics(module))
+        # Statistics are averaged; losses and gradients already hold the weight of the share.
+        own = [*gradients, *(one * (len(out) / n) for one in moving), loss.reshape(1)]
+        *sums, total, out = self._sum([*own, self._placed(out, n)])
+        with torch.no_grad():
+            for old, new in zip((*gradients, *moving), sums, strict=True):
+                old.copy_(new)
+        return total[0], out
+
+    def _placed(self, out: torch.Tensor, n: int) -> torch.Tensor:
+        placed = out.new_zeros((n, *out.shape[1:]), dtype=torch.float32)
+        placed[self.part(n)] = out.float()
+        return placed
+
+    def _sum(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Sum over the processes, in one message."""
+        message = torch.cat([one.detach().float().flatten() for one in tensors])
+        torch.distributed.all_reduce(message)
+        sums = message.split([one.numel() for one in tensors])
+        return [new.view(old.shape) for new, old in zip(sums, tensors, strict=True)]
+
+
+def _statistics(module: nn.Module) -> Iterator[torch.Tensor]:
+    """Means and variances of batch norms that follow the batches."""
+    for one in module.modules():
+        if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.training:
+            yield from (b for b in (one.running_mean, one.running_var) if b is not None)
+
+
+def make_team(est: Any) -> Team | None:
+    """The processes that accelerate or torchrun started; None where there is one alone.
+
+    Raises
+    ------
+    ImportError
+        If the package accelerate is missing.
+    """
+    if not est.distributed:
+        return None
+    PartialState = import_optional("accelerate", "distributed=True", "distributed").PartialState
+    on_cpu = str(est.device).startswith("cpu")
+    state = PartialState(cpu=True) if on_cpu else PartialState()
+    if state.num_processes == 1:
+        return None
+    # It calls every CPU "cpu:0".
+    device = torch.device("cpu") if state.device.type == "cpu" else state.device
+    return Team(state.process_index, state.num_processes, device)
+
+
+# What learning computes in: half precision where it is faster, weights in float32 always.
+#
+# Reference: P. Micikevicius et al. (2018). Mixed precision training. ICLR. Section 3.1.
+
+
+_of_thread_precision = threading.local()
+
+
+def autocast_dtype(
+    precision: str, device: torch.device, *, stages_learn: bool
+) -> torch.dtype | None:
+    """The half precision of a fit; None is float32.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        "auto" takes bfloat16 on GPUs and CPUs that multiply in it, and float16 on other GPUs. A
+        head alone is so little work that it stays in float32 on CPUs.
+    device : torch.device
+    stages_learn : bool
+        Whether more than a head learns.
+    """
+    if precision != "auto":
+        return None if precision == "float32" else getattr(torch, precision)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and stages_learn and _cpu_multiplies_bfloat16():
+        return torch.bfloat16
+    return None
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether instructions for it are there: emulated, it would be slower than float32."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of newer torch alone
+    return any(getattr(torch.cpu, name, bool)() for name in probes)
+
+
+def spare_grouped(module: nn.Module) -> None:
+    """Have grouped convolutions compute in float32 on a CPU where the rest is bfloat16.
+
+    Their gradients take many times as long in bfloat16 as in float32 there, so that a network of
+    depthwise convolutions would learn half as fast instead of one and a half times. To be called
+    once, where the module is made: nets come and go over one module.
+    """
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d) and conv.groups > 1:
+            conv.register_forward_pre_hook(_leave_autocast)
+            conv.register_forward_hook(_return_to_autocast)
+
+
+def _leave_autocast(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    _of_thread_precision.left = half
+    if not half:
+        return args
+    torch.set_autocast_enabled("cpu", False)
+    return (args[0].float(), *args[1:])
+
+
+def _return_to_autocast(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    if _of_thread_precision.left:
+        torch.set_autocast_enabled("cpu", True)

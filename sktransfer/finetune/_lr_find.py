@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningRateRange", "find_range"]
 
+
 # Share of the running mean of the losses that stays at each step.
 _SMOOTH = 0.9
 # The test is over when the smoothed loss is this many times the lowest.

@@ -4,19 +4,338 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from skorch import NeuralNetClassifier, NeuralNetRegressor
+from sklearn.base import is_classifier
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback
+from skorch.exceptions import SkorchException
+from skorch.helper import predefined_split
 from skorch.utils import to_tensor
+from torch import nn
+from torch.amp import GradScaler
 
-from ..backbones._gate import running
-from ..exceptions import EngineWarning, TrainingError
-from ._gradients import Lot, gradients
-from ._recipe import Recipe, weighted_mean
-from ._scaling import ScaledSteps
+from ..exceptions import EngineWarning, TrainingError, shown
+from ..networks._trace import running
+from ._activations import BatchIterator, Examples
+from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze, make_schedule
+from ._checkpoints import Checkpointing, Run, restore
+from ._gradients import Lot, Team, autocast_dtype, gradients
+from ._model import Model
+from ._parameter_groups import Rates, parameter_groups, plain_name
+from ._tasks import weighted_mean
 
-__all__ = ["ClassifierNet", "RegressorNet"]
+if TYPE_CHECKING:
+    from ._base import FineTuneBase
+
+__all__ = [
+    "OPTIMIZERS",
+    "ClassifierNet",
+    "Recipe",
+    "RegressorNet",
+    "ScaledSteps",
+    "make_net",
+    "renew_schedule",
+    "train",
+]
+
+
+# What one step of training does beyond the network, its loss and its optimizer.
+
+
+@dataclass
+class Recipe:
+    """Everything about a step that the skorch net does not know of itself.
+
+    Attributes
+    ----------
+    groups : callable
+        Gives the optimizer's parameter groups of a module.
+    label_smoothing : float
+        Share of the target that is spread over all classes, in [0, 1).
+    mixup : float
+        Both parameters of the Beta distribution of mixing; 0 mixes nothing.
+    l2_sp : float
+        Strength of the pull towards the pretrained weights.
+    clip_grad : float or None
+        Largest norm of the gradient of all parameters together.
+    autocast : torch.dtype or None
+        What the network computes in.
+    generator : numpy.random.Generator
+        Draws the mixing.
+    team : Team or None
+        The processes that share each batch.
+    anchors : dict of str to Tensor
+        Pretrained values of what learns, for `l2_sp`.
+
+    References
+    ----------
+    H. Zhang et al. (2018). mixup: Beyond empirical risk minimization. ICLR.
+    X. Li, Y. Grandvalet, F. Davoine (2018). Explicit inductive bias for transfer learning with
+    convolutional networks. ICML. Section 3 (L2-SP).
+    """
+
+    groups: Any
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    l2_sp: float = 0.0
+    clip_grad: float | None = None
+    autocast: torch.dtype | None = None
+    generator: np.random.Generator = field(default_factory=np.random.default_rng)
+    team: Team | None = None
+    anchors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def remember(self, module: nn.Module, pretrained: dict[str, torch.Tensor]) -> None:
+        """Take the pretrained values of the weights that learn as those to be pulled towards."""
+        if self.l2_sp:
+            self.anchors = {
+                name: pretrained[plain_name(name)].detach().clone().to(value.device)
+                for name, value in module.named_parameters()
+                if value.requires_grad
+                and name.startswith("tail.")
+                and plain_name(name) in pretrained
+            }
+
+    def pull(self, module: nn.Module) -> torch.Tensor | float:
+        """Half the squared distance to the pretrained weights, times its strength."""
+        if not self.anchors:
+            return 0.0
+        own = dict(module.named_parameters())
+        squares = [((own[name] - value) ** 2).sum() for name, value in self.anchors.items()]
+        return 0.5 * self.l2_sp * torch.stack(squares).sum()
+
+    def mix(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+        """Blend each example of a batch with another one.
+
+        Returns
+        -------
+        mixed : Tensor
+        partners : Tensor or None
+            Number of the other example of each.
+        share : float
+            How much of the example itself is left.
+        """
+        if not self.mixup:
+            return x, None, 1.0
+        share = float(self.generator.beta(self.mixup, self.mixup))
+        partners = torch.from_numpy(self.generator.permutation(len(x)))
+        mixed = share * x.float() + (1 - share) * x.float()[partners]
+        return mixed, partners, share
+
+    def classification(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each example."""
+        return nn.functional.cross_entropy(
+            out, target, reduction="none", label_smoothing=self.label_smoothing
+        )
+
+    def regression(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Squared error of each example."""
+        return ((out - target) ** 2).mean(1)
+
+
+# The skorch net of a fit, and its epochs.
+
+
+OPTIMIZERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run: Run) -> Any:
+    """A net that is initialised and has learnt nothing yet."""
+    verbose = est.verbose if run.leads else 0
+    recipe = _recipe(est, model, device, run.team)
+    recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
+    optimizer = (
+        OPTIMIZERS[est.optimizer] if isinstance(est.optimizer, str) else est.optimizer
+    )
+    options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
+    if est.optimizer == "sgd":
+        options["optimizer__nesterov"] = True
+    steps = _n_steps(est, n, run)
+    common = {
+        "module": model.module,
+        "recipe": recipe,
+        "optimizer": optimizer,
+        "lr": est.lr,
+        "max_epochs": run.epochs,
+        "batch_size": est.batch_size,
+        "iterator_train": BatchIterator,
+        "iterator_train__generator": torch.Generator().manual_seed(est._fitted.design.seed),
+        "iterator_valid": BatchIterator,
+        "train_split": None,
+        "device": str(device),
+        "verbose": verbose,
+        "callbacks": _callbacks(est, model, steps, run),
+        "callbacks__print_log": Line() if verbose else None,
+        **options,
+        **(est.net_params or {}),
+    }
+    if is_classifier(est):
+        net: Any = ClassifierNet(
+            criterion=torch.nn.CrossEntropyLoss,
+            classes=list(range(est._fitted.design.n_outputs)),
+            callbacks__valid_acc=None,
+            **common,
+        )
+    else:
+        net = RegressorNet(criterion=torch.nn.MSELoss, **common)
+    return net.initialize()
+
+
+def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | None) -> Recipe:
+    rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
+    return Recipe(
+        groups=partial(
+            parameter_groups,
+            stage_of=model.stage_of,
+            stages=[stage.name for stage in model.stages],
+            rates=rates,
+            weight_decay=est.weight_decay,
+        ),
+        label_smoothing=getattr(est, "label_smoothing", 0.0),
+        mixup=est.mixup,
+        l2_sp=est.l2_sp,
+        clip_grad=est.clip_grad,
+        autocast=autocast_dtype(est.precision, device, stages_learn=model.stages_learn),
+        generator=np.random.default_rng(est._fitted.design.seed),
+        team=team,
+    )
+
+
+def _callbacks(
+    est: FineTuneBase, model: Model, steps: int, run: Run
+) -> list[tuple[str, Callback]]:
+    found: list[tuple[str, Callback | None]] = [
+        ("ledger", Ledger()),
+        ("next_view", NextView()),
+        ("schedule", make_schedule(est.schedule, steps, est.warmup)),
+        ("average", Average(est.ema) if est.ema else None),
+        ("unfreeze", Unfreeze(model, est.unfreeze_every) if est.unfreeze_every else None),
+    ]
+    if est.early_stopping:
+        warmup = math.ceil(est.warmup * run.epochs) if isinstance(est.schedule, str) else 0
+        patience = math.inf if run.refit else est.patience
+        stopping = BestEpoch(patience, warmup, restores=run.final and not run.refit)
+        found.append(("early_stopping", stopping))
+    for number, callback in enumerate(est.callbacks or []):
+        named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
+        found.append(named)
+    return [(name, one) for name, one in found if one is not None]
+
+
+def _n_steps(est: FineTuneBase, n: int, run: Run) -> int:
+    return run.epochs * math.ceil(n / est.batch_size)
+
+
+def renew_schedule(est: FineTuneBase, net: Any, n: int, run: Run) -> None:
+    """Have a net that goes on follow the schedule over the epochs of this call."""
+    schedule = dict(net.callbacks_).get("schedule")
+    fresh = make_schedule(est.schedule, _n_steps(est, n, run), est.warmup)
+    if isinstance(est.schedule, str) and schedule is not None:
+        schedule.lr_lambda = fresh.lr_lambda  # type: ignore[union-attr]
+
+
+def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: int) -> None:
+    """Run the epochs, drawing from generators of their own and one that is put back."""
+    net.set_params(train_split=predefined_split(examples[1]) if len(examples) > 1 else None)
+    devices = [torch.device(net.device)] if "cuda" in net.device else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(est._fitted.design.seed + len(net.history))
+        if run.team is not None:
+            run.team.align(net.module_)
+        if run.saved is None:
+            _run_epochs(net, examples[0], run.epochs)
+        else:
+            facts = {"seed": est._fitted.design.seed, "n_views": n_views, **run.watched}
+            first = run.watched.get("n_watched", 0)
+            checkpointing = Checkpointing(run.saved, run.state, facts, first)
+            _run_with_checkpoints(net, examples[0], run, checkpointing)
+    if run.epochs and run.final:
+        some = np.unique(np.linspace(0, len(examples[0]) - 1, est.batch_size).astype(int))
+        batch = examples[0].batch(some)
+        net.check_end(batch, _guess(est, batch[1][0]))
+
+
+def _guess(est: FineTuneBase, target: torch.Tensor) -> float:
+    """The loss of a network that has learnt nothing."""
+    if is_classifier(est):
+        return math.log(est._fitted.design.n_outputs)
+    # Standardised by the targets of the first call, of which these may be far off.
+    return max(1.0, float((target**2).mean()))
+
+
+def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:
+    try:
+        net.partial_fit(examples, epochs=epochs)
+    except (KeyError, SkorchException) as error:
+        if "history" not in str(error):
+            raise
+        there = sorted(net.history[-1]) if net.history else []
+        raise TrainingError(
+            f"A callback reads what the history does not hold: {shown(error)} It holds "
+            f"{', '.join(there)}; with early_stopping=True or validation_data= also valid_loss and "
+            "valid_acc."
+        ) from error
+    # skorch ends training on Ctrl-C as if it were done, and a search would take the next
+    # candidate; callbacks that end it do so between epochs.
+    if epochs and net.interrupted_:
+        raise KeyboardInterrupt
+
+
+def _run_with_checkpoints(
+    net: Any, examples: Examples, run: Run, checkpointing: Checkpointing
+) -> None:
+    state = run.state
+    if state is not None and state["finished"]:
+        restore(net, state, checkpointing.saved.source)
+        return
+    net.callbacks_.append(("checkpoints", checkpointing))
+    try:
+        _run_epochs(net, examples, run.epochs - (0 if state is None else state["done"]))
+    finally:
+        net.callbacks_.pop()
+    checkpointing.write(net, finished=True)
+
+
+# Loss scaling: small gradients vanish in float16 unless the loss is made larger.
+#
+# Reference: P. Micikevicius et al. (2018). Mixed precision training. ICLR. Section 3.2.
+
+
+# Lower than torch's own: fits are short, and each step that overflows is lost.
+_FIRST = 2.0**12
+_Mixin: Any = NeuralNet if TYPE_CHECKING else object
+
+
+class ScaledSteps(_Mixin):
+    """A skorch net whose loss is scaled while it computes in float16, and only then.
+
+    A step whose gradients overflow is left out and the scale halved; after 2,000 good steps it is
+    doubled.
+
+    Attributes
+    ----------
+    scaler_ : torch.amp.GradScaler
+    """
+
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin with a fresh scale."""
+        half = self.recipe.autocast is torch.float16
+        device = torch.device(self.device).type
+        self.scaler_ = GradScaler(device, init_scale=_FIRST, enabled=half)
+        return super().initialize_optimizer(*args, **kwargs)
+
+    def _step_optimizer(self, step_fn: Any) -> None:
+        if step_fn is None or not self.scaler_.is_enabled():
+            super()._step_optimizer(step_fn)
+            return
+        step_fn()
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+
 
 # How many times the loss of guessing no training can end with: of logarithms, and of squares.
 _ABSURD, _ABSURD_SQUARE = 1e4, 1e16

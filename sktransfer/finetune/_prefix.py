@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..backbones import Backbone
-from ..backbones._layers import Layer, LayerTable
-from ..backbones._pooling import pooled_shape
-from ..codes._plan import make_plan
-from ..codes._runner import compute_codes
-from ..engines import worker_pool
+from ..compute import worker_pool
+from ..compute._plan import make_plan
+from ..compute._runner import compute_codes
 from ..exceptions import ImageError
-from ..images import Framing, OpenedImage, frame, tell
+from ..inputs import Framing, OpenedImage, frame, tell
+from ..networks import Backbone
+from ..networks._layers import Layer, LayerTable
+from ..networks._split import pooled_shape
 from ..store import Store
 
 __all__ = ["Opens", "Prefix", "Some", "leave_it_out"]
@@ -29,7 +29,7 @@ def leave_it_out(error: ImageError) -> str:
 
 
 class Opens(Protocol):
-    """A sequence of images, as :func:`sktransfer.images.as_images` gives it."""
+    """A sequence of images, as :func:`sktransfer.inputs.as_images` gives it."""
 
     def __len__(self) -> int: ...
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from ._advise import advise
 from ._auto import AutoTransferClassifier
-from ._curve import LearningCurve
-from ._h_score import h_score
-from ._logme import logme_score
-from ._probe import cv_score
-from ._rank import rank_backbones
-from ._ranking import BackboneRanking, RankedBackbone
+from ._probe import LearningCurve, cv_score
+from ._rank import BackboneRanking, RankedBackbone, rank_backbones
 from ._recommendation import Recommendation
-from ._source_scores import leep_score, nce_score
-from ._transrate import transrate_score
+from .scores import h_score, leep_score, logme_score, nce_score, transrate_score
 
 __all__ = [
     "AutoTransferClassifier",

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from ..codes import CNNCodes
-from ..images import RESIZES
-from ._data import look_at_data
-from ._passes import check_params
-from ._rank import rank_backbones
-from ._ranking import BackboneRanking
+from ..exceptions import ImageError
+from ..finetune._tasks import labels_of
+from ..inputs import RESIZES, Images, as_images
+from ._features import Seen, check_params, pass_over
+from ._probe import (
+    SURE,
+    TALL_SHARE,
+    LayerScore,
+    LearningCurve,
+    as_classes,
+    best_framing,
+    best_layer,
+    is_better,
+    is_regression,
+    layer_to_tune,
+    learning_curve_of,
+    make_splits,
+    other_framings,
+    probe_framing,
+    probe_layer,
+    suspect_labels,
+    tall_share,
+)
+from ._rank import BackboneRanking, rank_backbones
 from ._recommendation import Recommendation
-from ._scenes import choose_strategy, reasons_for, scene_of
-from ._strategies import grid_of, minutes_of
-from ._study import Study, study_photographs
+from ._strategies import LAST_STAGES, grid_of, minutes_of, probe_pipeline, tune_up_to
 
-__all__ = ["advise"]
+__all__ = [
+    "MANY",
+    "DataLook",
+    "Study",
+    "advise",
+    "choose_strategy",
+    "digests",
+    "look_at_data",
+    "reasons_for",
+    "scene_of",
+    "study_photographs",
+    "take_photographs",
+]
 
 
 def advise(
@@ -187,3 +221,452 @@ def _about_suspects(suspects: np.ndarray, accuracy: float) -> list[str]:
 
 def _some(numbers: np.ndarray) -> str:
     return f"{numbers[:10].tolist()}{' …' if len(numbers) > 10 else ''}"
+
+
+# What a network says of photographs: probes by depth and by framing, and what they lead to.
+
+
+# More photographs than these are not needed to tell layers and framings apart.
+_ENOUGH = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The part of the photographs that questions are asked of.
+
+    Attributes
+    ----------
+    chosen, at : ndarray of int
+        Where they stand among all photographs, and among the codes.
+    numbers : ndarray of int
+        Their classes.
+    splits : list of (ndarray, ndarray)
+    """
+
+    chosen: np.ndarray
+    at: np.ndarray
+    numbers: np.ndarray
+    splits: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The findings on which advice rests.
+
+    Attributes
+    ----------
+    codes : CNNCodes
+        With the framing that is best.
+    look : DataLook
+    seen : Seen
+        The pass of `codes`.
+    task : Task
+        The photographs that were asked, and the folds.
+    scores : list of LayerScore
+        By depth, from the input.
+    best : LayerScore
+        The one to take.
+    framings : dict of str to LayerScore
+        On the last layer; empty where there was nothing to try.
+    suspects, suspected_of : ndarray
+        Photographs whose label looks wrong, and the labels they seem to have.
+    seconds : float
+        That one fit of a probe took.
+    """
+
+    codes: CNNCodes
+    look: DataLook
+    seen: Seen
+    task: Task
+    scores: list[LayerScore]
+    best: LayerScore
+    framings: dict[str, LayerScore]
+    suspects: np.ndarray
+    suspected_of: np.ndarray
+    seconds: float
+
+    @property
+    def last(self) -> LayerScore:
+        return self.scores[-1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Photographs of each class that can be read and validated."""
+        _, counts = np.unique(self.look.y[self.look.usable & self.seen.kept], return_counts=True)
+        return counts.tolist()
+
+    def learning_curve(self, layer: str) -> LearningCurve:
+        """Of a probe on the codes of a layer."""
+        task = self.task
+        return learning_curve_of(self.seen.layers[layer][task.at], task.numbers, task.splits)
+
+    @property
+    def to_tune(self) -> LayerScore:
+        """Where a network of which some stages are fine-tuned ends."""
+        return layer_to_tune(self.scores)
+
+    @property
+    def similar(self) -> bool:
+        """Whether no earlier layer is surely better than the last."""
+        return not is_better(self.best, self.last, SURE)
+
+    @cached_property
+    def sureness(self) -> tuple[float, float]:
+        """Confidence of the network's own classifier, and its entropy, a share of the largest."""
+        probabilities = self.seen.probabilities
+        if probabilities is None:
+            return float("nan"), float("nan")
+        logs = np.log(np.maximum(probabilities, 1e-12))
+        entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
+        return float(probabilities.max(axis=1).mean()), float(entropy)
+
+
+def _task(look: DataLook, kept: np.ndarray, cv: Any) -> Task:
+    usable = np.flatnonzero(look.usable & kept)
+    _, numbers = np.unique(look.y[usable], return_inverse=True)
+    if len(usable) > _ENOUGH:
+        part = _some_of_each(numbers, cv)
+        usable, numbers = usable[part], numbers[part]
+    at = (np.cumsum(kept) - 1)[usable]
+    return Task(usable, at, numbers, make_splits(numbers, cv, groups=look.groups[usable]))
+
+
+def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
+    """Enough photographs, classes in their shares, and of each as many as there are folds."""
+    rng = np.random.default_rng(0)
+    place = np.empty(len(numbers))
+    for label in np.unique(numbers):
+        own = rng.permutation(np.flatnonzero(numbers == label))
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        place[own[:cv]] -= 1.0
+    return np.sort(np.argsort(place, kind="stable")[:_ENOUGH])
+
+
+def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
+    """Ask the photographs; `frame` says whether other framings are tried where they may matter."""
+    seen = pass_over(codes, X)
+    task = _task(look, seen.kept, cv)
+    start = time.perf_counter()
+    scores = _by_depth(seen, task)
+    seconds = (time.perf_counter() - start) / (len(scores) * len(task.splits))
+    framings: dict[str, LayerScore] = {}
+    if frame and look.tall_share > TALL_SHARE:
+        part = take_photographs(X, task.chosen, len(seen.kept))
+        framings = _framings(part, codes, scores[-1], task)
+    if framings and (better := best_framing(framings)) != codes.resize:
+        codes = clone(codes).set_params(resize=better)
+        seen = pass_over(codes, X)
+        scores = _by_depth(seen, task)
+    best = best_layer(scores)
+    # The last layer's wide codes are surer of the label, as long as they are of any use.
+    judge = best if is_better(best, scores[-1], SURE) else scores[-1]
+    wrong = suspect_labels(judge.probabilities, task.numbers)
+    said = np.unique(look.y[task.chosen])[judge.probabilities[wrong].argmax(axis=1)]
+    suspects = task.chosen[wrong]
+    return Study(codes, look, seen, task, scores, best, framings, suspects, said, seconds)
+
+
+def _by_depth(seen: Seen, task: Task) -> list[LayerScore]:
+    return [probe_layer(k, v[task.at], task.numbers, task.splits) for k, v in seen.layers.items()]
+
+
+def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: Task) -> dict[str, LayerScore]:
+    """Probes on the last layer for each way of framing, on the same folds."""
+    found = {codes.resize: current}
+    for resize in other_framings(codes):
+        other = clone(codes).set_params(resize=resize)
+        found[resize] = probe_framing(X, other, task.numbers, task.splits)
+    return found
+
+
+def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
+    if len(numbers) == n:
+        return X
+    if hasattr(X, "iloc"):
+        return X.iloc[numbers]
+    return X[numbers] if hasattr(X, "shape") else [X[int(i)] for i in numbers]
+
+
+# The four scenes of the tutorials, told by evidence, and what each calls for.
+
+
+# Photographs, and photographs of the middle class, from which on the whole network, or its last
+# stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
+MANY = (500, 50)
+SOME = (100, 5)
+# Where the probe errs less often than this there is little left to win.
+_SOLVED = 0.01
+
+
+def scene_of(study: Study) -> str:
+    """One of "few" or "many", "and", "similar" or "dissimilar"."""
+    many = "many" if _at_least(study, MANY) else "few"
+    return f"{many} and {'similar' if study.similar else 'dissimilar'}"
+
+
+def _at_least(study: Study, bound: tuple[int, int]) -> bool:
+    sizes = study.sizes
+    return bool(sum(sizes) >= bound[0] and np.median(sizes) >= bound[1])
+
+
+def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[str, LayerScore, Any]:
+    """A name, the layer that the network ends with, and an estimator that is not fitted."""
+    solved = study.best.mean >= 1 - _SOLVED
+    enough = _at_least(study, SOME) or scene.startswith("many")
+    if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
+        layer = None if study.best is study.last else study.best.name
+        return "probe", study.best, probe_pipeline(study.codes, layer=layer)
+    if scene.startswith("many"):
+        return "fine-tune all", study.best, tune_up_to(study.codes, study.best.name, "all")
+    return "fine-tune last", study.to_tune, tune_up_to(study.codes, study.to_tune.name)
+
+
+def reasons_for(
+    scene: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
+) -> Iterator[str]:
+    """Plain sentences, each with its figures."""
+    seen, sizes = study.seen, study.sizes
+    yield (
+        f"{sum(sizes):,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
+        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
+        "class)."
+    )
+    yield _about_layers(study.scores, study.best)
+    if seen.probabilities is not None:
+        yield _about_outputs(*study.sureness)
+    if seen.distance is not None:
+        yield (
+            f"Mean codes are {seen.distance:.2f} standard deviations from those of the photographs "
+            "the network was trained on."
+        )
+    if study.framings:
+        yield _about_framings(study)
+    yield from _about_strategy(strategy, study, fine_tune)
+    yield _about_more(curve)
+
+
+def _about_framings(study: Study) -> str:
+    scores = {name: score.mean for name, score in study.framings.items()}
+    told = ", ".join(f"{name} {mean:.1%}" for name, mean in scores.items())
+    best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
+    taken = "the best of several is a little higher than what is to be expected"
+    if scores[best] > scores[resize]:
+        taken = f"{best} is not likely to be better than {resize}, which stays, but may be tried"
+    tall = f"{study.look.tall_share:.0%} of the photographs are not square"
+    return f"{tall}; framed by {told} ({taken})."
+
+
+def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
+    last = scores[-1]
+    if best is last:
+        others = max((s for s in scores[:-1]), key=lambda s: s.mean, default=None)
+        rest = "" if others is None else f"; the best earlier one, {others.name}, {others.mean:.1%}"
+        return (
+            f"The last layer tells {last.mean:.1%}{rest}: none is likely to be better, so the "
+            "photographs are like those the network was trained on."
+        )
+    told = f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}"
+    if is_better(best, last, SURE):
+        return (
+            f"{told}, a difference beyond chance: the photographs are unlike those the network was "
+            "trained on."
+        )
+    return (
+        f"{told}: likely the better layer, but not surely, so that the photographs count as like "
+        "those the network was trained on."
+    )
+
+
+def _about_outputs(confidence: float, entropy: float) -> str:
+    return (
+        f"The network's own classifier is {confidence:.0%} sure of its first guess on average; "
+        f"its entropy is {entropy:.0%} of the largest possible."
+    )
+
+
+def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Iterator[str]:
+    best, last = study.best, study.last
+    if strategy == "fine-tune all":
+        yield (
+            "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
+            "photographs; it begins from a linear probe and the pretrained layers learn gently."
+        )
+        if best is not last:
+            yield f"It ends with {best.name}, which tells more than what is behind it."
+    elif strategy == "fine-tune last":
+        yield _about_last_stages(study)
+        if (end := study.to_tune) is not last:
+            yield (
+                f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last "
+                f"layer {last.mean:.1%}): what learns makes an earlier layer as specific."
+            )
+    elif best.mean >= 1 - _SOLVED:
+        yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
+    elif fine_tune is False:
+        yield "A linear model on the codes, since fine_tune=False."
+    else:
+        where = "the codes" if best is last else "the earlier layer"
+        yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
+
+
+def _about_last_stages(study: Study) -> str:
+    enough = f"{SOME[0]} photographs and {SOME[1]} of the middle class"
+    if not _at_least(study, SOME):
+        return (
+            f"{LAST_STAGES} stages learn gently, from a linear probe, since fine_tune=True; of so "
+            f"few photographs ({enough} would be enough) the probe alone may be as good."
+        )
+    return (
+        f"Too few to fine-tune all layers, but enough ({enough}) for {LAST_STAGES} stages to learn "
+        "gently, from a linear probe, which has been better than the probe alone on such numbers. "
+        "For a model in seconds, fine_tune=False gives the probe."
+    )
+
+
+def _about_more(curve: LearningCurve) -> str:
+    now, size = curve.means[-1], curve.sizes[-1]
+    twice = curve.expected(2 * size)
+    if np.isnan(twice) or twice < now:
+        return "The learning curve is too rough or flat to say what more photographs would bring."
+    verdict = "more photographs would help" if twice - now > 0.01 else "more would help little"
+    return (
+        f"Learning from {size:,} photographs the probe tells {now:.1%}; the curve leads to about "
+        f"{twice:.1%} with twice as many: {verdict}."
+    )
+
+
+# What can be seen of the photographs and labels before any network looks at them.
+
+
+@dataclass(frozen=True, eq=False)
+class DataLook:
+    """Photographs, labels, and what is odd about them.
+
+    Attributes
+    ----------
+    y : ndarray
+        Labels as given.
+    usable : ndarray of bool
+        Photographs that can be read, of classes that can be validated.
+    groups : ndarray of int
+        The same number for the same photograph.
+    tall_share : float
+        Share of photographs that are not about square.
+    conflicts : list of list of int
+        The same photograph with different labels.
+    copies : list of list of int
+        The same photograph several times with one label.
+    warnings : list of str
+    """
+
+    y: np.ndarray
+    usable: np.ndarray
+    groups: np.ndarray
+    tall_share: float
+    conflicts: list[list[int]] = field(default_factory=list)
+    copies: list[list[int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return int(self.usable.sum())
+
+
+def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
+    """Check labels, find copies and classes too small; every file is read once.
+
+    Raises
+    ------
+    ValueError
+        If labels do not fit, or fewer than two classes can be validated.
+    ImageError
+        If a file cannot be read, unless ``on_error="nan"``.
+    """
+    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    if is_regression(y, "auto"):
+        raise ValueError(
+            "y must hold classes, got values with fractions: for these, "
+            'rank_backbones(..., metric="cv") compares networks.'
+        )
+    labels = labels_of(y)
+    if len(labels) != len(images):
+        raise ValueError(
+            f"y must have one label for each of {len(images)} images, got {len(labels)}."
+        )
+    classes, numbers = as_classes(labels)
+    groups, readable = digests(images, codes.on_error == "raise")
+    by_group = _by_group(groups, readable)
+    conflicts = [m for m in by_group if len(set(numbers[m].tolist())) > 1]
+    copies = [m for m in by_group if len(set(numbers[m].tolist())) == 1]
+    different = [len(np.unique(groups[(numbers == k) & readable])) for k in range(len(classes))]
+    small = [k for k, size in enumerate(different) if size < 2]
+    if len(classes) - len(small) < 2:
+        raise ValueError(
+            "at least 2 classes must have 2 different photographs each, got "
+            f"{dict(zip(classes.tolist(), different, strict=True))}."
+        )
+    look = DataLook(
+        y=labels,
+        usable=readable & ~np.isin(numbers, small),
+        groups=groups,
+        tall_share=tall_share(images, readable),
+        conflicts=conflicts,
+        copies=copies,
+    )
+    look.warnings.extend(_warnings(look, [str(classes[k]) for k in small], different, classes))
+    return look
+
+
+def digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The same number for the same photograph; and which can be read, which `strict` demands."""
+    seen: dict[bytes, int] = {}
+    groups = np.empty(len(images), dtype=np.int64)
+    readable = np.ones(len(images), dtype=bool)
+    for index in range(len(images)):
+        try:
+            key = images.open(index).digest
+        except ImageError:
+            if strict:
+                raise
+            key, readable[index] = index.to_bytes(8, "big"), False
+        groups[index] = seen.setdefault(key, len(seen))
+    return groups, readable
+
+
+def _by_group(groups: np.ndarray, readable: np.ndarray) -> list[list[int]]:
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(readable):
+        members[int(groups[index])].append(int(index))
+    return [found for found in members.values() if len(found) > 1]
+
+
+def _warnings(look: DataLook, small: list[str], different: list[int], classes: Any) -> list[str]:
+    found = []
+    if look.conflicts:
+        found.append(
+            f"{len(look.conflicts)} photograph(s) are there with different labels, such as "
+            f"{look.conflicts[0]}: one label must be wrong, and a test on one of them is a leak."
+        )
+    if look.copies:
+        n = sum(len(copy) - 1 for copy in look.copies)
+        found.append(
+            f"{n} photograph(s) are copies of others, such as {look.copies[0]}: a split that "
+            "parts copies tests on what was learnt. Folds here keep them together."
+        )
+    if small:
+        found.append(
+            f"class(es) {', '.join(small)} have fewer than 2 different photographs and cannot "
+            "be validated; they are left out of every figure here."
+        )
+    scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
+    if scarce:
+        found.append(
+            f"class(es) {', '.join(scarce)} have fewer than 5 photographs: there are as many folds "
+            "as the smallest has, and figures for it are rough."
+        )
+    if max(different) > 10 * max(1, min(d for d in different if d > 1)):
+        found.append(
+            "classes differ more than tenfold in size: look at balanced accuracy too, and try "
+            'class_weight="balanced".'
+        )
+    return found

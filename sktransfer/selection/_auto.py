@@ -9,25 +9,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._optional import import_pyplot
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
 from ..codes import CNNCodes
-from ..codes._fitting import check_columns
-from ..codes._state import load_state, save_state
-from ..finetune._targets import array_of, as_labels
-from ..images import RESIZES, as_images
-from ..images._range import each_told_once
-from ._auto_results import draw_ladder, results_of, told_of
-from ._data import digests
-from ._framings import TALL_SHARE, tall_share
-from ._ladder import Ladder
-from ._probe import make_splits
-from ._rungs import RUNGS, Rung, best_of
+from ..codes._frozen_pass import check_columns, load_state, save_state
+from ..finetune._tasks import array_of, as_labels
+from ..inputs import RESIZES, as_images
+from ..inputs._range import each_told_once
+from ._advise import digests
+from ._ladder import RUNGS, Ladder, Rung, best_of
+from ._probe import TALL_SHARE, make_splits, tall_share
 
-__all__ = ["AutoTransferClassifier"]
+__all__ = ["AutoTransferClassifier", "draw_ladder", "results_of", "told_of"]
+
 
 _SHARED = ("backbone", "weights", "image_size", "resize", "image_shape", "value_range",
            "preprocessing", "device", "engine", "n_jobs", "cache")  # fmt: skip
@@ -335,3 +334,47 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
+
+
+# The ladder as a table and as a figure.
+
+
+def results_of(rungs: Sequence[Rung]) -> dict[str, np.ndarray]:
+    """Columns as in scikit-learn's searches; rungs that were not tried rank last."""
+    means = np.array([rung.mean for rung in rungs])
+    return {
+        "rung": np.array([rung.name for rung in rungs], dtype=object),
+        "mean_test_score": means,
+        "std_test_score": np.array(
+            [rung.scores.std() if len(rung.scores) else np.nan for rung in rungs]
+        ),
+        "rank_test_score": rankdata(-np.nan_to_num(means, nan=-1.0), method="min").astype(int),
+        "n_folds": np.array([len(rung.scores) for rung in rungs]),
+        "seconds": np.array([rung.seconds for rung in rungs]),
+        "reason": np.array([rung.reason for rung in rungs], dtype=object),
+    }
+
+
+def told_of(rung: Rung) -> str:
+    """A line: its accuracy, and what there was no time for."""
+    if not len(rung.scores):
+        return rung.reason
+    return f"{rung.mean:.1%} in {rung.seconds:.1f} s{', ' * bool(rung.reason)}{rung.reason}"
+
+
+def draw_ladder(results: dict[str, np.ndarray], best: str, ax: Any = None) -> Any:
+    """Bars in the order of climbing, with what each rung took."""
+    pyplot = import_pyplot("AutoTransferClassifier.plot_ladder")
+    ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+    names = [str(name) for name in results["rung"]]
+    means = np.nan_to_num(results["mean_test_score"])
+    colours = ["C3" if name == best else "C0" for name in names]
+    spreads = np.nan_to_num(results["std_test_score"])
+    bars = ax.barh(names, means, xerr=spreads, color=colours)
+    told = [
+        f" {seconds:.1f} s" if n_folds else " no time"
+        for n_folds, seconds in zip(results["n_folds"], results["seconds"], strict=True)
+    ]
+    ax.bar_label(bars, told)
+    ax.set(xlabel="cross-validated accuracy", xlim=(0, 1.15))
+    return ax

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
 from ..finetune._prefix import leave_it_out
-from ._framings import best_framing, other_framings, probe_framing
-from ._layers import LayerScore, best_layer, layer_to_tune, probe_layer
-from ._passes import Seen, pass_over
-from ._rungs import Clock, Rung
+from ._advise import take_photographs
+from ._features import Seen, pass_over
+from ._probe import (
+    LayerScore,
+    best_framing,
+    best_layer,
+    layer_to_tune,
+    other_framings,
+    probe_framing,
+    probe_layer,
+)
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
-from ._tuning_rung import fine_tune_rung
 
-__all__ = ["Ladder"]
+__all__ = ["RUNGS", "Clock", "Ladder", "Rung", "best_of", "fine_tune_rung"]
 
 
 class Ladder:
@@ -142,3 +150,140 @@ class Ladder:
         )  # fmt: skip
         self.last_fit = max(self.last_fit, rung.last_fit)
         return rung
+
+
+# A rung of the ladder, and the clock that says whether there is time for it.
+
+
+RUNGS = ("probe", "framing", "layers", "stacked", "fine-tune last", "fine-tune all")
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """A strategy that was tried, or for which there was no time.
+
+    Attributes
+    ----------
+    name : str
+    estimator : estimator
+        Not fitted.
+    scores : ndarray
+        Accuracies of the folds, or of the first ones; empty where it was not tried.
+    seconds : float
+        That it took.
+    reason : str
+        Why it was not tried, or not to the end.
+    last_fit : float
+        Seconds that the fit to all photographs is expected to take, where that is long.
+    """
+
+    name: str
+    estimator: Any
+    scores: np.ndarray
+    seconds: float
+    reason: str = ""
+    last_fit: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return float(self.scores.mean()) if len(self.scores) else float("nan")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Tells what there is time for.
+
+    Attributes
+    ----------
+    deadline : float
+        Of `time.perf_counter`.
+    """
+
+    deadline: float
+
+    def fits(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return time.perf_counter() + seconds < self.deadline
+
+    def no_time(
+        self, name: str, estimator: Any, needs: float | None = None, seconds: float = 0.0
+    ) -> Rung:
+        """The rung for which there is none: what it would take, and what was spent on it."""
+        left = max(0.0, self.deadline - time.perf_counter())
+        cost = "" if needs is None else f", a fold and the last fit take about {needs:.1f} s"
+        return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
+
+
+def best_of(rungs: Sequence[Rung]) -> Rung:
+    """The best by the folds that two have in common; of equals the first, which is the cheapest."""
+    tried = [rung for rung in rungs if len(rung.scores)]
+    best = tried[0]
+    for rung in tried[1:]:
+        shared = min(len(best.scores), len(rung.scores))
+        if rung.scores[:shared].mean() > best.scores[:shared].mean():
+            best = rung
+    return best
+
+
+# A rung that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
+
+
+# Photographs of the trial.
+_TRIAL = 64
+
+
+def fine_tune_rung(
+    name: str,
+    estimator: Any,
+    X: Any,
+    y: np.ndarray,
+    splits: Any,
+    clock: Clock,
+    *,
+    pass_seconds: float = 0.0,
+    reserve: float = 0.0,
+) -> Rung:
+    """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
+
+    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of an earlier rung
+    takes, which must be left if this one is not the best.
+    """
+    begin = time.perf_counter()
+    # The trial itself takes about as long as two small epochs.
+    if not clock.fits(1.2 * reserve):
+        return clock.no_time(name, estimator)
+    fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0])
+    more = len(y) / len(splits[0][0])  # photographs of the last fit to those of a fold
+    scores: list[float] = []
+    for split in splits:
+        # What is tried must also be fitted to all photographs in the end.
+        if not clock.fits(fold + max(reserve, more * fold)):
+            break
+        start = time.perf_counter()
+        scores += cross_val_score(clone(estimator), X, y, cv=[split], error_score="raise").tolist()
+        fold = time.perf_counter() - start
+    seconds = time.perf_counter() - begin
+    if not scores:
+        return clock.no_time(name, estimator, (1 + more) * fold, seconds)
+    left_out = len(splits) - len(scores)
+    reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
+    return Rung(name, estimator, np.array(scores), seconds, reason, more * fold)
+
+
+def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
+    """What a fit will take once the frozen part has been computed.
+
+    Two epochs of a few of the photographs: what is done once is told from what each epoch costs,
+    and the first epoch, in which libraries warm up, does not count.
+    """
+    part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
+    if len(np.unique(y[part])) < 2:
+        part = learn
+    short = clone(estimator).set_params(max_epochs=2)
+    photographs = take_photographs(X, part, len(y))
+    start = time.perf_counter()
+    short.fit(photographs, y[part])
+    whole = time.perf_counter() - start
+    epochs = short.history_[:, "dur"]
+    once = max(0.0, whole - sum(epochs))
+    return once + epochs[-1] * estimator.max_epochs * len(learn) / len(part)

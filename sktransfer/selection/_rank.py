@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import html
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
-from ..backbones._load import weights_by_name
+from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
-from ..finetune._targets import labels_of, values_of
-from ..images import as_images
-from ._inputs import is_regression
-from ._metrics import Metric, check_target, metric_names, score_of
-from ._passes import check_params, pass_over
-from ._ranking import BackboneRanking, RankedBackbone
+from ..finetune._tasks import labels_of, values_of
+from ..inputs import as_images
+from ..networks._load import weights_by_name
+from ._features import Seen, check_params, pass_over
+from ._probe import as_classes, cv_score, is_regression, make_splits
+from .scores import h_score, leep_score, logme_score, nce_score, transrate_score
 
-__all__ = ["rank_backbones"]
+__all__ = [
+    "METRICS",
+    "BackboneRanking",
+    "Metric",
+    "RankedBackbone",
+    "check_target",
+    "metric_names",
+    "rank_backbones",
+    "score_of",
+]
+
 
 DEFAULT = (
     "efficientnet_lite0",
@@ -207,3 +219,242 @@ def _one(
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+# What `rank_backbones` found.
+
+
+@dataclass(frozen=True, eq=False)
+class RankedBackbone:
+    """One network.
+
+    Parameters
+    ----------
+    name : str
+        As in the table.
+    scores : dict of str to float
+        By metric; NaN where there is none.
+    estimator : CNNCodes
+        Not fitted; gives the codes of `layer`.
+    layer : str
+        The layer whose codes have the score that ranks.
+    width, n_parameters : int or None
+        Numbers in a code of `layer`, and in the network with its classifier.
+    images_per_second : float
+        As measured in the pass; NaN where the store had all codes.
+    megabytes : float
+        Of its weights, in millions of bytes.
+    error : str
+        What went wrong; empty where nothing did.
+    """
+
+    name: str
+    scores: dict[str, float]
+    estimator: CNNCodes
+    layer: str = ""
+    width: int | None = None
+    n_parameters: int | None = None
+    images_per_second: float = float("nan")
+    megabytes: float = float("nan")
+    error: str = ""
+
+    @property
+    def score(self) -> float:
+        """By the metric that ranks."""
+        return next(iter(self.scores.values()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BackboneRanking:
+    """Networks from the best to the worst, and those that cannot be had at the end.
+
+    Parameters
+    ----------
+    rows : tuple of RankedBackbone
+        The networks, the best first.
+    metrics : tuple of str
+        The first is the one that ranks.
+    """
+
+    rows: tuple[RankedBackbone, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def best_(self) -> str:
+        """Name of the network with the best score."""
+        if np.isnan(self.rows[0].score):
+            raise BackboneError(f"no network has a score: {self.rows[0].error}")
+        return self.rows[0].name
+
+    @property
+    def table(self) -> Any:
+        """A data frame, one row for each network."""
+        pandas = import_optional("pandas", "BackboneRanking.table", "plot")
+        return pandas.DataFrame([self._record(row) for row in self.rows])
+
+    def codes(self, name: str | None = None) -> CNNCodes:
+        """The transformer of a network with the layer that its score is of, not fitted.
+
+        Parameters
+        ----------
+        name : str, default=None
+            As in the table; None is the best.
+
+        Returns
+        -------
+        codes : CNNCodes
+        """
+        wanted = self.best_ if name is None else name
+        for row in self.rows:
+            if row.name == wanted:
+                return clone(row.estimator)
+        raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Scores of the networks, with the photographs a second of those that were run.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        pyplot = import_pyplot("BackboneRanking.plot")
+        ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
+        rows = [row for row in self.rows if not np.isnan(row.score)][::-1]
+        # Dots, not bars: zero means nothing for most scores, and many are negative.
+        ax.plot([row.score for row in rows], [row.name for row in rows], "o")
+        for row in rows:
+            if not np.isnan(row.images_per_second):
+                told, place = f"{row.images_per_second:,.0f}/s", (row.score, row.name)
+                ax.annotate(told, place, xytext=(8, 0), textcoords="offset points", va="center")
+        ax.set(xlabel=f"{self.metrics[0]} (larger is better)")
+        ax.margins(x=0.25, y=0.1)
+        ax.grid(axis="y", alpha=0.3)
+        return ax
+
+    def _record(self, row: RankedBackbone) -> dict[str, Any]:
+        return {
+            "name": row.name,
+            "score": row.score,
+            **{name: row.scores[name] for name in self.metrics[1:]},
+            "layer": row.layer,
+            "width": row.width,
+            "parameters": row.n_parameters,
+            "images_per_second": row.images_per_second,
+            "megabytes": row.megabytes,
+            "error": row.error,
+        }
+
+    def _cells(self) -> list[list[str]]:
+        cells = [list(self._record(self.rows[0]))]
+        cells[0][1] = f"score ({self.metrics[0]})"
+        return cells + [[_shown(v) for v in self._record(row).values()] for row in self.rows]
+
+    def __repr__(self) -> str:
+        # Errors are long: they stand beneath, so that no line of the table wraps.
+        cells = [row[:-1] for row in self._cells()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+        lines += [f"{row.name}: {row.error}" for row in self.rows if row.error]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        head, *body = self._cells()
+        rows = [f"<tr><th>{'</th><th>'.join(map(html.escape, head))}</th></tr>"]
+        rows += [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in body]
+        return f"<table>{''.join(rows)}</table>"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "" or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 20 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# Scores by name, applied to what a network makes of the photographs.
+
+
+METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")
+_FOR_VALUES = ("logme", "cv")
+# The others grow with the width of the codes, so that they cannot compare layers.
+_OF_ANY_WIDTH = ("logme", "cv")
+Metric = str | Callable[[np.ndarray, np.ndarray], float]
+
+
+def metric_names(metric: Metric | Sequence[Metric]) -> dict[str, Metric]:
+    """The metrics asked for, by name, the one that ranks first.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    asked = [metric] if isinstance(metric, str) or callable(metric) else list(metric)
+    if not asked:
+        raise ValueError(f"metric must name one of {', '.join(METRICS)}, got an empty list.")
+    for one in asked:
+        if not callable(one) and one not in METRICS:
+            raise ValueError(f"metric must be of {', '.join(METRICS)}, or a function, got {one!r}.")
+    return {
+        one if isinstance(one, str) else getattr(one, "__name__", repr(one)): one for one in asked
+    }
+
+
+def check_target(y: Any, metrics: dict[str, Metric], cv: Any, regression: bool | str) -> bool:
+    """Refuse targets before the first pass rather than after; tells whether they are values."""
+    if not is_regression(y, regression):
+        as_classes(y)
+        if "cv" in metrics:
+            make_splits(np.asarray(y), cv)
+        return False
+    for name, metric in metrics.items():
+        if isinstance(metric, str) and metric not in _FOR_VALUES:
+            raise ValueError(
+                f"metric={name!r} is defined for classes only, and y holds values: take one of "
+                f"{', '.join(_FOR_VALUES)}."
+            )
+    return True
+
+
+def score_of(
+    metric: Metric, seen: Seen, y: np.ndarray, cv: Any, regression: bool, *, depth: bool
+) -> tuple[float, str]:
+    """The score of a network, and the layer whose codes have it.
+
+    Parameters
+    ----------
+    depth : bool
+        Whether the best of several layers counts, where widths do not make scores incomparable.
+
+    Raises
+    ------
+    ValueError
+        If the network has no outputs that the metric needs.
+    """
+    if metric in ("leep", "nce"):
+        if seen.probabilities is None:
+            raise ValueError(f"{metric}: {seen.no_probabilities}")
+        if metric == "leep":
+            return leep_score(seen.probabilities, y), seen.asked
+        return nce_score(seen.probabilities.argmax(axis=1), y), seen.asked
+    if not depth or metric not in _OF_ANY_WIDTH:
+        return _of_codes(metric, seen.codes, y, cv, regression), seen.asked
+    scores = {k: _of_codes(metric, one, y, cv, regression) for k, one in seen.layers.items()}
+    best = max(reversed(scores), key=lambda name: scores[name])
+    return scores[best], best
+
+
+def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, values: bool) -> float:
+    if metric == "logme":
+        return logme_score(codes, y, regression=values)
+    if metric == "cv":
+        return cv_score(codes, y, cv=cv, regression=values)
+    if callable(metric):
+        return float(metric(codes, y))
+    return h_score(codes, y) if metric == "h_score" else transrate_score(codes, y)

@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..backbones._stages import stages_of
 from ..codes import CNNCodes
-from ..codes._fitting import table_of
+from ..codes._frozen_pass import table_of
 from ..finetune import FineTuneClassifier
+from ..networks._layers import stages_of
 from ._probe import PROBE_C
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "probe_pipeline",
     "tune_up_to",
 ]
+
 
 EPOCHS = 10
 # What "last" means: two have been better than one on every set that was measured.

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sqlite3
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,12 +21,20 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..exceptions import StoreError, StoreWarning, shown
-from . import _claims, _table
-from ._base import Store, StoreInfo, check_keys, check_max_bytes
-from ._database import Database, code_of, is_damage
-from ._folder import database, forget, is_locked, note_locked, set_aside
-from ._owners import LEASE, current_owner
-from ._rows import encode
+from . import _claims
+from ._base import Record, Store, StoreInfo, check_keys, check_max_bytes, decode, encode
+from ._claims import LEASE, chunks, current_owner, marks
+from ._database import (
+    BUSY_SECONDS,
+    FORMAT_VERSION,
+    RETRY_SECONDS,
+    SIBLINGS,
+    Database,
+    ForeignFileError,
+    code_of,
+    is_damage,
+    the_one,
+)
 
 T = TypeVar("T")
 
@@ -93,23 +103,23 @@ class DiskStore(Store):
         check_keys(keys)
         found: dict[bytes, np.ndarray] = {}
         damaged: list[int] = []
-        self._attempt("read", lambda base: _table.read(base.sql, space, keys, found, damaged), None)
+        self._attempt("read", lambda base: read(base.sql, space, keys, found, damaged), None)
         if damaged:
             # To remove a row from tables that do not hang together would spoil others.
             self._attempt("read", lambda base: base.check(), None)
-            self._write(lambda sql: _table.repair(sql, damaged), None)
+            self._write(lambda sql: repair(sql, damaged), None)
             self._warn("trusted", f"{len(damaged)} rows are damaged; is the disk failing?")
         return [found.get(key) for key in keys]
 
     def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
         none: set[bytes] = set()
-        known = self._attempt("read", lambda base: _table.known(base.sql, spaces, keys), none)
+        known = self._attempt("read", lambda base: known(base.sql, spaces, keys), none)
         return [key in known for key in keys]
 
     def discard(self, space: str, keys: Sequence[bytes]) -> None:
         check_keys(keys)
-        self._write(lambda sql: _table.discard(sql, space, keys), None)
+        self._write(lambda sql: discard(sql, space, keys), None)
         self._warn("trusted", f"{len(keys)} rows are not codes of this network")
 
     def put_many(self, space: str, keys: Sequence[bytes], rows: Sequence[np.ndarray]) -> None:
@@ -117,10 +127,10 @@ class DiskStore(Store):
         records = [encode(space, key, row) for key, row in zip(keys, rows, strict=True)]
 
         def put(sql: sqlite3.Connection) -> bool:
-            _table.write(sql, space, keys, records)
+            write(sql, space, keys, records)
             _claims.fulfil(sql, space, keys)
             if self.max_bytes is not None:
-                _table.evict(sql, self.max_bytes)
+                evict(sql, self.max_bytes)
             return True
 
         if not self._write(put, False):
@@ -159,13 +169,13 @@ class DiskStore(Store):
         return True
 
     def clear(self, space: str | None = None) -> None:
-        self._write(lambda sql: _table.clear(sql, space), None)
+        self._write(lambda sql: clear(sql, space), None)
         self._attempt("written", lambda base: base.shrink(), None)
 
     def info(self) -> StoreInfo:
         nothing: dict[str, int] = {}
-        spaces = self._attempt("read", lambda base: _table.count(base.sql), nothing)
-        size = self._attempt("read", lambda base: _table.used_bytes(base.sql), 0)
+        spaces = self._attempt("read", lambda base: count(base.sql), nothing)
+        size = self._attempt("read", lambda base: used_bytes(base.sql), 0)
         return StoreInfo(sum(spaces.values()), size, spaces, self.max_bytes)
 
     def close(self) -> None:
@@ -243,4 +253,388 @@ def _why_not(path: Path, error: Exception) -> str:
     return (
         f"the store of codes in {shown(path)} cannot be opened ({shown(error)}): make this folder "
         "writable, or name another one."
+    )
+
+
+# The database files of a folder, and the open ones of each thread.
+
+
+_NAME = re.compile(rf"codes-v{FORMAT_VERSION}(?:-(\d+))?\.sqlite(?:\.corrupt-[\d-]+)?")
+_ATTEMPTS = 20
+_local = threading.local()
+# What another program's lock did not let happen in a folder, and until when not to wait again.
+_locked: dict[tuple[Path, str], float] = {}
+
+
+def database(folder: Path) -> Database:
+    """Give the calling thread's connection to a folder; open it where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute; made on demand, parents too.
+
+    Returns
+    -------
+    Database
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or listed.
+    sqlite3.Error
+        The file in it cannot be opened.
+    """
+    opened: dict[Path, Database] = _local.__dict__.setdefault("databases", {})
+    found = opened.pop(folder, None)  # one that is of no use any more closes when it is dropped
+    if found is None or found.pid != os.getpid() or not found.is_current():
+        found = _open_newest(folder)
+    opened[folder] = found
+    return found
+
+
+def forget(folder: Path) -> None:
+    """Close the calling thread's connection to a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    """
+    _local.__dict__.setdefault("databases", {}).pop(folder, None)
+
+
+def note_locked(folder: Path, what: str) -> None:
+    """Remember that a lock was waited for in vain, so that not every call waits.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    what : str
+        What it did not let happen.
+    """
+    _locked[folder, what] = time.monotonic() + RETRY_SECONDS
+
+
+def is_locked(folder: Path, what: str) -> bool:
+    """Tell whether a lock was waited for in vain a short time ago.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    what : str
+        What it did not let happen.
+
+    Returns
+    -------
+    bool
+    """
+    return time.monotonic() < _locked.get((folder, what), 0.0)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file, and warn. Another process may have done it just before.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Warns
+    -----
+    StoreWarning
+        Names the new path.
+    """
+    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
+    for end in SIBLINGS:
+        try:
+            os.replace(f"{path}{end}", f"{aside}{end}")
+        except FileNotFoundError:
+            pass
+    warnings.warn(
+        f"the store of codes {shown(path)} is damaged; it was moved to {shown(aside)} and a new "
+        "one begun. "
+        "What it held is computed again. A failing disk may be the cause.",
+        StoreWarning,
+        stacklevel=2,
+    )
+
+
+def _open_newest(folder: Path) -> Database:
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = _newest(folder)
+    for number in range(newest, newest + _ATTEMPTS):
+        path = folder / f"codes-v{FORMAT_VERSION}{f'-{number}' if number else ''}.sqlite"
+        try:
+            return _open(path)
+        except ForeignFileError:
+            continue  # not ours to touch
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise
+            set_aside(path)
+    raise StoreError(
+        f"no usable store of codes could be made in {shown(folder)}: {_ATTEMPTS} files there are "
+        "of other programs. Name another folder."
+    )
+
+
+def _newest(folder: Path) -> int:
+    """Number of the newest file; the one after it if that was set aside."""
+    number = 0
+    for name in os.listdir(folder):
+        if match := _NAME.fullmatch(name):
+            number = max(number, int(match[1] or 0) + (".corrupt-" in name))
+    return number
+
+
+def _open(path: Path) -> Database:
+    patience = 0.0 if is_locked(path.parent, "opened") else BUSY_SECONDS
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return Database(path, patience=patience)
+        except sqlite3.OperationalError as error:
+            # Two that make the same file at once: SQLite does not wait by itself here.
+            if code_of(error) == sqlite3.SQLITE_BUSY:
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
+                note_locked(path.parent, "opened")
+            if (found := _open_to_read(path)) is not None:
+                return found
+            raise
+
+
+def _open_to_read(path: Path) -> Database | None:
+    """Use what is there where nothing can be written: a read-only folder, a full disk."""
+    log = Path(f"{path}-wal")
+    settled = not log.exists() or log.stat().st_size == 0
+    for mode in ("ro", "immutable") if settled else ("ro",):
+        try:
+            return Database(path, mode, patience=0.0)
+        except (sqlite3.DatabaseError, UnicodeDecodeError, ForeignFileError):
+            continue
+    return None
+
+
+# Rows in the database: reading, writing, forgetting, counting.
+
+
+def read(
+    sql: sqlite3.Connection,
+    space: str,
+    keys: Sequence[bytes],
+    found: dict[bytes, np.ndarray],
+    damaged: list[int],
+) -> None:
+    """Look rows up. What was found before an error is not lost.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        Nothing is written.
+    space : str
+        Fingerprint of the space.
+    keys : sequence of bytes
+        16 bytes each.
+    found : dict of bytes to ndarray
+        Sound rows are added to it.
+    damaged : list of int
+        The numbers of rows that are not sound are added to it.
+    """
+    for some in chunks(keys):
+        rows = sql.execute(
+            "SELECT id, key, dtype, shape, checksum, data FROM rows "
+            f"WHERE space = (SELECT id FROM spaces WHERE name = ?) AND key IN ({marks(some)})",
+            (space, *some),
+        )
+        for number, key, *fields in rows:
+            row = decode(space, key, Record(*fields))
+            if row is None:
+                damaged.append(number)
+            else:
+                found[key] = row
+
+
+def known(sql: sqlite3.Connection, spaces: Sequence[str], keys: Sequence[bytes]) -> set[bytes]:
+    """Tell which keys have a row in one of some spaces; the rows are not read.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        Nothing is written.
+    spaces : sequence of str
+        Fingerprints of the spaces.
+    keys : sequence of bytes
+        16 bytes each.
+
+    Returns
+    -------
+    set of bytes
+    """
+    numbers = [
+        number
+        for some in chunks(spaces)
+        for (number,) in sql.execute(f"SELECT id FROM spaces WHERE name IN ({marks(some)})", some)
+    ]
+    found: set[bytes] = set()
+    for number in numbers:
+        for some in chunks([key for key in keys if key not in found]):
+            query = f"SELECT key FROM rows WHERE space = ? AND key IN ({marks(some)})"
+            found.update(key for (key,) in sql.execute(query, (number, *some)))
+    return found
+
+
+def write(
+    sql: sqlite3.Connection, space: str, keys: Sequence[bytes], records: Sequence[Record]
+) -> None:
+    """Add rows; those that are there stay as they are.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    space : str
+        Fingerprint of the space.
+    keys : sequence of bytes
+        16 bytes each.
+    records : sequence of Record
+        One per key.
+    """
+    sql.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (space,))
+    number = the_one(sql.execute("SELECT id FROM spaces WHERE name = ?", (space,)))
+    insert = (
+        "INSERT OR IGNORE INTO rows (space, key, dtype, shape, checksum, data) "
+        "VALUES (?, ?, ?, ?, ?, ?)"
+    )
+    values = [(number, key, *record) for key, record in zip(keys, records, strict=True)]
+    if sql.executemany(insert, values).rowcount == len(keys):
+        return
+    # Others had some of them before; or what stands there is damaged, row or index.
+    found: dict[bytes, np.ndarray] = {}
+    damaged: list[int] = []
+    read(sql, space, keys, found, damaged)
+    if len(found) < len(set(keys)):
+        repair(sql, damaged)
+        sql.executemany(insert, values)
+
+
+def discard(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
+    """Remove rows by space and key.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    space : str
+        Fingerprint of the space.
+    keys : sequence of bytes
+        16 bytes each.
+    """
+    for some in chunks(keys):
+        sql.execute(
+            f"DELETE FROM rows WHERE space = (SELECT id FROM spaces WHERE name = ?) "
+            f"AND key IN ({marks(some)})",
+            (space, *some),
+        )
+
+
+def repair(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Remove rows by number, and put indexes right, which may be damaged as well.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    numbers : sequence of int
+        As `read` reports them.
+    """
+    sql.executemany("DELETE FROM rows WHERE id = ?", [(number,) for number in numbers])
+    sql.execute("REINDEX rows")
+    sql.execute("REINDEX spaces")
+
+
+def used_bytes(sql: sqlite3.Connection) -> int:
+    """Count the bytes of the file that are in use, without looking at the rows.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        Nothing is written.
+
+    Returns
+    -------
+    int
+    """
+    size, pages, free = (
+        the_one(sql.execute(f"PRAGMA {name}"))
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    return int(size * (pages - free))
+
+
+def evict(sql: sqlite3.Connection, max_bytes: int) -> None:
+    """Remove the oldest rows until the file uses no more than it may.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    max_bytes : int
+        The bound.
+    """
+    # Oldest first, not least recently used: noting each use would make every reader a writer.
+    while (excess := used_bytes(sql) - max_bytes) > 0:
+        excess += max_bytes // 50  # so that not every batch has to evict
+        oldest = []
+        for number, size in sql.execute("SELECT id, length(data) FROM rows ORDER BY id"):
+            oldest.append(number)
+            excess -= size
+            if excess <= 0:
+                break
+        if not oldest:
+            return
+        sql.execute("DELETE FROM rows WHERE id <= ?", oldest[-1:])
+
+
+def clear(sql: sqlite3.Connection, space: str | None) -> None:
+    """Remove the rows of one space, or all.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        In a transaction that may write.
+    space : str or None
+        Fingerprint of the space; ``None`` means every space.
+    """
+    if space is None:
+        sql.execute("DELETE FROM rows")
+        sql.execute("DELETE FROM spaces")
+    else:
+        sql.execute(
+            "DELETE FROM rows WHERE space = (SELECT id FROM spaces WHERE name = ?)", (space,)
+        )
+        sql.execute("DELETE FROM spaces WHERE name = ?", (space,))
+
+
+def count(sql: sqlite3.Connection) -> dict[str, int]:
+    """Count the rows of each space.
+
+    Parameters
+    ----------
+    sql : sqlite3.Connection
+        Nothing is written.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    return dict(
+        sql.execute(
+            "SELECT name, n FROM (SELECT space, count(*) AS n FROM rows GROUP BY space) "
+            "JOIN spaces ON spaces.id = space ORDER BY name"
+        ).fetchall()
     )

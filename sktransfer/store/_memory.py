@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._base import Store, StoreInfo, check_keys, check_max_bytes
-from ._owners import LEASE, Owner, current_owner, is_alive
-from ._rows import freeze
+from ._base import Store, StoreInfo, check_keys, check_max_bytes, freeze
+from ._claims import LEASE, Owner, current_owner, is_alive
 
 DEFAULT_MEMORY_LIMIT = 512 * 2**20
 ROW_OVERHEAD = 512  # key, array object and dictionary entry; measured 350 to 450 bytes

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from sktransfer.backbones import load_backbone
+from sktransfer.networks import load_backbone
 
 NETWORKS = ["efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v2"]
 

@@ -11,7 +11,7 @@ from shared.machine import available_cores
 from shared.networks import Network
 from shared.timing import Absent, Way, WrongCodes
 from sktransfer import CNNCodes
-from sktransfer.engines import Engine
+from sktransfer.compute import Engine
 
 ENGINES = [
     ("torch", "float32"),

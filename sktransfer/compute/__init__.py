@@ -1,0 +1,20 @@
+"""How a frozen network meets many images."""
+
+from __future__ import annotations
+
+from ._base import PRECISIONS, Engine, resolve_devices, resolve_precision, usable_devices
+from ._engine import ENGINES, engine_identity, make_engine
+from ._threads import available_cores, worker_pool
+
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "available_cores",
+    "engine_identity",
+    "make_engine",
+    "resolve_devices",
+    "resolve_precision",
+    "usable_devices",
+    "worker_pool",
+]

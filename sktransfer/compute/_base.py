@@ -1,0 +1,125 @@
+"""What every engine does: 8-bit pixels in, codes of several layers out."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..exceptions import EngineError, EngineWarning
+
+__all__ = ["PRECISIONS", "Engine", "resolve_devices", "resolve_precision", "usable_devices"]
+
+
+class Engine(ABC):
+    """A frozen network on a device.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"torch-cpu"``; part of the address of codes in the store, because the
+        engines' last digits differ.
+    precision : {"float32", "bfloat16", "float16"}
+        What it computes in; codes are float32 always.
+    batch_size : int
+        Images that go through together unless another number is asked for.
+    """
+
+    name: str
+    precision: str
+    batch_size: int
+
+    @abstractmethod
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Compute the codes of one batch; may be called from several threads at once.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n, height, width, 3), uint8
+            RGB; (n, height, width, 1) for a network that sees grey.
+
+        Returns
+        -------
+        tuple of ndarray, float32
+            One array for each layer of the frozen network, with n rows.
+        """
+
+
+# Which device, and which precision.
+
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def resolve_devices(device: str | Sequence[str]) -> tuple[torch.device, ...]:
+    """The devices of a name or of several; ``"auto"`` is cuda, then mps, then cpu.
+
+    Raises
+    ------
+    EngineError
+        If this machine has no such device, or several are not of one kind.
+    """
+    if isinstance(device, (list, tuple)):
+        devices = tuple(_resolve(one) for one in device)
+        if not devices or len({one.type for one in devices}) > 1 or len(set(devices)) < len(device):
+            raise EngineError(
+                f"device={device!r} must be one or more different devices of one kind, such as "
+                '["cuda:0", "cuda:1"]: the last digits of codes differ from kind to kind.'
+            )
+        return devices
+    return (_resolve(device),)  # type: ignore[arg-type]
+
+
+def _resolve(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise EngineError(
+            f'device={device!r} is not a device torch knows. Take "auto" (cuda, then mps, then '
+            'cpu), "cpu", "cuda", "cuda:1" or "mps".'
+        ) from error
+    if not _present(resolved):
+        raise EngineError(
+            f'device={device!r} is not on this machine. Take device="auto", which is cuda, '
+            f"then mps, then cpu; torch {torch.__version__} finds "
+            f"{torch.cuda.device_count()} CUDA devices here."
+        )
+    return resolved
+
+
+def usable_devices(device: str | Sequence[str]) -> list[str]:
+    """The devices; those of them that are here, or the CPU, with a warning where some are gone.
+
+    So a model that was fitted on a GPU works without one.
+    """
+    try:
+        return [str(one) for one in resolve_devices(device)]
+    except EngineError as error:
+        several = device if isinstance(device, (list, tuple)) else ()
+        here = [one for one in several if _present(torch.device(one))] or ["cpu"]
+        others = "the CPU" if here == ["cpu"] else ", ".join(map(str, here))
+        warnings.warn(f"{error} Going on with {others}.", EngineWarning, stacklevel=3)
+        return here
+
+
+def _present(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    return torch.backends.mps.is_available() if device.type == "mps" else True
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``"auto"``: the fastest whose codes stay within 1% of float32 (relative L2 norm).
+
+    That is float16 on CUDA and float32 elsewhere; bfloat16 is about 6% off on CPUs.
+    """
+    if precision != "auto":
+        return precision
+    return "float16" if device.type == "cuda" else "float32"

@@ -1,0 +1,179 @@
+"""Engines by name, a few of them kept so that clones share one network in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+
+from .._optional import import_openvino
+from ..exceptions import EngineError, EngineWarning, SktransferError
+from ..networks._split import FrozenNetwork
+from ._base import Engine, resolve_devices, resolve_precision
+from ._openvino import OpenVinoEngine, first_line, make_openvino
+from ._torch import SeveralDevices, TorchEngine
+
+__all__ = ["ENGINES", "engine_identity", "make_engine"]
+
+
+ENGINES = ("auto", "torch", "openvino")
+_KEPT = 4
+_engines: OrderedDict[Hashable, Engine] = OrderedDict()
+_lock = threading.Lock()
+
+
+def make_engine(
+    key: Hashable,
+    network: Callable[[], FrozenNetwork],
+    *,
+    image_size: tuple[int, int],
+    device: str | Sequence[str] = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    compile: bool = False,
+    on_disk: bool = True,
+) -> Engine:
+    """The engine for a frozen network; the one made before, where the key is the same.
+
+    Parameters
+    ----------
+    key : hashable
+        What makes the network what it is; its repr must be the same in every process.
+    network : callable
+        Gives the frozen network; called only when the engine is not there yet.
+    image_size : tuple of int
+        Height and width in pixels.
+    device : str or sequence of str
+    precision, engine : str
+    compile : bool
+    on_disk : bool
+        Whether other processes may find what this network was converted to.
+
+    Raises
+    ------
+    EngineError
+        If this machine has no such device, or the engine is not installed.
+    """
+    devices = resolve_devices(device)
+    precision = resolve_precision(precision, devices[0])
+    openvino = takes_openvino(engine, devices, compile=compile)
+    full_key = (key, devices, precision, openvino, compile, os.getpid())
+    with _lock:
+        if full_key not in _engines:
+            made = None
+            if openvino:
+                name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
+                made = _openvino(network, image_size, precision, name)
+            _engines[full_key] = made or _torch(
+                network(), devices, precision, image_size if compile else None
+            )
+            while len(_engines) > _KEPT:
+                _engines.popitem(last=False)
+        _engines.move_to_end(full_key)
+        return _engines[full_key]
+
+
+def engine_identity(
+    device: str | Sequence[str] = "auto",
+    *,
+    precision: str = "auto",
+    engine: str = "auto",
+    compile: bool = False,
+) -> tuple[str, str]:
+    """Name and precision of the engine that will be made, unless it cannot run the network.
+
+    Raises
+    ------
+    EngineError
+        If this machine has no such device, or the engine is not installed.
+    """
+    devices = resolve_devices(device)
+    by_openvino = takes_openvino(engine, devices, compile=compile)
+    name = OpenVinoEngine.name if by_openvino else f"torch-{devices[0].type}"
+    return name, resolve_precision(precision, devices[0])
+
+
+def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: bool) -> bool:
+    """Whether OpenVINO is to run a network: asked for, or there and the fastest.
+
+    Raises
+    ------
+    EngineError
+        If it was asked for and cannot.
+    """
+    possible = devices[0].type == "cpu" and not compile
+    if engine == "auto":
+        return possible and _is_installed()
+    if engine == "torch":
+        return False
+    if not _is_installed():
+        raise EngineError(
+            'engine="openvino" needs the package openvino: pip install "sktransfer[openvino]". '
+            'engine="torch" needs nothing more.'
+        )
+    if not possible:
+        what = "compile=True is torch's" if compile else f"device={str(devices[0])!r} is not one"
+        raise EngineError(
+            f'engine="openvino" computes on a CPU, but {what}. '
+            'Take engine="torch", or device="cpu" and compile=False.'
+        )
+    return True
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec("openvino") is not None
+    except ValueError:  # imported, in a way that leaves no trace of whence
+        return True
+
+
+def _openvino(
+    network: Callable[[], FrozenNetwork],
+    image_size: tuple[int, int],
+    precision: str,
+    name: str | None,
+) -> Engine | None:
+    """OpenVINO, or None with a warning where it cannot run this network rightly."""
+    if not _starts():
+        return None
+    try:
+        return make_openvino(network, image_size, precision, name)
+    except EngineError as error:
+        _warn(str(error))
+    except SktransferError:  # of the network itself, whatever runs it
+        raise
+    except Exception as error:  # whatever goes wrong in it, torch computes the same
+        _warn(f"OpenVINO failed ({first_line(error)}).")
+    return None
+
+
+@cache
+def _starts() -> bool:
+    """Whether OpenVINO can be imported; if it cannot, that is said once for all networks."""
+    try:
+        import_openvino()
+    except Exception as error:  # also those of the operating system, of a damaged package
+        _warn(f"OpenVINO is installed, but cannot be imported ({first_line(error)}).")
+        return False
+    return True
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason} Going on with torch.", EngineWarning, stacklevel=4)
+
+
+def _torch(
+    network: FrozenNetwork,
+    devices: Sequence[torch.device],
+    precision: str,
+    compile_for: tuple[int, int] | None,
+) -> Engine:
+    made = [TorchEngine(network, device, precision, compile_for=compile_for) for device in devices]
+    return made[0] if len(made) == 1 else SeveralDevices(made)

@@ -1,0 +1,376 @@
+"""The engine for CPUs: OpenVINO, converted straight from the torch network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._optional import import_openvino
+from ..exceptions import EngineError
+from ..networks._split import FrozenNetwork
+from ..networks._trace import tracing
+from ..networks._weights import open_regular
+from ._base import Engine
+from ._threads import available_cores
+from ._torch import TorchEngine, folded
+
+__all__ = [
+    "Conversion",
+    "InconvertibleError",
+    "OpenVinoEngine",
+    "cache_folder",
+    "check_agreement",
+    "convert",
+    "first_line",
+    "make_openvino",
+]
+
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_BATCH = 8
+_meeting = threading.Lock()
+
+
+class OpenVinoEngine(Engine):
+    """Run a frozen network with OpenVINO.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        Bytes of pixels go in; normalisation is part of the graph.
+    precision : {"float32", "bfloat16", "float16"}
+    """
+
+    name = "openvino-cpu"
+    batch_size = _BATCH
+
+    def __init__(self, model: Any, precision: str):
+        self.precision = precision
+        self._local = threading.local()
+        self._compiled = _compile(model, precision)
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        # One request for each thread: requests run side by side, each on a core of its own.
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        results = self._local.request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True)
+        return tuple(np.array(results[i], np.float32) for i in range(len(results)))
+
+
+def make_openvino(
+    network: Callable[[], FrozenNetwork],
+    image_size: tuple[int, int],
+    precision: str,
+    key: str | None,
+) -> OpenVinoEngine:
+    """The engine of a network that OpenVINO computes as torch does.
+
+    Parameters
+    ----------
+    network : callable
+        Gives the frozen network; called only where its conversion is not on disk.
+    image_size : tuple of int
+        Height and width in pixels.
+    precision : {"float32", "bfloat16", "float16"}
+    key : str or None
+        Fingerprint under which the conversion, or why there is none, is kept on disk; None keeps
+        nothing.
+
+    Raises
+    ------
+    EngineError
+        If OpenVINO cannot convert the network, or computes something else than torch.
+    """
+    conversion = Conversion(key)
+    model = conversion.load()
+    if model is None:
+        try:
+            model = _converted(network(), image_size)
+        except InconvertibleError as error:
+            conversion.refuse(str(error))
+            raise
+        conversion.save(model)
+    return OpenVinoEngine(model, precision)
+
+
+def _converted(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
+    model = convert(network, image_size)
+    # In float32 always: lower precisions differ by more than a wrong conversion may.
+    engine = OpenVinoEngine(model, "float32")
+    reference = TorchEngine(network, torch.device("cpu"), "float32")
+    try:
+        check_agreement(engine, reference, (*image_size, network.n_channels))
+    except EngineError as error:
+        raise InconvertibleError(str(error)) from error
+    except RuntimeError as error:  # OpenVINO's own
+        reason = first_line(error)
+        raise EngineError(f"OpenVINO cannot run the network: {reason}.") from error
+    return model
+
+
+def _compile(model: Any, precision: str) -> Any:
+    openvino = import_openvino()
+    _meet_numpy()
+    cores = str(available_cores())
+    return openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+            "ENABLE_CPU_PINNING": "NO",
+        },
+    )
+
+
+def _meet_numpy() -> None:
+    """Have OpenVINO's bindings load numpy's interface while no other thread can.
+
+    pybind11 does so at the first call that needs it, under a guard of C++ that is waited for with
+    Python's lock held: two threads whose first calls coincide wait for each other for ever.
+    """
+    with _meeting:
+        import_openvino().Type.f32.to_dtype()
+
+
+# Networks as OpenVINO's graphs, kept on disk once they were found right; or why there is none.
+
+
+_LONGEST_NOTE = 10_000  # bytes
+_DRAFT = "draft-"
+_A_DAY = 86_400.0
+
+
+class InconvertibleError(EngineError):
+    """OpenVINO cannot compute a network, now or at any other time."""
+
+
+def cache_folder() -> Path | None:
+    """Where converted networks are kept; ``SKTRANSFER_CACHE`` names another place.
+
+    None for a user without a home, as in some containers: nothing is kept then.
+    """
+    if own := os.environ.get("SKTRANSFER_CACHE"):
+        folder = os.path.expanduser(own)
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = os.path.join(os.path.expanduser(base), "sktransfer")
+        if not os.path.isabs(folder):
+            return None
+    return None if folder.startswith("~") else Path(folder) / "openvino"
+
+
+class Conversion:
+    """What is known on disk of one network under this version of OpenVINO.
+
+    The graph is a pair of files, which are believed only if a third has their digests: of a
+    damaged file, or of two that do not belong together, nobody would see it in the codes.
+
+    Parameters
+    ----------
+    key : str or None
+        Fingerprint of the network; None if nothing of it may be kept.
+    """
+
+    def __init__(self, key: str | None):
+        version = import_openvino().__version__
+        self._versions = f"openvino {version}, torch {torch.__version__}"
+        # A folder that nothing can be in, where nothing is kept; so for a user without a home.
+        folder = None if key is None else cache_folder()
+        self._folder = folder or Path(os.devnull) / "openvino"
+        self._stem = f"{key}-{version.split('-')[0]}"
+
+    def load(self) -> Any | None:
+        """The graph, or None where the network was not converted yet.
+
+        Raises
+        ------
+        InconvertibleError
+            If these versions tried it before, and cannot.
+        """
+        if reason := self._reason(path := self._folder / f"{self._stem}.txt"):
+            raise InconvertibleError(f"{reason} To have it tried again, delete {path}.")
+        openvino = import_openvino()
+        try:
+            graph, weights = self._content(".xml"), self._content(".bin")
+            digests = self._content(".sha256").tobytes()
+            if digests != self._digests(graph, weights):
+                return None
+            return openvino.Core().read_model(graph.tobytes(), _as_tensor(weights))
+        except (OSError, RuntimeError, MemoryError):  # not there, or damaged: convert it again
+            return None
+
+    def save(self, model: Any) -> None:
+        """Keep a graph, if there is room for it and the right to write.
+
+        What is written appears whole: a process that dies, or writes beside another, leaves no
+        pair of files that would be believed.
+        """
+        with suppress(OSError, RuntimeError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            # A folder of its own: nobody can have put links in the place of what is written.
+            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder)) / self._stem
+            try:
+                import_openvino().save_model(model, f"{draft}.xml", compress_to_fp16=False)
+                parts = [Path(f"{draft}{one}").read_bytes() for one in (".xml", ".bin")]
+                Path(f"{draft}.sha256").write_bytes(self._digests(*parts))
+                for suffix in (".bin", ".xml", ".sha256"):
+                    os.replace(f"{draft}{suffix}", self._folder / f"{self._stem}{suffix}")
+            finally:
+                shutil.rmtree(draft.parent, ignore_errors=True)
+
+    def refuse(self, reason: str) -> None:
+        """Remember that there is none, so that no process with these versions tries in vain."""
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder)) / "reason"
+            try:
+                draft.write_text(f"{self._versions}\n{reason}", "utf-8")
+                os.replace(draft, self._folder / f"{self._stem}.txt")
+            finally:
+                shutil.rmtree(draft.parent, ignore_errors=True)
+
+    def _reason(self, path: Path) -> str | None:
+        try:
+            with open_regular(path, follow=False) as file:
+                versions, _, reason = file.read(_LONGEST_NOTE).decode("utf-8").partition("\n")
+        except (OSError, ValueError):
+            return None
+        return reason.strip() if versions == self._versions else None
+
+    def _content(self, suffix: str) -> memoryview:
+        with open_regular(self._folder / f"{self._stem}{suffix}", follow=False) as file:
+            content = bytearray(os.fstat(file.fileno()).st_size)
+            return memoryview(content)[: file.readinto(content)]
+
+    def _digests(self, graph: Any, weights: Any) -> bytes:
+        """As ``sha256sum`` writes them; with the names, since a file may be renamed."""
+        return "".join(
+            f"{hashlib.sha256(content).hexdigest()}  {self._stem}{suffix}\n"
+            for content, suffix in ((graph, ".xml"), (weights, ".bin"))
+        ).encode()
+
+    def _sweep(self) -> None:
+        """Remove what processes have left that were killed while they wrote."""
+        for draft in self._folder.glob(f"{_DRAFT}*"):
+            with suppress(OSError):
+                if time.time() - draft.lstat().st_mtime > _A_DAY:
+                    shutil.rmtree(draft)
+
+
+def _as_tensor(content: memoryview) -> Any:
+    """Bytes in memory that belongs to OpenVINO, whose graph goes on pointing there."""
+    openvino = import_openvino()
+    tensor = openvino.Tensor(openvino.Type.u8, [len(content)])
+    tensor.data[:] = np.frombuffer(content, np.uint8)
+    return tensor
+
+
+def convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
+    """Convert a network; by the frontend itself, since ``convert_model`` takes four times as
+    long, and forks processes that report its use to a server.
+
+    Raises
+    ------
+    InconvertibleError
+        If OpenVINO says that it cannot.
+    EngineError
+        If anything else went wrong.
+    """
+    import_openvino()
+    from openvino import frontend as kinds
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    network = folded(network)
+    example = torch.zeros(2, *image_size, network.n_channels, dtype=torch.uint8)
+    try:
+        with tracing(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's, about constants
+            traced = torch.jit.trace(network, example, check_trace=False)
+            frontend = kinds.FrontEndManager().load_by_framework("pytorch")
+            decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
+            model = frontend.convert(frontend.load(decoder))
+            model.reshape([-1, *example.shape[1:]])
+            return model
+    except (
+        kinds.NotImplementedFailure,
+        kinds.OpConversionFailure,
+        kinds.OpValidationFailure,
+    ) as error:
+        raise InconvertibleError(
+            f"OpenVINO cannot convert the network: {first_line(error)}."
+        ) from error
+    except Exception as error:  # what is not said to be for ever may pass: no memory, for one
+        raise EngineError(f"OpenVINO cannot convert the network: {first_line(error)}.") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
+    # OpenVINO's own begin with where its code is, and name the operations further down.
+    told = [line for line in lines if line.startswith("No conversion rule found")]
+    reason = (told or lines or [""])[0].rstrip(".")
+    if type(error) is RuntimeError and reason:
+        return reason
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+# Whether two engines compute the same.
+
+
+_TOLERANCE = 1e-3
+
+
+def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, int, int]) -> None:
+    """Compare codes on a probe batch: gradients and noise.
+
+    Parameters
+    ----------
+    engine, reference : Engine
+    shape : tuple of int
+        Height, width and channels of an image.
+
+    Raises
+    ------
+    EngineError
+        If the codes of a layer differ by more than 1e-3 (relative L2 norm).
+    """
+    probe = _probe(shape)
+    for found, expected in zip(engine.run(probe), reference.run(probe), strict=True):
+        if found.shape != expected.shape:
+            raise EngineError(
+                f"{engine.name} gives codes of shape {found.shape} on a probe, but "
+                f"{reference.name} gives {expected.shape}."
+            )
+        if not np.isfinite(expected).all():
+            # No sign of a wrong conversion: images that give such codes are refused with a name.
+            numbers = np.isfinite(expected)
+            found, expected = np.where(numbers, found, 0), np.where(numbers, expected, 0)
+        scale = np.linalg.norm(expected)
+        error = np.linalg.norm(found - expected) / max(float(scale), 1e-12)
+        if not error <= _TOLERANCE:
+            raise EngineError(
+                f"{engine.name} gives codes that differ by {error:.1e} from those of "
+                f"{reference.name} on a probe; at most {_TOLERANCE:.0e} are allowed."
+            )
+
+
+def _probe(shape: tuple[int, int, int]) -> np.ndarray:
+    ramp = np.linspace(0, 255, int(np.prod(shape))).reshape(shape)
+    noise = np.random.default_rng(0).integers(0, 256, shape)
+    # Three, since it was two images that a conversion was made for.
+    return np.stack([ramp, noise, ramp[::-1]]).astype(np.uint8)

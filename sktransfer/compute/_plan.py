@@ -1,0 +1,423 @@
+"""Everything that is settled before the first image is read."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ..inputs import READING, Framing
+from ..networks import Backbone, Preprocessing
+from ..networks._fingerprint import is_private
+from ..networks._layers import Layer, LayerTable
+from ..networks._split import POOLINGS, freeze, has_token, identity_of, pooled_shape
+from ..store import Store
+from ._base import Engine
+from ._engine import engine_identity, make_engine
+
+__all__ = [
+    "LayerShelf",
+    "PackedShelf",
+    "Pass",
+    "Plan",
+    "Shelf",
+    "make_framing",
+    "make_plan",
+    "memory_of_all_layers",
+    "shape_of",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One way of putting images through the network.
+
+    Attributes
+    ----------
+    engine : Engine
+        Computes the codes of one or more layers.
+    wanted : tuple of int
+        Which of the engine's outputs are asked for, in this order.
+    shelf : LayerShelf or PackedShelf
+        Where all its outputs are kept.
+    layers : tuple of str
+        What its outputs are of.
+    """
+
+    engine: Engine
+    wanted: tuple[int, ...]
+    shelf: Shelf
+    layers: tuple[str, ...]
+
+
+class Plan:
+    """How the codes of images are had: where they may be found, and what computes the others.
+
+    A *narrow* pass computes the layers that are asked for and nothing behind them, a *wide* one
+    computes all layers. Engines are made when they are needed: what is known needs none.
+
+    Parameters
+    ----------
+    network : str
+        Its name, for messages.
+    layers : list of Layer
+        Asked for.
+    sets_of : callable
+        Gives the lists of layers that may stand in one row, of which a wide pass computes the
+        first; none where layers cannot.
+    framing : Framing
+        Makes an image fit the network.
+    pooling : str or None
+    facts : tuple
+        What decides the codes of every layer, but for the engine.
+    runs_on : tuple of str
+        Name and precision that the engine should have.
+    engine_of : callable
+        Makes the engine of some layers.
+    keep : {"auto", "asked", "all"}
+        As `cache_layers` of `CNNCodes`.
+    private : bool
+        Whether codes must not reach another process, which cannot tell what network they are of.
+
+    Attributes
+    ----------
+    network : str
+    framing : Framing
+    runs_on : tuple of str
+        Name and precision of the engine. One that cannot run this network gives way to another
+        when it is made; from then on this, and every address, is that of the other.
+    claim_space : str
+        One for all layers: an image goes through the network in one place at a time.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        layers: list[Layer],
+        framing: Framing,
+        *,
+        pooling: str | None,
+        facts: tuple[object, ...],
+        runs_on: tuple[str, str],
+        sets_of: Callable[[], list[list[Layer]]],
+        engine_of: Callable[[list[Layer]], Engine],
+        keep: str,
+        private: bool,
+    ):
+        self.network, self.framing, self.runs_on = network, framing, runs_on
+        self._layers, self._pooling, self._facts = layers, pooling, facts
+        self._sets_of, self._engine_of, self._keep = sets_of, engine_of, keep
+        self.private = private
+        self._addresses: dict[object, str] = {}
+        self.claim_space = "claim " + self._address([])
+
+    @property
+    def single(self) -> LayerShelf:
+        """Where codes stand layer by layer."""
+        spaces = tuple(self._address([layer]) for layer in self._layers)
+        return LayerShelf(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
+
+    @property
+    def shelves(self) -> Iterator[Shelf]:
+        """Where codes may be found."""
+        yield self.single
+        yield from (self._packed(layers) for layers in self._sets)
+
+    @cached_property
+    def _sets(self) -> list[list[Layer]]:
+        return self._sets_of()
+
+    @cached_property
+    def narrow(self) -> Pass:
+        """Computes what is asked for."""
+        engine = self._engine_of(self._layers)
+        self.runs_on = engine.name, engine.precision
+        names = tuple(layer.name for layer in self._layers)
+        return Pass(engine, tuple(range(len(self._layers))), self.single, names)
+
+    @cached_property
+    def wide(self) -> Pass:
+        """Computes all layers; the narrow pass where they cannot be had by the same engine."""
+        if not self._sets:
+            return self.narrow
+        engine = self._engine_of(self._sets[0])
+        # One engine may be able to run a part of the network and unable to run the whole.
+        for _ in range(2):
+            if self.runs_on == (engine.name, engine.precision):
+                wanted = tuple(self._sets[0].index(layer) for layer in self._layers)
+                names = tuple(layer.name for layer in self._sets[0])
+                return Pass(engine, wanted, self._packed(self._sets[0]), names)
+            self.narrow  # noqa: B018  (tells what this network runs on)
+        return self.narrow
+
+    @property
+    def usual(self) -> Pass:
+        """The pass of images of which nothing is known."""
+        return self.wide if self._keep == "all" else self.narrow
+
+    def divide(self, store: Store | None, keys: Sequence[bytes]) -> list[tuple[Pass, list[bytes]]]:
+        """Say which pass is for which of some images whose codes are not known.
+
+        With ``keep="auto"`` the wide one is for images of which another layer is known: who
+        asks for a second layer will ask for a third.
+        """
+        if not keys:
+            return []
+        if store is None:
+            return [(self.narrow, list(keys))]
+        if self._keep != "auto" or not self._sets:
+            return [(self.usual, list(keys))]
+        divided: dict[Pass, list[bytes]] = {}
+        for key, known in zip(keys, store.knows(self._spaces(), keys), strict=True):
+            divided.setdefault(self.wide if known else self.narrow, []).append(key)
+        return list(divided.items())
+
+    def _spaces(self) -> list[str]:
+        """Every place where a layer of this network may stand."""
+        every = max(self._sets, key=len)
+        return [self._address(layers) for layers in (*([one] for one in every), *self._sets)]
+
+    def _packed(self, layers: list[Layer]) -> PackedShelf:
+        stops, start = {}, 0
+        for layer in layers:
+            width = pooled_shape(layer, self._pooling)[0]
+            stops[layer] = slice(start, start + width)
+            start += width
+        return PackedShelf(
+            self._address(layers), start, tuple(stops[layer] for layer in self._layers)
+        )
+
+    def _address(self, layers: list[Layer]) -> str:
+        """A name that changes with whatever could change a code."""
+        names = "|".join(layer.name for layer in layers)
+        if (names, self.runs_on) not in self._addresses:
+            described = repr((*self._facts, *self.runs_on, names)).encode()
+            self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
+        return self._addresses[names, self.runs_on]
+
+
+def make_plan(
+    backbone: Backbone,
+    table: LayerTable,
+    layers: list[Layer],
+    framing: Framing,
+    *,
+    pooling: str | None,
+    device: list[str],
+    precision: str,
+    engine: str,
+    compile: bool,
+    keep: str = "asked",
+) -> Plan:
+    """Say how the codes of some layers are had.
+
+    Raises
+    ------
+    EngineError
+        If the engine that is asked for is not installed, or is not for this device.
+    """
+
+    network = identity_of(backbone, table)
+
+    def engine_of(computed: list[Layer]) -> Engine:
+        # Normalisation is part of the network that runs, so it is part of what it is.
+        key = (network, backbone.preprocessing,
+               tuple(layer.name for layer in computed), pooling, framing.image_size)  # fmt: skip
+        return make_engine(
+            key,
+            lambda: freeze(backbone, table, computed, pooling),
+            image_size=framing.image_size,
+            device=device,
+            precision=precision,
+            engine=engine,
+            compile=compile,
+            on_disk=not is_private(network),
+        )
+
+    def sets_of() -> list[list[Layer]]:
+        usual, every = (_packable(table, s, pooling) for s in (table.nameable(), table.every()))
+        sets = [usual] if usual == every else [usual, every]
+        return [some for some in sets if set(layers) <= set(some)]
+
+    return Plan(
+        backbone.name,
+        layers,
+        framing,
+        pooling=pooling,
+        facts=(READING, network, backbone.preprocessing, framing, pooling),
+        runs_on=engine_identity(device, precision=precision, engine=engine, compile=compile),
+        sets_of=sets_of,
+        engine_of=engine_of,
+        keep=keep,
+        private=is_private(network),
+    )
+
+
+def _packable(table: LayerTable, layers: list[Layer], pooling: str | None) -> list[Layer]:
+    """Those of some layers whose codes are one short row an image, and may stand side by side."""
+    if pooling not in POOLINGS or pooling == "flatten":
+        return []
+    return [
+        layer
+        for layer in layers
+        if table.keeps_images_apart(layer) and (pooling != "token" or has_token(layer))
+    ]
+
+
+def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
+    """Bytes that the pooled codes of every layer take in the store."""
+    return n_images * _bytes_of_all_layers(table)
+
+
+@lru_cache(maxsize=8)
+def _bytes_of_all_layers(table: LayerTable) -> int:
+    return sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
+
+
+def shape_of(layers: list[Layer], pooling: str | None) -> tuple[int, ...]:
+    """Shape of the codes of one image; several layers stand side by side."""
+    shapes = [pooled_shape(layer, pooling) for layer in layers]
+    if len(shapes) == 1:
+        return shapes[0]
+    return (sum(shape[0] for shape in shapes),)
+
+
+# Where in the store the codes of an image stand.
+
+
+@dataclass(frozen=True)
+class LayerShelf:
+    """One row for each layer: what is asked for is kept, and shared layer by layer.
+
+    Attributes
+    ----------
+    spaces : tuple of str
+        Address of each layer that is computed, which is each one asked for.
+    shapes : tuple of tuple of int
+        Of the row of each.
+    """
+
+    spaces: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
+        """The codes of each image, layer by layer, or None where one is missing."""
+        columns = [
+            _believable(store, space, keys, shape, (...,))
+            for space, shape in zip(self.spaces, self.shapes, strict=True)
+        ]
+        return [
+            None if any(parts is None for parts in row) else sum(row, ())
+            for row in zip(*columns, strict=True)
+        ]
+
+    def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
+        """Keep the codes of a batch."""
+        for space, rows in zip(self.spaces, outputs, strict=True):
+            store.put_many(space, keys, list(rows))
+
+
+@dataclass(frozen=True)
+class PackedShelf:
+    """One row for all layers of a network: what a search over layers will ask for.
+
+    Attributes
+    ----------
+    space : str
+    width : int
+        Of the row.
+    slices : tuple of slice
+        Where in the row each layer asked for stands.
+    """
+
+    space: str
+    width: int
+    slices: tuple[slice, ...]
+
+    def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
+        """The codes of each image, layer by layer, or None where they are missing."""
+        return _believable(store, self.space, keys, (self.width,), self.slices)
+
+    def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
+        """Keep all layers of a batch."""
+        store.put_many(self.space, keys, list(np.concatenate(outputs, axis=1)))
+
+
+Shelf = LayerShelf | PackedShelf
+
+
+def _believable(
+    store: Store, space: str, keys: Sequence[bytes], shape: tuple[int, ...], parts: Sequence
+) -> list[tuple[np.ndarray, ...] | None]:
+    """Parts of the rows that are what an engine makes; what is not is dropped from the store.
+
+    A store may be a folder that others write to: a row that is sound need not be a code.
+    """
+    found: list[tuple[np.ndarray, ...] | None] = []
+    wrong = []
+    for key, row in zip(keys, store.get_many(space, keys), strict=True):
+        taken = None
+        if row is not None:
+            if row.dtype == np.float32 and row.shape == shape:
+                taken = tuple(row[part] for part in parts)
+                taken = taken if all(map(_is_finite, taken)) else None
+            if taken is None:
+                wrong.append(key)
+        found.append(taken)
+    if wrong:
+        store.discard(space, wrong)
+    return found
+
+
+def _is_finite(part: np.ndarray) -> bool:
+    flat = part.reshape(-1)
+    # A sum of squares is a quarter of the work, and finite only if all numbers are.
+    return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
+
+
+# From the facts about weights and the user's wishes to one framing.
+
+
+def _as_size(image_size: int | tuple[int, int] | None, facts: Preprocessing) -> tuple[int, int]:
+    """Height and width in pixels; None is the size the weights were trained with."""
+    if image_size is None:
+        return facts.image_size
+    if isinstance(image_size, (tuple, list)):
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise ValueError(
+                f"image_size must be a number of pixels or (height, width), got {image_size!r}."
+            )
+        return int(image_size[0]), int(image_size[1])
+    return int(image_size), int(image_size)
+
+
+def make_framing(
+    facts: Preprocessing,
+    *,
+    image_size: int | tuple[int, int] | None,
+    resize: str,
+    crop_pct: float | None,
+) -> Framing:
+    """How a photograph is made to fit.
+
+    The weights' own size and crop are used to the pixel where neither is asked for
+    otherwise; else the photograph is scaled to cover ``image_size / crop_pct``.
+    """
+    size = _as_size(image_size, facts)
+    if size == facts.image_size and crop_pct is None:
+        cover = facts.resize_size()
+        covers = (cover, cover) if isinstance(cover, int) else tuple(cover)
+    else:
+        share = facts.crop_pct if crop_pct is None else crop_pct
+        covers = tuple(math.floor(side / share) for side in size)
+    return Framing(
+        image_size=size,
+        resize=resize,
+        resize_size=(covers[0], covers[1]),
+        interpolation=facts.interpolation,
+        background=tuple(round(255 * level) for level in facts.mean),
+    )

@@ -1,0 +1,230 @@
+"""The engine that needs nothing but torch."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..exceptions import EngineError, EngineWarning
+from ..networks._split import FrozenNetwork
+from ..networks._trace import is_plain, module_of, replace_module, running, tracing
+from ._base import Engine
+from ._threads import Lanes, Turn, worker_pool
+
+__all__ = ["SeveralDevices", "TorchEngine", "compiled", "fold_batch_norms", "folded"]
+
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Small batches keep activations in the processor's cache; a GPU wants large ones.
+_CPU_BATCH, _GPU_BATCH = 8, 128
+
+
+class TorchEngine(Engine):
+    """Run a frozen network with torch.
+
+    Parameters
+    ----------
+    network : FrozenNetwork
+        It is copied; the original stays as it is.
+    device : torch.device
+    precision : {"float32", "bfloat16", "float16"}
+    compile_for : (int, int) or None, default=None
+        Height and width to compile the network for first, which takes some ten seconds.
+
+    Raises
+    ------
+    EngineError
+        If the network cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        network: FrozenNetwork,
+        device: torch.device,
+        precision: str,
+        *,
+        compile_for: tuple[int, int] | None = None,
+    ):
+        self.name, self.precision, self.device = f"torch-{device.type}", precision, device
+        self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+        network = folded(network).to(device).in_precision(_DTYPES[precision])
+        self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
+        if compile_for is not None:
+            example = torch.zeros(
+                (self.batch_size, *compile_for, network.n_channels),
+                dtype=torch.uint8,
+                device=device,
+            )
+            self._network = compiled(network, example)
+        if device.type != "cpu":
+            self._turn, self._lanes = Turn(str(device)), Lanes(device)
+        self._largest = 2**31
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.device.type == "cpu":
+            return self._compute(pixels)
+        with ExitStack() as stack:
+            stack.enter_context(self._turn)
+            stack.enter_context(self._lanes.take())
+            return self._within_memory(pixels)
+
+    def _within_memory(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Halve the batch as long as the accelerator's memory does not hold it."""
+        size = min(len(pixels), self._largest)
+        while True:
+            try:
+                parts = [self._compute(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+                return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+            except torch.cuda.OutOfMemoryError as error:
+                if size == 1:
+                    raise EngineError(
+                        f"The memory of {self.device} does not hold the network and one image. "
+                        'End what else is using the device, or take device="cpu".'
+                    ) from error
+                size = self._largest = size // 2
+                torch.cuda.empty_cache()
+                warnings.warn(
+                    f"The memory of {self.device} does not hold the batch; going on with "
+                    f"batch_size={size}.",
+                    EngineWarning,
+                    stacklevel=2,
+                )
+
+    def _compute(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        with running(), torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(pixels))
+            if self.device.type == "cuda":
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            elif self.device.type != "cpu":
+                batch = batch.to(self.device)
+            return tuple(code.float().cpu().numpy() for code in self._network(batch))
+
+
+def _channels_last(network: FrozenNetwork) -> FrozenNetwork:
+    """Lay convolutions out as the pixels are; ``Module.to`` would choke on 5-d buffers."""
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+# torch.compile, at one batch size: each new shape would take another ten seconds or more.
+
+
+Codes = tuple[torch.Tensor, ...]
+
+
+def compiled(network: FrozenNetwork, example: torch.Tensor) -> Callable[[torch.Tensor], Codes]:
+    """A network compiled for batches like an example; others are cut and filled up to its size.
+
+    Raises
+    ------
+    EngineError
+        If the compiler is missing or fails.
+    """
+    options: Any = {"freezing": True} if example.device.type == "cpu" else None
+    call = torch.compile(network, dynamic=False, options=options)
+
+    def first() -> None:
+        with tracing(), torch.inference_mode():
+            call(example)
+
+    try:
+        # In a thread that computes on one core, as those do that will call it.
+        worker_pool().submit(first).result()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise EngineError(
+            f"torch.compile failed: {reason} It needs a C++ compiler on a CPU, and Triton on "
+            "CUDA; compile=False needs nothing."
+        ) from error
+    return lambda pixels: _in_batches(call, pixels, len(example))
+
+
+def _in_batches(call: Callable[[torch.Tensor], Codes], pixels: torch.Tensor, size: int) -> Codes:
+    parts = []
+    for part in pixels.split(size):
+        missing = size - len(part)
+        filled = torch.cat([part, part[:1].expand(missing, -1, -1, -1)]) if missing else part
+        parts.append(tuple(codes[: len(part)] for codes in call(filled)))
+    return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
+
+
+# Batch norms folded into the convolutions before them: fewer passes over memory.
+
+
+def folded(network: FrozenNetwork) -> FrozenNetwork:
+    """A copy of a frozen network with its batch norms folded."""
+    network = copy.deepcopy(network).eval()
+    fold_batch_norms(network.prefix)
+    return network
+
+
+def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
+    """Fold, in place, each batch norm that is the only reader of a convolution.
+
+    In eval mode a batch norm is a fixed scale and shift per channel. Codes move by about
+    2e-6 (relative L2 norm).
+    """
+    from timm.layers import BatchNormAct2d, Conv2dSame
+
+    for node in list(graph_module.graph.nodes):
+        norm = module_of(graph_module, node)
+        if not _is_a(norm, nn.BatchNorm2d, BatchNormAct2d) or norm.running_var is None:
+            continue
+        source = node.args[0]
+        convolution = module_of(graph_module, source)
+        if not _is_a(convolution, nn.Conv2d, Conv2dSame) or len(source.users) != 1:
+            continue
+        replace_module(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
+        rest = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
+        replace_module(graph_module, node.target, rest)
+    graph_module.recompile()
+    return graph_module
+
+
+def _is_a(module: Any, *kinds: type) -> bool:
+    """Exactly of a kind: subclasses and modules with hooks may compute something else."""
+    return type(module) in kinds and is_plain(module)
+
+
+# Several devices of one kind: each batch goes to one that is free.
+
+
+# As many batches as a device works on at a time.
+_EACH = 2
+
+
+class SeveralDevices(Engine):
+    """Engines with the same network on several devices.
+
+    Parameters
+    ----------
+    engines : sequence of Engine
+        At least one; all of one name and precision, so their codes are interchangeable.
+    """
+
+    def __init__(self, engines: Sequence[Engine]):
+        first = engines[0]
+        self.name, self.precision = first.name, first.precision
+        self.batch_size = first.batch_size
+        self._free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+        for _ in range(_EACH):
+            for engine in engines:
+                self._free.put(engine)
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        engine = self._free.get()
+        try:
+            return engine.run(pixels)
+        finally:
+            self._free.put(engine)

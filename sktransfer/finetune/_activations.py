@@ -1,0 +1,227 @@
+"""What the tail learns from: views of every photograph, computed once and drawn in turn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ._augment import Augment, Augmented
+from ._prefix import Opens, Prefix, Some
+
+__all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage"]
+
+
+class Views:
+    """Activations of photographs, one array for each view.
+
+    Parameters
+    ----------
+    images : sequence of images
+    prefix : Prefix
+    augment : Augment or None
+        None is one view, the photograph as it is.
+    n_views : int
+        How many; epoch e draws view e modulo this.
+    where : {"memory", "disk", "nowhere"}
+        Where they are kept for the time of a fit; "nowhere" computes them for each batch.
+    dtype : str
+        "float16" takes half the room; pixels are bytes always.
+    """
+
+    def __init__(
+        self,
+        images: Opens,
+        prefix: Prefix,
+        augment: Augment | None,
+        n_views: int,
+        *,
+        where: str,
+        dtype: str,
+    ):
+        self._images, self._prefix, self._augment = images, prefix, augment
+        self.n_views, self._where = n_views, where
+        self._dtype = prefix.dtype if prefix.dtype == np.uint8 else np.dtype(dtype)
+        self._kept: dict[int, np.ndarray] = {}
+        self._folder = tempfile.TemporaryDirectory() if where == "disk" else None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def rows(self, view: int, numbers: np.ndarray) -> np.ndarray:
+        """Activations of some photographs in one view."""
+        view %= self.n_views
+        if self._where == "nowhere":
+            images = Some(self._of(view), numbers)
+            return self._prefix.compute(images, keep=False).astype(self._dtype, copy=False)
+        if view not in self._kept:
+            # Views of a transform that cannot be told from others are for this fit alone.
+            keep = view == 0 or self._augment is None or self._augment.key is not None
+            room = self._room(view)
+            self._kept[view] = self._prefix.compute(self._of(view), room, keep=keep)
+        return self._kept[view][numbers]
+
+    def _of(self, view: int) -> Opens:
+        if self._augment is None:
+            return self._images
+        return Augmented(self._images, self._augment, view)
+
+    def _room(self, view: int) -> Any:
+        shape = (len(self._images), *self._prefix.shape)
+        if self._folder is None:
+            return np.empty(shape, self._dtype)
+        path = Path(self._folder.name) / f"view-{view}.bin"
+        return np.memmap(path, self._dtype, "w+", shape=shape)
+
+    def close(self) -> None:
+        """Give the room back."""
+        self._kept.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+class Examples(Dataset):
+    """Views with their targets and weights; the view changes with the epoch.
+
+    Parameters
+    ----------
+    views : Views
+    target : ndarray
+    weight : ndarray or None
+    """
+
+    def __init__(self, views: Views, target: np.ndarray, weight: np.ndarray | None):
+        self.views, self.target = views, torch.from_numpy(target)
+        weight = np.ones(len(target)) if weight is None else weight
+        self.weight = torch.from_numpy(weight.astype(np.float32))
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, number: int) -> Any:
+        x, (target, weight) = self.batch(np.array([number]))
+        return x[0], (target[0], weight[0])
+
+    def batch(self, numbers: np.ndarray) -> Any:
+        """Some examples: activations, and targets with weights."""
+        x = torch.from_numpy(np.ascontiguousarray(self.views.rows(self.epoch, numbers)))
+        return x, (self.target[numbers], self.weight[numbers])
+
+
+class BatchIterator:
+    """Batches cut from whole arrays: no workers, no collating of single rows.
+
+    Parameters
+    ----------
+    dataset : Examples
+    batch_size : int
+    generator : torch.Generator or None
+        Draws the order, anew each epoch; None keeps it.
+    """
+
+    def __init__(
+        self, dataset: Examples, batch_size: int = 32, generator: torch.Generator | None = None
+    ):
+        self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        n = len(self.dataset)
+        if self.generator is None:
+            order = np.arange(n)
+        else:
+            order = torch.randperm(n, generator=self.generator).numpy()
+        for start in range(0, n, self.batch_size):
+            yield self.dataset.batch(order[start : start + self.batch_size])
+
+
+# How many views of the photographs are kept, and where.
+
+
+_MOST_VIEWS = 4
+# Shares of free memory and free disk that one fit may take.
+_MEMORY, _DISK = 0.25, 0.25
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What was decided.
+
+    Attributes
+    ----------
+    n_views : int
+    where : {"memory", "disk", "nowhere"}
+    n_bytes : int
+        Room that the views take together.
+    """
+
+    n_views: int
+    where: str
+    n_bytes: int
+
+
+def choose_storage(
+    n_bytes: int,
+    *,
+    views: int | None,
+    augmented: bool,
+    from_pixels: bool,
+    epochs: int,
+    asked: object,
+) -> Storage:
+    """Decide by what one view takes.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Of one view of all photographs.
+    views : int or None
+        `augment_views`; None is as many as epochs, at most 4, and as there is room for.
+    augmented : bool
+        Without augmentation there is one view.
+    from_pixels : bool
+        Whether nothing is frozen; then views cost no pass, and each epoch has its own.
+    epochs : int
+    asked : {"auto", "memory", "disk", False}
+        `cache_activations`.
+    """
+    wanted = 1
+    if augmented:
+        wanted = views or (max(1, epochs) if from_pixels else min(_MOST_VIEWS, max(1, epochs)))
+    fresh = augmented and from_pixels and views is None
+    if asked is False or (fresh and asked == "auto"):
+        everyone = max(1, epochs) if augmented and views is None else wanted
+        return Storage(everyone, "nowhere", 0)
+    memory, disk = _MEMORY * free_memory(), _DISK * shutil.disk_usage(tempfile.gettempdir()).free
+    if asked in ("memory", "disk"):
+        room = memory if asked == "memory" else disk
+        if views is None and augmented:
+            wanted = max(1, min(wanted, int(room // max(n_bytes, 1))))
+        return Storage(wanted, str(asked), wanted * n_bytes)
+    for where, room in (("memory", memory), ("disk", disk)):
+        if views is None and augmented:
+            fits = min(wanted, int(room // max(n_bytes, 1)))
+            if fits >= min(2, wanted):
+                return Storage(fits, where, fits * n_bytes)
+        elif wanted * n_bytes <= room:
+            return Storage(wanted, where, wanted * n_bytes)
+    return Storage(wanted, "nowhere", 0)
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free; 4 GiB where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30

@@ -1,0 +1,252 @@
+"""Which parameters learn, and how fast."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..exceptions import LayerError
+from ..networks._layers import Layer, LayerTable, Stage
+
+__all__ = [
+    "LayerState",
+    "Rates",
+    "home_name",
+    "is_norm",
+    "layer_states",
+    "learning_names",
+    "parameter_groups",
+]
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """What became of one stage of the network, or of the head.
+
+    Attributes
+    ----------
+    name : str
+        Name of the stage; ``"head"`` is the new output layer.
+    learns : bool
+        Whether any of its parameters learnt.
+    lr : float
+        Its learning rate before the schedule; 0 where nothing learnt.
+    n_parameters, n_trainable : int
+        Numbers it holds, those of adapters too, and how many of them learnt.
+    """
+
+    name: str
+    learns: bool
+    lr: float
+    n_parameters: int
+    n_trainable: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates by depth.
+
+    Attributes
+    ----------
+    lr : float
+        Of the head.
+    backbone_lr_factor : float
+        By which that of the last stage is smaller.
+    layer_decay : float
+        By which each earlier stage's is smaller than that of the one after it.
+    """
+
+    lr: float
+    backbone_lr_factor: float
+    layer_decay: float
+
+    def of(self, depth: int) -> float:
+        """Rate of the stage so many before the last one; -1 is the head."""
+        if depth < 0:
+            return self.lr
+        return self.lr * self.backbone_lr_factor * self.layer_decay**depth
+
+
+def learning_names(
+    table: LayerTable, stages: Sequence[Stage], trainable: str | int | Iterable[str]
+) -> list[str]:
+    """Names of the pretrained parameters that `trainable` asks for.
+
+    Raises
+    ------
+    LayerError
+        If a number or a name fits nothing; the message names the nearest.
+    """
+    owned = stage_parameters(table, stages)
+    every = [name for names in owned for name in names]
+    if trainable == "all":
+        return every
+    if trainable == "head":
+        return []
+    if isinstance(trainable, bool):
+        raise LayerError(f"trainable={trainable} must be a number of stages, or names.")
+    if isinstance(trainable, (int, np.integer)):
+        if not 0 <= trainable <= len(stages):
+            raise LayerError(
+                f"trainable={trainable} must be a number of stages from 0 to {len(stages)}: "
+                f"{', '.join(stage.name for stage in stages)}."
+            )
+        return [name for names in owned[len(owned) - int(trainable) :] for name in names]
+    patterns = [trainable] if isinstance(trainable, str) else list(trainable)
+    found = {name for pattern in patterns for name in _matching(pattern, every)}
+    return [name for name in every if name in found]
+
+
+def _matching(pattern: str, every: list[str]) -> list[str]:
+    if not isinstance(pattern, str):
+        raise LayerError(f"trainable must name layers, got {pattern!r} among them.")
+    if pattern == "head" or fnmatchcase("head", pattern):
+        return [name for name in every if fnmatchcase(name, pattern)]
+    found = [n for n in every if fnmatchcase(n, pattern) or n.startswith(pattern + ".")]
+    if not found:
+        modules = sorted({n.rsplit(".", i)[0] for n in every for i in (1, 2) if n.count(".") >= i})
+        near = difflib.get_close_matches(pattern, modules, n=3, cutoff=0.4)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise LayerError(
+            f"trainable={pattern!r} matches no layer with weights.{hint} It may be "
+            '"head", "all", a number of stages, or names of layers such as '
+            f"{modules[-1]!r}, also with * and ?."
+        )
+    return found
+
+
+def stage_parameters(table: LayerTable, stages: Sequence[Stage]) -> list[list[str]]:
+    """Names of the parameters of each stage, in order of computation."""
+    network = table.network
+    ends = {table.node(stage.end): number for number, stage in enumerate(stages)}
+    names: list[list[str]] = [[] for _ in stages]
+    seen: set[str] = set()
+    current = 0
+    for node in network.nodes:
+        for name in _parameters_of(network.module, node):
+            if name not in seen:
+                names[current].append(name)
+                seen.add(name)
+        if node in ends:
+            current = ends[node] + 1
+            if current == len(stages):
+                break
+    return names
+
+
+def _parameters_of(module: nn.Module, node: Any) -> list[str]:
+    path = str(node.target)
+    if node.op == "call_module":
+        return [f"{path}.{name}" for name, _ in module.get_submodule(path).named_parameters()]
+    if node.op == "get_attr" and path in dict(module.named_parameters()):
+        return [path]
+    return []
+
+
+def first_cut(table: LayerTable, stages: Sequence[Stage], learning: Sequence[str]) -> Layer | None:
+    """The last cut point before everything that learns, None where that is the pixels."""
+    if not learning:
+        return table.layers[-1]
+    wanted, start = set(learning), None
+    by_node = {table.node(layer): layer for layer in table.layers}
+    for node in table.network.nodes:
+        if wanted & set(_parameters_of(table.network.module, node)):
+            return start
+        start = by_node.get(node, start)
+    return start
+
+
+def parameter_groups(
+    module: nn.Module,
+    stage_of: dict[str, int],
+    stages: Sequence[str],
+    rates: Rates,
+    weight_decay: float,
+) -> list[dict[str, Any]]:
+    """Groups for any torch optimizer: one for each rate, with and without weight decay.
+
+    Biases and the scales of norms, all that has one axis, are not decayed. A rate of zero
+    freezes: such parameters are in no group.
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in module.named_parameters():
+        depth = _depth(name, stage_of, len(stages))
+        lr = rates.of(depth)
+        if not parameter.requires_grad or lr == 0:
+            parameter.requires_grad_(False)
+            continue
+        decays = parameter.ndim > 1
+        group = groups.setdefault(
+            (depth, decays),
+            {
+                "params": [],
+                "lr": lr,
+                "weight_decay": weight_decay if decays else 0.0,
+                "name": f"{'head' if depth < 0 else stages[-depth - 1]}"
+                f"{'' if decays else ', not decayed'}",
+            },
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise ValueError(
+            "Nothing can be trained: head= has no parameters, and trainable= leaves none with a "
+            "learning rate above 0."
+        )
+    return [groups[key] for key in sorted(groups)]
+
+
+def _depth(name: str, stage_of: dict[str, int], n_stages: int) -> int:
+    """How many stages before the last; -1 for what is new."""
+    if not name.startswith("tail."):
+        return -1
+    home = home_name(name)
+    return n_stages - 1 - stage_of[home] if home in stage_of else -1
+
+
+def plain_name(name: str) -> str:
+    """The name in the pretrained network; adapters wrap a layer and change it."""
+    return name.removeprefix("tail.").replace(".base_layer", "")
+
+
+def home_name(name: str) -> str:
+    """The pretrained parameter that one is, or that an adapter adds to."""
+    before, adapter, _ = plain_name(name).partition(".lora_")
+    return f"{before}.weight" if adapter else before
+
+
+def layer_states(
+    module: nn.Module,
+    names: list[list[str]],
+    stages: Sequence[Stage],
+    rates: Rates,
+    whole: Any,
+    begun: int | None = None,
+) -> list[LayerState]:
+    """What each stage and the head did; only so many of the last stages have `begun` to learn."""
+    stage_of = {name: i for i, part in enumerate(names) for name in part}
+    sizes = {name: value.numel() for name, value in whole.named_parameters()}
+    learnt, added = [0] * (len(stages) + 1), [0] * len(stages)
+    for name, parameter in module.named_parameters():
+        depth = _depth(name, stage_of, len(stages))
+        if depth >= 0 and ".lora_" in name:
+            added[len(stages) - 1 - depth] += parameter.numel()
+        if parameter.requires_grad and (begun is None or depth < begun):
+            learnt[-1 if depth < 0 else len(stages) - 1 - depth] += parameter.numel()
+    states = []
+    for i, stage in enumerate(stages):
+        lr = rates.of(len(stages) - 1 - i) if learnt[i] else 0.0
+        total = sum(sizes[name] for name in names[i]) + added[i]
+        states.append(LayerState(stage.name, bool(learnt[i]), lr, total, learnt[i]))
+    head = sum(p.numel() for n, p in module.named_parameters() if n.startswith("head."))
+    return [*states, LayerState("head", bool(learnt[-1]), rates.lr, head, learnt[-1])]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module keeps running statistics."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)

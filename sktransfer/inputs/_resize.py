@@ -1,0 +1,279 @@
+"""From a photograph of any size to the pixels a network sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["READING", "RESIZES", "Framing", "agrees", "crop", "frame", "shrink"]
+
+
+RESIZES = ("crop", "squash", "pad")
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+# What is cut away afterwards may be this many times what is kept, along each axis.
+_WHOLE = 8
+
+# Part of the address of codes in a store: to be raised when the pixels of an image change, when
+# an image that was taken is refused, or when its digest is another.
+READING = 3
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a photograph is made to fit.
+
+    Attributes
+    ----------
+    image_size : tuple of int
+        Height and width of the result in pixels.
+    resize : {"crop", "squash", "pad"}
+        Cut the middle out, change the proportions, or fill up with `background`.
+    resize_size : tuple of int
+        For ``"crop"``: what a photograph is scaled to cover before the middle is cut out.
+    interpolation : str
+        Name of Pillow's filter, which widens when it shrinks (antialiasing).
+    background : tuple of int
+        Colour of the bars of ``"pad"``, 0 to 255. One number alone is a grey, and makes all
+        images grey, by their luminance.
+    """
+
+    image_size: tuple[int, int]
+    resize: str
+    resize_size: tuple[int, int]
+    interpolation: str
+    background: tuple[int, ...]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the result: 3, or 1 for grey."""
+        return len(self.background)
+
+
+def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
+    """Fit a photograph.
+
+    Photographs that become smaller are resized by torch, within a level of what Pillow makes of
+    them (see `shrink`); the others by Pillow.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image or ndarray of shape (height, width, 3), uint8
+        In mode RGB.
+    framing : Framing
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), or (height, width, 1) for grey, uint8
+    """
+    if framing.n_channels == 3:
+        return _fit(picture, framing)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    return _fit(picture.convert("L"), framing)[..., None]
+
+
+def _fit(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
+    """Fit an image in colour or in grey, which then has two axes."""
+    pixels = np.asarray(picture)
+    size = _scaled_size(pixels.shape[0], pixels.shape[1], framing)
+    if _can_shrink(pixels, size, framing):
+        return _place(shrink(pixels, size, framing.interpolation), framing)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    filter_ = _FILTERS[framing.interpolation]
+    if framing.resize == "crop":
+        return np.asarray(crop(picture, size, framing.image_size, filter_))
+    return _place(np.asarray(picture.resize(size[::-1], filter_)), framing)
+
+
+def _scaled_size(height: int, width: int, framing: Framing) -> tuple[int, int]:
+    """Height and width to which the whole photograph is resized."""
+    if framing.resize == "crop":
+        return _covering(height, width, framing.resize_size)
+    if framing.resize == "squash":
+        return framing.image_size
+    scale = min(framing.image_size[0] / height, framing.image_size[1] / width)
+    return (
+        max(1, min(framing.image_size[0], round(height * scale))),
+        max(1, min(framing.image_size[1], round(width * scale))),
+    )
+
+
+def _can_shrink(pixels: np.ndarray, size: tuple[int, int], framing: Framing) -> bool:
+    """Whether both sides become smaller, and not many times as much is computed as is kept."""
+    return all(
+        new <= _WHOLE * kept and agrees(old, new, framing.interpolation)
+        for old, new, kept in zip(pixels.shape, size, framing.image_size, strict=False)
+    )
+
+
+def _place(fitted: np.ndarray, framing: Framing) -> np.ndarray:
+    """Cut the middle out, or put it between bars."""
+    height, width = framing.image_size
+    if fitted.shape[:2] == (height, width):
+        return fitted
+    if framing.resize == "pad":
+        canvas = np.full((height, width, *fitted.shape[2:]), framing.background, np.uint8)
+        top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
+        canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+        return canvas
+    top, left = (
+        round((new - kept) / 2) for new, kept in zip(fitted.shape, framing.image_size, strict=False)
+    )
+    if top >= 0 <= left:
+        return fitted[top : top + height, left : left + width]
+    # A crop larger than the photograph has black bars, as torchvision's.
+    return np.asarray(Image.fromarray(fitted).crop((left, top, left + width, top + height)))
+
+
+def _covering(height: int, width: int, target: tuple[int, int]) -> tuple[int, int]:
+    """Size of a picture scaled until it covers the target."""
+    if height * target[1] >= width * target[0]:
+        return max(int(target[1] * height / width), target[0]), target[1]
+    return target[0], max(int(target[0] * width / height), target[1])
+
+
+# Pillow's resize and the cut of the middle in one step, on exactly the grid of the two.
+
+
+# How many pixels to either side Pillow's filters reach, before they widen.
+_SUPPORT = {
+    Image.Resampling.NEAREST: 0.0,
+    Image.Resampling.BOX: 0.5,
+    Image.Resampling.BILINEAR: 1.0,
+    Image.Resampling.HAMMING: 1.0,
+    Image.Resampling.BICUBIC: 2.0,
+    Image.Resampling.LANCZOS: 3.0,
+}
+
+# An axis is enlarged as a whole up to this many times what is kept of it.
+_ENLARGED = 8
+
+
+def crop(
+    picture: Image.Image,
+    size: tuple[int, int],
+    kept: tuple[int, int],
+    filter_: Image.Resampling,
+) -> Image.Image:
+    """Resize and cut the middle out in one step: only pixels that are kept are computed.
+
+    The sizes and offsets are rounded as torchvision's Resize and CenterCrop round them; a
+    box that is off by half a pixel moves codes by 9%.
+
+    First across and then down, as whole pictures are resized. Given a box, Pillow takes the
+    order that costs least, and the 8-bit rounding in between makes that another picture:
+    codes of tall photographs moved by 1%.
+    """
+    height, width = kept
+    new_height, new_width = size
+    across = _span(picture.width, new_width, width)
+    down = _span(picture.height, new_height, height)
+    reach = _SUPPORT[filter_] * max(1.0, picture.height / new_height)
+    first = max(0, math.floor(down.start - reach) - 1)
+    last = min(picture.height, math.ceil(down.stop + reach) + 1)
+    box = (across.start, first, across.stop, last)
+    narrow = picture.resize((across.size, last - first), filter_, box=box)
+    rows = (0, down.start - first, across.size, down.stop - first)
+    fitted = narrow.resize((across.size, down.size), filter_, box=rows)
+    if fitted.size == (width, height):
+        return fitted
+    left, top = across.offset, down.offset
+    return fitted.crop((left, top, left + width, top + height))
+
+
+class _Span(NamedTuple):
+    """What is resized along one axis: from where to where, to how many, and what is cut then."""
+
+    start: float
+    stop: float
+    size: int
+    offset: int
+
+
+def _span(length: int, new_length: int, kept: int) -> _Span:
+    """The middle of an axis.
+
+    Pillow keeps a box in single precision. That is no matter where many pixels make one, but
+    enlarging meets exact halves, so there the whole axis is enlarged and then cut.
+    """
+    offset = round((new_length - kept) / 2)
+    if offset <= 0 or length < new_length <= _ENLARGED * kept:
+        return _Span(0, length, new_length, offset)
+    share = length / new_length
+    return _Span(offset * share, min((offset + kept) * share, length), kept, 0)
+
+
+# Shrinking large photographs in vector instructions, by torch.
+#
+# It is imported when the first photograph needs it, since importing it takes seconds.
+
+
+def agrees(old: int, new: int, interpolation: str) -> bool:
+    """Tell whether torch shrinks an axis from `old` to `new` pixels as Pillow does.
+
+    It has no other filters than these. Where the lengths are as small whole numbers, such as
+    5 to 4, the weights of the bilinear filter are as well, and one value in thirty lies exactly
+    at a half, which the two round as they please: codes would move by 1%.
+    """
+    if interpolation == "bilinear":
+        return new < old and not 4 < old // math.gcd(old, new) < 15
+    return new < old and interpolation == "bicubic"
+
+
+def shrink(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Resize 8-bit pixels with antialiasing, as torchvision's transforms resize tensors.
+
+    This is Pillow's algorithm in vector instructions: the same two passes, across and then down,
+    with 8 bits in between. Its weights have 16 bits where Pillow's have 32, so that about one
+    value in a thousand, which lies at a half, is rounded the other way.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3) or (height, width), uint8
+    size : tuple of int
+        Height and width of the result.
+    interpolation : {"bilinear", "bicubic"}
+
+    Returns
+    -------
+    ndarray of the same number of axes, uint8
+    """
+    from torch.nn.functional import interpolate
+
+    image = _tensor(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
+    small = interpolate(image, size, mode=interpolation, antialias=True)
+    result: np.ndarray = small[0].permute(1, 2, 0).numpy()
+    return result if pixels.ndim == 3 else result[..., 0]
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """View an array as a tensor, without torch's warning of those that must not be written."""
+    import torch
+
+    return torch.from_numpy(np.asarray(array if array.flags.writeable else _Writeable(array)))
+
+
+class _Writeable:
+    """The memory of an array without its mark that it must not be written."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # keeps the memory alive
+        interface: dict[str, Any] = dict(array.__array_interface__)
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}

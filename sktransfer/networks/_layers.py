@@ -1,0 +1,513 @@
+"""The layers of a network by name and number."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+from torch import fx, nn
+
+from ..exceptions import BackboneWarning, LayerError, shown
+from ._trace import Head, TracedNetwork, cut_nodes, is_passive, is_passive_module, weight_dimensions
+
+__all__ = ["OUTPUT", "Layer", "LayerTable", "Stage", "stages_of"]
+
+
+OUTPUT, CODE_LAYER = "output", "pre_logits"
+# Of several outputs, what makes a code by its name, the first that is there.
+_EMBEDDINGS = (
+    "features", "feature", "embedding", "embeddings", "embeds", "image_embeds", "pooler_output",
+    "x_norm_clstoken", "last_hidden_state",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place where a network can be cut.
+
+    Attributes
+    ----------
+    name : str
+        Path of the outermost module whose output this is, such as ``"layer4"``.
+    shape : tuple of int
+        Shape of its output for one image, without the batch axis.
+    kind : {"map", "map_last", "tokens", "vector"}
+        What the axes are: (channels, height, width), (height, width, channels),
+        (tokens, channels) or (channels,).
+    n_prefix_tokens : int
+        Tokens before the first patch: class and register tokens.
+    is_token : bool
+        Whether it is a row that was made of the class token alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    n_prefix_tokens: int = 0
+    is_token: bool = False
+
+    @property
+    def n_channels(self) -> int:
+        return self.shape[0] if self.kind == "map" else (1, *self.shape)[-1]
+
+
+class LayerTable:
+    """Cut points of a traced network, from the input to the codes, and what it gives.
+
+    Parameters
+    ----------
+    network : TracedNetwork
+    backbone : str
+        Name of the network, for messages.
+    image_size : tuple of int
+        Height and width of the input in pixels.
+    head : Head
+        Its classifier.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Cut points that are the output of a module, in order; the last is the default, the
+        layer before the classifier, or the output of a network without one. Other cut points
+        are reached by name.
+    outputs : list of Layer
+        What the network gives: ``"output"``, or ``"output.<name>"`` of several tensors.
+    """
+
+    def __init__(
+        self, network: TracedNetwork, backbone: str, image_size: tuple[int, int], head: Head
+    ):
+        self.network, self._backbone, self.image_size = network, backbone, image_size
+        self._head = head
+        cuts = cut_nodes(network)
+        given = {_output_name(key, network.outputs): node for key, node in network.outputs.items()}
+        self._given = {name: node for name, node in given.items() if node.op != "placeholder"}
+        same = _merge_passive(cuts, network, set(self._given.values()))
+        same.update({node: node for node in self._given.values()})
+        order = {node: i for i, node in enumerate(network.nodes)}
+        self._nodes = sorted(set(same.values()), key=order.__getitem__)
+        found, self._doubt = self._code_node(cuts, order)
+        code = None if found is None else same[found]
+        self._aliases = self._name_nodes(same, code)
+        self._layers = {node: self._describe(node, code) for node in self._nodes}
+        listed = {n for n, _ in network.module.named_modules()} | set(self._given)
+        end = len(self._nodes) - 1 if code is None else self._nodes.index(code)
+        self.layers = [
+            self._layers[node]
+            for i, node in enumerate(self._nodes)
+            if i <= end and (node is code or self._layers[node].name in listed)
+        ]
+        self.has_default = code is not None
+        self.outputs = list(dict.fromkeys(self._layers[node] for node in self._given.values()))
+
+    def listed(self) -> list[Layer]:
+        """The numbered layers, and what the network gives behind the last of them."""
+        return [*self.layers, *(one for one in self.outputs if one not in self.layers)]
+
+    def resolve(self, layer: str | int | None) -> Layer:
+        """Find a layer by name or by number; None is the default.
+
+        Raises
+        ------
+        LayerError
+            If there is none; the message names the nearest.
+
+        Warns
+        -----
+        BackboneWarning
+            Once, where the default is a guess.
+        """
+        if isinstance(layer, str):
+            return self._by_name(layer)
+        if not self.has_default and layer in (None, -1):
+            raise LayerError(self._no_default())
+        if layer is None:
+            if self._doubt:
+                message, self._doubt = self._doubt, ""
+                warnings.warn(message, BackboneWarning, stacklevel=2)
+            return self.layers[-1]
+        if -len(self.layers) <= layer < 0:
+            return self.layers[layer]
+        raise LayerError(
+            f"layer={layer!r} is not a cut point of {self._backbone}: numbers go from -1 "
+            f"(before the classifier) to {-len(self.layers)} (nearest the input)."
+        )
+
+    def _no_default(self) -> str:
+        names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
+        if len(self.outputs) > 1:
+            return (
+                f"{self._backbone} gives several tensors. Name one as layer=: {shown(names, 800)}."
+            )
+        reason = f" ({self.network.whole})" if self.network.whole else ""
+        return (
+            f"{self._backbone} has no layer before its classifier at which it can be cut{reason}. "
+            f'layer="{OUTPUT}" gives its output, {self.outputs[0].shape}.'
+        )
+
+    def up_to(self, layer: str | int | None) -> LayerTable:
+        """The table of a network that ends with a layer; None is the whole network.
+
+        Raises
+        ------
+        LayerError
+            As in `resolve`.
+        """
+        last = self.resolve(layer)
+        if self.has_default and last is self.layers[-1]:
+            return self
+        order = self.every()
+        before = order[: order.index(last)]
+        table = copy.copy(self)
+        table.layers = [*(one for one in self.layers if one in before), last]
+        table.has_default = True
+        return table
+
+    def every(self) -> list[Layer]:
+        """All cut points, from the input to the output of the network."""
+        return [self._layers[node] for node in self._nodes]
+
+    def nameable(self) -> list[Layer]:
+        """The numbered layers, and what is behind the last of them."""
+        every = self.every()
+        if not self.layers:
+            return every
+        return [*self.layers, *every[every.index(self.layers[-1]) + 1 :]]
+
+    def keeps_images_apart(self, layer: Layer) -> bool:
+        """Whether the first axis is that of the images, and not of their windows as well."""
+        return layer in self._of_images
+
+    @cached_property
+    def _of_images(self) -> set[Layer]:
+        shapes = self.network.shapes
+        return {layer for node, layer in self._layers.items() if shapes[node][:1] == (1,)}
+
+    def has(self, name: str) -> bool:
+        """Whether the network can be cut behind a module."""
+        return name in self._aliases
+
+    def node(self, layer: Layer) -> fx.Node:
+        """The operation whose output a layer is."""
+        return next(node for node, other in self._layers.items() if other == layer)
+
+    def _by_name(self, name: str) -> Layer:
+        if name in self._aliases:
+            return self._layers[self._aliases[name]]
+        if name == OUTPUT or (name == CODE_LAYER and self.network.whole):
+            raise LayerError(self._no_default())
+        known = [layer.name for layer in self.listed()]
+        near = difflib.get_close_matches(name, list(self._aliases), n=3, cutoff=0.5)
+        inside = any(n == name or n.startswith(name + ".") for n in self.network.names.values())
+        reason = (
+            "lies where more than one tensor is alive, as within a residual block"
+            if inside
+            else "is not a layer"
+        )
+        hint = f"Nearest: {', '.join(near)}. " if near else ""
+        raise LayerError(
+            f"layer={name!r} {reason} of {self._backbone}. {hint}"
+            f"Cut points, from the input: {_shorten(known)}."
+        )
+
+    def _code_node(
+        self, cuts: list[fx.Node], order: dict[fx.Node, int]
+    ) -> tuple[fx.Node | None, str]:
+        """Where the codes are taken from, and a warning where that is a guess."""
+        given, network = self._given, self.network
+        if not given:
+            raise LayerError(f"{self._backbone} gives its images back and computes nothing.")
+        if len(given) > 1:
+            for name in _EMBEDDINGS:
+                if (node := given.get(f"{OUTPUT}.{name}")) is not None:
+                    return node, ""
+            # One that others are made of, and of nothing else, such as features of logits.
+            sources = [node for node in given.values() if _makes_another(node, network)]
+            if sources:
+                return max(sources, key=order.__getitem__), ""
+        heads = self._head.nodes
+        if not heads:
+            if len(given) > 1:
+                return None, ""
+            (node,) = given.values()
+            return node, self._warning(node, heads)
+        before = [node for node in cuts if order[node] < order[heads[0]]]
+        return (before[-1], self._warning(before[-1], heads)) if before else (None, "")
+
+    def _warning(self, code: fx.Node, heads: Sequence[fx.Node]) -> str:
+        """What to say where the default layer is a guess."""
+        whole, guess = self.network.whole, self._head.guess
+        if not whole and not guess:
+            return ""
+        shape = self.network.shapes[code][1:]
+        if whole:
+            return (
+                f"{self._backbone} can only be run as a whole, since its Python code cannot be "
+                f"followed ({whole}): codes are its output, of shape {shape}, and there are no "
+                f'other layers. layer="{OUTPUT}" says that this is meant.'
+            )
+        if not heads:
+            return (
+                f"The last layer of {self._backbone} {guess}, so codes are its output, of shape "
+                f'{shape}. If that is meant, layer="{OUTPUT}" says so; if it is a classifier, take '
+                "an earlier layer, as list_layers() names them."
+            )
+        names = ", ".join(repr(self.network.names.get(node) or str(node)) for node in heads)
+        return (
+            f"The last layer of {self._backbone}, {names}, {guess}. It is taken for a classifier, "
+            f'and codes are what comes before it, of shape {shape}. layer="{CODE_LAYER}" says that '
+            f'this is meant; layer="{OUTPUT}" takes the output of the network instead.'
+        )
+
+    def _name_nodes(
+        self, same: dict[fx.Node, fx.Node], code: fx.Node | None
+    ) -> dict[str, fx.Node]:
+        """Every name of a cut point: its own, and each module of which it is the last part."""
+        last: dict[str, fx.Node] = {}
+        for node in self.network.nodes:
+            for name in _prefixes(self.network.names.get(node, "")):
+                last[name] = node
+        aliases = {name: same[node] for name, node in last.items() if node in same}
+        if code is not None and not self.network.whole:  # what is before a classifier is unknown
+            aliases.setdefault(CODE_LAYER, code)
+        aliases.update(self._given)
+        return aliases
+
+    def _describe(self, node: fx.Node, code: fx.Node | None) -> Layer:
+        modules = dict(self.network.module.named_modules())
+        names = [name for name, other in self._aliases.items() if other is node]
+        given = [name for name in names if name in self._given]
+        of_modules = [n for n in names if n in modules and not is_passive_module(modules[n])]
+        ways = given or of_modules or names or [node.name]
+        best = min(ways, key=lambda name: (name.count("."), len(name)))
+        if node is code and not of_modules and not given:
+            best = CODE_LAYER
+        self._aliases.setdefault(best, node)
+        shape = self.network.shapes[node][1:]
+        kind = _kind(shape, self.image_size)
+        prefix = self._prefix_tokens(shape) if kind == "tokens" else 0
+        return Layer(best, shape, kind, prefix, kind == "vector" and self._is_token(node))
+
+    def _is_token(self, node: fx.Node) -> bool:
+        """Whether a row comes from the first of some tokens."""
+        network = self.network
+        while network.n_prefix_tokens:
+            sources = [source for source in node.all_input_nodes if source in network.data]
+            if len(sources) != 1 or sources[0] not in network.shapes:
+                return False
+            if len(network.shapes[sources[0]]) == 3:
+                return node.args[1:] in (((slice(None), 0),), (1, 0))  # x[:, 0], x.select(1, 0)
+            (node,) = sources
+        return False
+
+    def _prefix_tokens(self, shape: tuple[int, ...]) -> int:
+        shapes = (self.network.shapes[node][1:] for node in self._nodes)
+        ((usual, _),) = Counter(s[0] for s in shapes if len(s) == 2).most_common(1)
+        return self.network.n_prefix_tokens if shape[0] == usual else 0
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".") if name else []
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _output_name(key: str, outputs: dict[str, fx.Node]) -> str:
+    return OUTPUT if len(outputs) == 1 or not key else f"{OUTPUT}.{key}"
+
+
+def _makes_another(node: fx.Node, network: TracedNetwork) -> bool:
+    """Whether weights make another output of one, and of the image in no other way."""
+    return any(
+        other is not node and _is_made_of(other, node, network)
+        for other in network.outputs.values()
+    )
+
+
+def _is_made_of(output: fx.Node, source: fx.Node, network: TracedNetwork) -> bool:
+    seen: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node is source or node in seen or node not in network.data:
+            continue
+        if node.op == "placeholder":
+            return False
+        seen.add(node)
+        waiting += node.all_input_nodes
+    return any(weight_dimensions(node, network) >= 2 for node in seen)
+
+
+def _merge_passive(
+    cuts: list[fx.Node], network: TracedNetwork, given: set[fx.Node]
+) -> dict[fx.Node, fx.Node]:
+    """Map each cut point to the one that stands for those with the same numbers: the first, or
+    what the network gives."""
+    modules: dict[str, nn.Module] = dict(network.module.named_modules())
+    same: dict[fx.Node, fx.Node] = {}
+    for node in cuts:
+        sources = [source for source in node.all_input_nodes if source in same]
+        if len(sources) == 1 and is_passive(node, modules):
+            before = network.shapes[sources[0]]
+            if _squeeze(before) == _squeeze(network.shapes[node]):
+                same[node] = same[sources[0]]
+                continue
+        same[node] = node
+    for node in given & same.keys():
+        first = same[node]
+        same.update({other: node for other, one in same.items() if one is first})
+    return same
+
+
+def _squeeze(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
+
+
+def _kind(shape: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    if len(shape) == 3:
+        aspect = image_size[0] / image_size[1]
+        first = abs(shape[1] / shape[2] - aspect)
+        last = abs(shape[0] / shape[1] - aspect)
+        return "map_last" if last < first else "map"
+    return {1: "vector", 2: "tokens"}.get(len(shape), "other")
+
+
+def _shorten(names: list[str]) -> str:
+    if len(names) <= 40:
+        return ", ".join(names)
+    return ", ".join([*names[:20], "…", *names[-20:]])
+
+
+# The stages of a network: what people mean by "the last two blocks", in any family.
+#
+# A stage is a child of the network, or of a container that spans several resolutions or nearly
+# all of the weights, such as ``layer4`` of a ResNet or ``blocks.11`` of a vision transformer.
+# What holds but one layer with weights is no stage of its own: it belongs to the stage after it,
+# and at the end to the one before.
+
+
+# A container with more than this share of the weights is the trunk, to be looked into.
+_TRUNK = 0.9
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some of the layers of a network, between two cut points.
+
+    Attributes
+    ----------
+    name : str
+        Path of its first module with more than one layer, such as ``"layer4"``.
+    start : Layer or None
+        The cut point before it; None is the pixels.
+    end : Layer
+        The cut point behind it.
+    """
+
+    name: str
+    start: Layer | None
+    end: Layer
+
+
+@dataclass(frozen=True)
+class _Unit:
+    path: str
+    n_layers: int  # with weights of two dimensions or more
+    resolution: tuple[int, ...]
+
+
+def stages_of(table: LayerTable) -> list[Stage]:
+    """The stages of a network up to the layer before its classifier, from the input."""
+    if table.network.whole:
+        return [Stage("network", None, table.layers[-1])]
+    stages: list[Stage] = []
+    start: Layer | None = None
+    for units in _groups(list(_units(table)), table):
+        main = max(units, key=lambda unit: unit.n_layers > 1 or unit.n_layers / 2)
+        last = table.layers[-1] if units[-1].path == "" else table.resolve(units[-1].path)
+        stages.append(Stage(main.path, start, last))
+        start = last
+    final = stages[-1]
+    stages[-1] = Stage(final.name, final.start, table.layers[-1])
+    return stages
+
+
+def _groups(units: list[_Unit], table: LayerTable) -> list[list[_Unit]]:
+    """Put units together until they make a stage that ends where the network can be cut."""
+    groups: list[list[_Unit]] = []
+    open_group: list[_Unit] = []
+    for unit in units:
+        if _is_whole(open_group, table) and unit.resolution != open_group[-1].resolution:
+            groups.append(open_group)
+            open_group = []
+        open_group.append(unit)
+        if unit.n_layers > 1 and table.has(unit.path):
+            groups.append(open_group)
+            open_group = []
+    if open_group and (_is_whole(open_group, table) or not groups):
+        groups.append(open_group)
+    elif open_group:
+        groups[-1] += open_group
+    return groups
+
+
+def _is_whole(units: list[_Unit], table: LayerTable) -> bool:
+    return sum(unit.n_layers for unit in units) > 1 and table.has(units[-1].path)
+
+
+def _units(table: LayerTable) -> Iterator[_Unit]:
+    network = table.network
+    nodes = list(_until(table.node(table.layers[-1]), network.nodes))
+    named = [node for node in nodes if node in network.data and network.names.get(node)]
+    total = sum(_n_weights(table, node) for node in named)
+    yield from _descend(table, named, 0, total)
+
+
+def _descend(table: LayerTable, nodes: list[fx.Node], depth: int, total: int) -> Iterator[_Unit]:
+    names = table.network.names
+    groups = [
+        (path, list(group)) for path, group in groupby(nodes, lambda n: _head(names[n], depth))
+    ]
+    for path, group in groups:
+        inner = [list(g) for _, g in groupby(group, lambda n: _head(names[n], depth + 1))]
+        resolutions = {_resolution(table, part) for part in inner} - {()}
+        share = sum(_n_weights(table, node) for node in group) / max(total, 1)
+        if len(inner) > 1 and (len(resolutions) > 1 or share > _TRUNK):
+            yield from _descend(table, group, depth + 1, total)
+        else:
+            layers = sum(weight_dimensions(node, table.network) >= 2 for node in group)
+            yield _Unit(path, layers, _resolution(table, group))
+
+
+def _head(name: str, depth: int) -> str:
+    return ".".join(name.split(".")[: depth + 1])
+
+
+def _resolution(table: LayerTable, nodes: list[fx.Node]) -> tuple[int, ...]:
+    """Height and width behind some operations; the number of tokens; () if there is neither."""
+    for node in reversed(nodes):
+        shape = table.network.shapes.get(node, ())[1:]
+        if len(shape) == 3:
+            return tuple(sorted(shape)[:2])
+        if len(shape) == 2:
+            return shape[:1]
+    return ()
+
+
+def _n_weights(table: LayerTable, node: fx.Node) -> int:
+    if node.op != "call_module":
+        return 0
+    module = table.network.module.get_submodule(str(node.target))
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _until(last: fx.Node, nodes: list[fx.Node]) -> Iterator[fx.Node]:
+    for node in nodes:
+        yield node
+        if node is last:
+            return

@@ -1,0 +1,319 @@
+"""One pass of a network over the photographs: codes by depth, its outputs, its speed."""
+
+from __future__ import annotations
+
+import difflib
+import time
+import warnings
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from sklearn.base import clone
+from torch import nn
+
+from ..codes import CNNCodes
+from ..codes._frozen_pass import (
+    asked_layers,
+    fill,
+    images_of,
+    network_of,
+    normalize_rows,
+    prepare,
+    skipped,
+    table_of,
+)
+from ..exceptions import ImageSkippedWarning, LayerError
+from ..networks._layers import LayerTable, stages_of
+from ..networks._split import POOLINGS
+from ..networks._trace import is_passive
+
+__all__ = ["Seen", "check_params", "distance_from_source", "pass_over", "source_probabilities"]
+
+
+_MOST_LAYERS = 7
+# Photographs a second by network, size and device, for codes that are had without a pass.
+_SPEEDS: dict[object, float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one network makes of the photographs.
+
+    Attributes
+    ----------
+    estimator : CNNCodes
+        Not fitted; gives `codes`.
+    codes : ndarray of shape (n_kept, width)
+        Of the layer that was asked for.
+    asked : str
+        Its name, or those of several.
+    layers : dict of str to ndarray
+        Codes by depth, from the input; the last is that before the classifier.
+    kept : ndarray of bool
+        Photographs that could be read.
+    probabilities : ndarray or None
+        What the network's own classifier says.
+    no_probabilities : str
+        Why there are none.
+    distance : float or None
+        Of the mean codes from those of the source, see :func:`distance_from_source`.
+    n_parameters : int
+    n_bytes : int
+        Of the weights.
+    images_per_second : float
+        NaN where no photograph was computed in this process.
+    """
+
+    estimator: CNNCodes
+    codes: np.ndarray
+    asked: str
+    layers: dict[str, np.ndarray]
+    kept: np.ndarray
+    probabilities: np.ndarray | None
+    no_probabilities: str
+    distance: float | None
+    n_parameters: int
+    n_bytes: int
+    images_per_second: float
+
+
+def check_params(function: str, params: dict[str, Any]) -> None:
+    """More parameters of a function must be those of CNNCodes.
+
+    Raises
+    ------
+    TypeError
+        If one is not; it names the nearest.
+    """
+    own = signature(CNNCodes).parameters
+    for name in params:
+        if name not in own:
+            near = difflib.get_close_matches(name, own, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise TypeError(
+                f"{function}() got {name!r}, which is no parameter of it or CNNCodes.{hint}"
+            )
+
+
+def pass_over(codes: CNNCodes, X: Any) -> Seen:
+    """Compute the codes of the asked layer and of some by depth, at once.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read, unless ``on_error="nan"``.
+    BackboneError
+        If the network cannot be had.
+    """
+    table = table_of(codes)[1]
+    asked = asked_layers(table, codes.layer)
+    if not table.has_default:
+        table = table.up_to(asked[-1].name)
+    names = list(dict.fromkeys([*_depth(codes, table), *(layer.name for layer in asked)]))
+    fitted = clone(codes).set_params(layer=names if len(names) > 1 else names[0]).fit(X)
+    if len(fitted.code_shape_) != 1:
+        raise LayerError("codes must be rows: take another pooling than None.")
+    rows, kept, speed = _compute(fitted, X)
+    columns = _columns(rows[kept], [width for _, width in fitted._fitted.columns])
+    raw = dict(zip(names, columns, strict=True))
+    # What follows, in the network, is fed with averages.
+    before = raw.get(table.layers[-1].name) if codes.pooling == "avg" else None
+    probabilities, reason = _probabilities(table, before)
+    layers = {name: normalize_rows(part.copy(), codes.normalize) for name, part in raw.items()}
+    wanted = np.hstack([raw[layer.name] for layer in asked])
+    module = network_of(fitted).module
+    weights = [*module.parameters(), *module.buffers()]
+    return Seen(
+        estimator=clone(codes),
+        codes=normalize_rows(wanted, codes.normalize),
+        asked=" + ".join(layer.name for layer in asked),
+        layers=layers,
+        kept=kept,
+        probabilities=probabilities,
+        no_probabilities=reason,
+        distance=None if before is None else distance_from_source(table, before),
+        n_parameters=sum(one.numel() for one in module.parameters()),
+        n_bytes=sum(one.numel() * one.element_size() for one in weights),
+        images_per_second=speed,
+    )
+
+
+def _depth(codes: CNNCodes, table: LayerTable) -> list[str]:
+    """The ends of some stages, evenly over the depth, with the last layer."""
+    last = table.layers[-1].name
+    if codes.pooling not in POOLINGS or codes.pooling in ("flatten", "token"):
+        return []
+    ends = [stage.end.name for stage in stages_of(table) if stage.end.name != last]
+    if len(ends) >= _MOST_LAYERS:
+        places = np.linspace(0, len(ends) - 1, _MOST_LAYERS - 1).round().astype(int)
+        ends = [ends[place] for place in places]
+    return [*ends, last]
+
+
+def _columns(rows: np.ndarray, widths: list[int]) -> list[np.ndarray]:
+    stops = np.cumsum(widths)
+    return [rows[:, stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
+
+
+def _probabilities(table: LayerTable, codes: np.ndarray | None) -> tuple[np.ndarray | None, str]:
+    if codes is None:
+        return None, "needs the codes before the classifier with an average pooling"
+    try:
+        return source_probabilities(table, codes.astype(np.float64)), ""
+    except LayerError as error:
+        return None, str(error)
+
+
+def _compute(codes: CNNCodes, X: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rows, not normalised; which photographs could be read; and photographs a second."""
+    images = images_of(codes, X)
+    store, plan = prepare(codes, images)
+    rows = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
+    batches: list[int] = []
+    plan.usual  # noqa: B018  (made before the clock starts)
+    start = time.perf_counter()
+    failures = fill(codes, images, store, plan, rows, computed=batches.append)
+    seconds = time.perf_counter() - start
+    kept = np.ones(len(images), dtype=bool)
+    if failures:
+        kept[[int(error.index or 0) for error in failures]] = False
+        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
+    key = (codes.backbone_.fingerprint, codes.image_size_, *plan.runs_on)
+    # A few among many that were known tell nothing about speed.
+    if sum(batches) > len(images) / 2:
+        _SPEEDS[key] = sum(batches) / seconds
+    return rows, kept, _SPEEDS.get(key, float("nan"))
+
+
+# What the network's own classifier says, from the codes before it.
+
+
+def source_probabilities(table: LayerTable, codes: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes that the network was trained on.
+
+    Parameters
+    ----------
+    table : LayerTable
+    codes : ndarray of shape (n_samples, width)
+        Of the layer before the classifier, not normalised.
+
+    Raises
+    ------
+    LayerError
+        If what follows the codes is not one linear layer.
+    """
+    head = _linear_head(table)
+    weight = head.weight.detach().numpy().astype(np.float64)
+    bias = 0.0 if head.bias is None else head.bias.detach().numpy()
+    return softmax(codes @ weight.T + bias, axis=1)
+
+
+def _linear_head(table: LayerTable) -> nn.Linear:
+    layer, module = table.layers[-1], table.network.module
+    nodes = table.network.nodes
+    behind = nodes[nodes.index(table.node(layer)) + 1 : -1]
+    modules = dict(module.named_modules())
+    working = [node for node in behind if not is_passive(node, modules)]
+    if not working:
+        raise LayerError("the network has no classifier of its own")
+    (first, *others) = [modules.get(str(node.target)) for node in working]
+    if others or not isinstance(first, nn.Linear):
+        names = ", ".join(table.network.names.get(node) or str(node.target) for node in working)
+        raise LayerError(
+            f"the network's own classifier is not one linear layer behind the codes, but {names}"
+        )
+    if first.in_features != layer.n_channels or np.prod(layer.shape) != layer.n_channels:
+        raise LayerError(f"the classifier takes more than the pooled codes of {layer.name!r}")
+    return first
+
+
+# How far the codes are from those of the photographs that a network was trained on.
+#
+# A batch norm remembers nothing of single photographs, but its output had, over all of them, the
+# mean and spread that its own bias and weight say [1]_. Where pooled codes come straight from a
+# batch norm and an activation, the mean of each channel over the source is known without the
+# source.
+#
+# .. [1] Y. Li, N. Wang, J. Shi, J. Liu, X. Hou (2017). Revisiting batch normalization for practical
+#    domain adaptation. ICLR workshop.
+
+
+_POOLS = (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.Dropout)
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU, nn.LeakyReLU)
+_FUNCTIONS = {"adaptive_avg_pool2d": None, "flatten": None, "relu": nn.ReLU()}
+
+
+def distance_from_source(table: LayerTable, codes: np.ndarray) -> float | None:
+    """Distance of mean codes from those of the source, in spreads of the source.
+
+    Parameters
+    ----------
+    table : LayerTable
+    codes : ndarray of shape (n_samples, width)
+        Of the layer before the classifier, averaged over positions, not normalised.
+
+    Returns
+    -------
+    distance : float or None
+        Root of the mean over channels of the squared difference of means, each divided by the
+        channel's standard deviation over the source's positions. None where the codes do not come
+        straight from a batch norm.
+    """
+    found = _norm_before(table)
+    if found is None or len(codes) == 0:
+        return None
+    mean, deviation = _moments(*found)
+    if codes.shape[1] != len(mean):
+        return None
+    known = deviation > 1e-6
+    shifts = (codes.mean(axis=0)[known] - mean[known]) / deviation[known]
+    return float(np.sqrt(np.mean(shifts**2)))
+
+
+def _norm_before(table: LayerTable) -> tuple[nn.Module, list[nn.Module]] | None:
+    """The batch norm whose output is pooled to codes, and the activations in between."""
+    modules = dict(table.network.module.named_modules())
+    node, between = table.node(table.layers[-1]), list[nn.Module]()
+    while len(node.all_input_nodes) == 1:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.BatchNorm2d):
+            inside = getattr(module, "act", None)  # timm's norms activate too
+            return module, [*([inside] if isinstance(inside, nn.Module) else []), *between]
+        if not _goes_on(node, module, between):
+            return None
+        (node,) = node.all_input_nodes
+    return None
+
+
+def _goes_on(node: Any, module: nn.Module | None, between: list[nn.Module]) -> bool:
+    """Whether a node pools or activates; notes what activates."""
+    name = getattr(node.target, "__name__", str(node.target))
+    if isinstance(module, _ACTIVATIONS):
+        between.insert(0, module)
+    elif module is None and name in _FUNCTIONS:
+        activation = _FUNCTIONS[name]
+        if activation is not None:
+            between.insert(0, activation)
+    else:
+        return isinstance(module, _POOLS)
+    return True
+
+
+def _moments(norm: Any, activations: list[nn.Module]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel behind the activations, if normal before them."""
+    places, weights = np.polynomial.hermite_e.hermegauss(63)
+    width = norm.num_features
+    scale = torch.ones(width) if norm.weight is None else norm.weight.detach().abs()
+    shift = torch.zeros(width) if norm.bias is None else norm.bias.detach()
+    values = shift.double()[:, None] + scale.double()[:, None] * torch.from_numpy(places)
+    with torch.no_grad():
+        for activation in activations:
+            values = activation(values.clone())
+    share = torch.from_numpy(weights / weights.sum())
+    mean = (values * share).sum(1)
+    deviation = ((values - mean[:, None]) ** 2 * share).sum(1).sqrt()
+    return mean.numpy(), deviation.numpy()
