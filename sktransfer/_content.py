@@ -31,6 +31,12 @@ __all__ = ["GENERATORS", "Content", "Untellable", "Walk", "content_of", "digest_
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, types.GenericAlias)
+# What code that calls these computes hangs on more than the code: on files, names, the environment.
+_UNFORESEEN = {
+    "__import__", "environ", "eval", "exec", "fromfile", "genfromtxt", "getenv", "globals",
+    "import_module", "imread", "listdir", "load", "loadtxt", "locals", "memmap", "open",
+    "read_bytes", "read_text", "scandir", "vars",
+}  # fmt: skip
 _NOT_OF_A_CLASS = {
     "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__",
     "__doc__", "__firstlineno__", "__module__", "__slotnames__", "__static_attributes__",
@@ -187,6 +193,9 @@ class Walk:
         if library:
             yield library
             return
+        for code in _codes(function.__code__):
+            if unforeseen := sorted(_UNFORESEEN & set(code.co_names)):
+                raise Untellable(f"a function that uses {unforeseen[0]!r}")
         yield from map(self.of, (function.__code__, function.__defaults__))
         yield from map(self.of, (function.__kwdefaults__, function.__closure__, vars(function)))
         for name, value in _globals_of(function):
@@ -213,7 +222,9 @@ class Walk:
         yield from map(self.of, (type(value), make, arguments, state))
         yield from map(self.of, items or ())
         yield from map(self.of, pairs or ())
-
+        if self.library_of(type(value)) is None and hasattr(value, "__dict__"):
+            # A pickle of one's own may leave out what is computed with.
+            yield self.of(dict(sorted(vars(value).items())))
 
     def _by_name(self, value: Any, name: str) -> Iterator[bytes | str]:
         """What pickles as a name: the name tells it in libraries alone."""

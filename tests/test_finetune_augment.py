@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +129,38 @@ def test_the_digest_is_of_what_a_value_does():
     for one in (threading.Lock(), (i for i in ""), np.frompyfunc(lambda x: x, 1, 1), sys.stdout):
         with pytest.raises(Untellable):
             digest_of([one])
+
+
+class Forgets:
+    """Its pickle leaves out what it computes with."""
+
+    def __init__(self, degrees):
+        self.degrees = degrees
+
+    def __getstate__(self):
+        return {}
+
+    def __call__(self, image):
+        return image.rotate(self.degrees)
+
+
+def test_what_a_pickle_leaves_out_counts():
+    assert digest_of(Forgets(10)) == digest_of(Forgets(10)) != digest_of(Forgets(20))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda image: image.rotate(globals()["STEP"]),
+        lambda image: image.rotate(eval("STEP")),
+        lambda image: image.rotate(int(open("step.txt").read())),
+        lambda image: image.rotate(int(Path("step.txt").read_text())),
+        lambda image: image.rotate(int(os.environ["STEP"])),
+        lambda image: image.rotate(vars(image)["step"]),
+    ],
+)
+def test_views_of_what_depends_on_files_and_names_are_not_kept(transform):
+    assert make_augment(transform).key is None
 
 
 def test_code_of_a_module_of_ones_own_counts(tmp_path, monkeypatch):

@@ -114,8 +114,8 @@ class DiskStore(Store):
     def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
         none: set[bytes] = set()
-        known = self._attempt("read", lambda base: known(base.sql, spaces, keys), none)
-        return [key in known for key in keys]
+        found = self._attempt("read", lambda base: known(base.sql, spaces, keys), none)
+        return [key in found for key in keys]
 
     def discard(self, space: str, keys: Sequence[bytes]) -> None:
         check_keys(keys)
