@@ -501,7 +501,7 @@ def test_a_store_that_cannot_be_written_is_read(folder, monkeypatch):
 @pytest.fixture
 def hasty(monkeypatch):
     """Three seconds are a quarter of one."""
-    for module in ("_database", "_folder"):
+    for module in ("_database", "_disk"):
         monkeypatch.setattr(f"sktransfer.store.{module}.BUSY_SECONDS", 0.25)
 
 
