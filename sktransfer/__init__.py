@@ -18,22 +18,24 @@ _HOMES = {
     "FineTuneRegressor": "finetune",
     "Preprocessing": "networks",
     "advise": "selection",
+    "config_context": "config",
+    "get_config": "config",
     "list_backbones": "networks",
     "load_image_folder": "datasets",
     "rank_backbones": "selection",
     "register_backbone": "networks",
-    "set_memory_limit": "store",
+    "set_config": "config",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from .codes import CNNCodes
+    from .config import config_context, get_config, set_config
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor
     from .networks import Backbone, Preprocessing, list_backbones, register_backbone
     from .selection import AutoTransferClassifier, advise, rank_backbones
-    from .store import set_memory_limit
 
 
 def __getattr__(name: str) -> Any:

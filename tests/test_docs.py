@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sktransfer.store import open_store, set_memory_limit
+from sktransfer import get_config, set_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -29,9 +29,9 @@ def folder(tmp_path, monkeypatch, sample):
             target.mkdir(parents=True, exist_ok=True)
             Image.fromarray(sample.data[number]).save(target / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    limit = open_store("memory").max_bytes
+    limit = get_config()["cache_memory"]
     yield tmp_path
-    set_memory_limit(limit)  # a page shows how to change it
+    set_config(cache_memory=limit)  # a page shows how to change it
 
 
 # Their code takes ten seconds or so each.

@@ -114,7 +114,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept so that no photograph goes through the same network twice:
         in memory, shared by all estimators of the process and bounded
-        (:func:`sktransfer.set_memory_limit`, 512 MB), or in a folder shared by processes
+        (:func:`sktransfer.set_config`, 512 MB), or in a folder shared by processes
         and runs. The key is the content of the photograph, not its name.
     cache_layers : {"auto", "asked", "all"}, default="auto"
         Which layers a pass computes and keeps in the cache. ``"asked"``: those of `layer`, and

@@ -22,6 +22,7 @@ from .._sklearn import check_feature_names_in, validate_data
 from ..compute import resolve_devices, usable_devices
 from ..compute._plan import Plan, make_framing, make_plan, memory_of_all_layers, shape_of
 from ..compute._runner import compute_codes
+from ..config import shows_progress
 from ..exceptions import ImageError, ImageSkippedWarning, InputError, LayerError, shown
 from ..inputs import Framing, Images, as_images, pack_settings, take_settings
 from ..networks import Backbone, load_backbone
@@ -143,7 +144,7 @@ def _layers_to_keep(wish: str, table: LayerTable, store: Store | None, n_images:
 
 @contextmanager
 def _progress(codes: CNNCodes, n_images: int) -> Iterator[Any]:
-    if not codes.verbose:
+    if not shows_progress(codes.verbose):
         yield None
         return
     from tqdm.auto import tqdm

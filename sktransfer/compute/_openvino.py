@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import config
 from .._optional import import_openvino
 from ..exceptions import EngineError
 from ..networks._split import FrozenNetwork
@@ -159,18 +160,9 @@ class InconvertibleError(EngineError):
 
 
 def cache_folder() -> Path | None:
-    """Where converted networks are kept; ``SKTRANSFER_CACHE`` names another place.
-
-    None for a user without a home, as in some containers: nothing is kept then.
-    """
-    if own := os.environ.get("SKTRANSFER_CACHE"):
-        folder = os.path.expanduser(own)
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = os.path.join(os.path.expanduser(base), "sktransfer")
-        if not os.path.isabs(folder):
-            return None
-    return None if folder.startswith("~") else Path(folder) / "openvino"
+    """Where converted networks are kept; None for a user without a home: nothing is kept then."""
+    folder = config.cache_folder()
+    return folder and folder / "openvino"
 
 
 class Conversion:

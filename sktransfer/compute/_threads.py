@@ -17,19 +17,30 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 import torch
 from filelock import FileLock, Timeout
 
+from ..config import carried
 from ..exceptions import EngineWarning
 
 __all__ = ["Lanes", "Turn", "available_cores", "worker_pool"]
+
+
+T = TypeVar("T")
+
+
+class _WorkerPool(ThreadPoolExecutor):
+    """Threads that work under the settings of the thread that hands them something to do."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return super().submit(carried(fn), *args, **kwargs)
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -78,7 +89,7 @@ def worker_pool() -> ThreadPoolExecutor:
 
 def _make_pool() -> ThreadPoolExecutor:
     _pools.clear()
-    pool = _pools[os.getpid()] = ThreadPoolExecutor(
+    pool = _pools[os.getpid()] = _WorkerPool(
         available_cores(),
         thread_name_prefix="sktransfer",
         initializer=torch.set_num_threads,

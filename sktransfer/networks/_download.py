@@ -27,6 +27,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from ..config import shows_progress
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._weights import sha256_of
 
@@ -184,7 +185,7 @@ def _fetch(url: str, path: Path, wanted: str | None, verbose: int) -> None:
     with _appearing(path) as file, open_url(url) as answer:
         length = int(answer.headers.get("Content-Length") or 0)
         bar = tqdm(total=length or None, desc=path.name, unit="B", unit_scale=True,
-                   unit_divisor=1024, disable=not verbose)  # fmt: skip
+                   unit_divisor=1024, disable=not shows_progress(verbose))  # fmt: skip
         with bar:
             for chunk in _chunks(answer):
                 file.write(chunk)
@@ -422,7 +423,7 @@ def _progress(verbose: int) -> Iterator[None]:
         enable_progress_bars,
     )
 
-    if verbose or are_progress_bars_disabled():
+    if shows_progress(verbose) or are_progress_bars_disabled():
         yield
         return
     disable_progress_bars()

@@ -6,7 +6,7 @@ import os
 
 from ._base import Store, StoreInfo
 from ._disk import DiskStore
-from ._memory import MemoryStore, memory_store, set_memory_limit
+from ._memory import MemoryStore, memory_store
 
 __all__ = [
     "DiskStore",
@@ -15,7 +15,6 @@ __all__ = [
     "StoreInfo",
     "memory_store",
     "open_store",
-    "set_memory_limit",
 ]
 
 

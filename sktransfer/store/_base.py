@@ -221,35 +221,6 @@ def check_keys(keys: Sequence[bytes], rows: Sequence[np.ndarray] | None = None) 
         raise ValueError(f"keys and rows must be equally many, got {len(keys)} and {len(rows)}")
 
 
-def check_max_bytes(max_bytes: int, least: int) -> int:
-    """Refuse a bound that is no number of bytes.
-
-    Parameters
-    ----------
-    max_bytes : int
-        The bound.
-    least : int
-        The smallest bound that makes sense.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        It is not a whole number, or too small.
-    """
-    try:
-        if max_bytes == int(max_bytes) and max_bytes >= least:
-            return int(max_bytes)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(
-        f"max_bytes must be a whole number of bytes, at least {least}, got {max_bytes!r}"
-    )
-
-
 # A row as bytes and back, with what it takes to notice damage.
 
 

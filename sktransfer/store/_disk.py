@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..config import whole_bytes
 from ..exceptions import StoreError, StoreWarning, shown
 from . import _claims
-from ._base import Record, Store, StoreInfo, check_keys, check_max_bytes, decode, encode
+from ._base import Record, Store, StoreInfo, check_keys, decode, encode
 from ._claims import LEASE, chunks, current_owner, marks
 from ._database import (
     BUSY_SECONDS,
@@ -88,7 +89,9 @@ class DiskStore(Store):
             raise StoreError(
                 f"cache={shown(path)}: this user has no home folder; write the whole path."
             ) from error
-        self.max_bytes = None if max_bytes is None else check_max_bytes(max_bytes, 2**20)
+        self.max_bytes = None
+        if max_bytes is not None:
+            self.max_bytes = whole_bytes("max_bytes", max_bytes, 2**20)
         self.lease = lease
         try:
             database(self.path)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ._base import Store, StoreInfo, check_keys, check_max_bytes, freeze
+from ..config import cache_memory, on_cache_memory, whole_bytes
+from ._base import Store, StoreInfo, check_keys, freeze
 from ._claims import LEASE, Owner, current_owner, is_alive
 
-DEFAULT_MEMORY_LIMIT = 512 * 2**20
 ROW_OVERHEAD = 512  # key, array object and dictionary entry; measured 350 to 450 bytes
 _NOTICE_DEATH = 1.0  # seconds; a thread that dies does not notify
 
@@ -31,9 +31,9 @@ class MemoryStore(Store):
 
     Parameters
     ----------
-    max_bytes : int, default=512 * 2**20
+    max_bytes : int or None, default=None
         Bound on the memory taken, bookkeeping included. 0 keeps nothing; a row beyond the bound
-        is not kept.
+        is not kept. None is the ``cache_memory`` of :func:`sktransfer.set_config`.
     lease : float, default=60.0
         Seconds; a claim of a thread that hangs ends after five times that.
 
@@ -43,13 +43,18 @@ class MemoryStore(Store):
         ``max_bytes`` is not a whole number of at least 0.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MEMORY_LIMIT, *, lease: float = LEASE) -> None:
-        self.max_bytes = check_max_bytes(max_bytes, 0)
+    def __init__(self, max_bytes: int | None = None, *, lease: float = LEASE) -> None:
+        self._max_bytes = max_bytes if max_bytes is None else whole_bytes("max_bytes", max_bytes, 0)
         self.lease = lease
         self._rows: OrderedDict[_Place, np.ndarray] = OrderedDict()
         self._bytes = 0
         self._forget_claims()
         _instances.add(self)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bound on the memory taken."""
+        return cache_memory() if self._max_bytes is None else self._max_bytes
 
     def _forget_claims(self) -> None:
         self._changed = threading.Condition(threading.RLock())
@@ -79,7 +84,8 @@ class MemoryStore(Store):
             self._changed.notify_all()
 
     def _evict(self) -> None:
-        while self._bytes > self.max_bytes:
+        limit = self.max_bytes
+        while self._bytes > limit:
             _, row = self._rows.popitem(last=False)
             self._bytes -= row.nbytes + ROW_OVERHEAD
 
@@ -152,23 +158,6 @@ class MemoryStore(Store):
             spaces = Counter(space for space, _ in self._rows)
             return StoreInfo(len(self._rows), self._bytes, dict(spaces), self.max_bytes)
 
-    def set_max_bytes(self, max_bytes: int) -> None:
-        """Change the bound; rows beyond it go at once.
-
-        Parameters
-        ----------
-        max_bytes : int
-            The new bound.
-
-        Raises
-        ------
-        ValueError
-            It is not a whole number of at least 0.
-        """
-        with self._changed:
-            self.max_bytes = check_max_bytes(max_bytes, 0)
-            self._evict()
-
     def __copy__(self) -> MemoryStore:
         return self
 
@@ -176,10 +165,10 @@ class MemoryStore(Store):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (memory_store, ()) if self is _process_wide else (MemoryStore, (self.max_bytes,))
+        return (memory_store, ()) if self is _process_wide else (MemoryStore, (self._max_bytes,))
 
     def __repr__(self) -> str:
-        return f"MemoryStore(max_bytes={self.max_bytes})"
+        return f"MemoryStore(max_bytes={self._max_bytes})"
 
 
 _instances: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
@@ -196,22 +185,13 @@ def memory_store() -> MemoryStore:
     return _process_wide
 
 
-def set_memory_limit(max_bytes: int) -> None:
-    """Bound the memory that ``cache="memory"`` may take in this process.
+def _fit_to_limit() -> None:
+    for store in list(_instances):
+        with store._changed:
+            store._evict()
 
-    Parameters
-    ----------
-    max_bytes : int
-        512 MB (``512 * 2**20``) unless set. 0 keeps nothing. Worker processes have stores and
-        limits of their own.
 
-    Raises
-    ------
-    ValueError
-        It is not a whole number of at least 0.
-    """
-    _process_wide.set_max_bytes(max_bytes)
-
+on_cache_memory.append(_fit_to_limit)
 
 _held_for_fork: list[MemoryStore] = []
 # Threads that fork at the same time take turns: what one holds, another must not release.
