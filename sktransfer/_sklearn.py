@@ -3,6 +3,8 @@
 A release of scikit-learn that moves one of these breaks this file and no other.
 """
 
+from typing import Any
+
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import HasMethods, Integral, Interval, Real, StrOptions
 from sklearn.utils._set_output import _get_output_config as output_config
@@ -16,9 +18,24 @@ __all__ = [
     "Interval",
     "Real",
     "StrOptions",
+    "check_columns",
     "check_feature_names_in",
     "check_sample_weight",
     "fit_context",
     "output_config",
     "validate_data",
 ]
+
+
+def check_columns(estimator: Any, X: Any, *, reset: bool) -> None:
+    """Keep scikit-learn's account of columns, `n_features_in_`, where the input is a table.
+
+    It is the estimator's own: with `reset` it is made anew, and gone where `X` is no table.
+    """
+    if reset:
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(estimator, name):
+                delattr(estimator, name)
+    is_table = len(getattr(X, "shape", ())) == 2
+    if is_table and (reset or hasattr(estimator, "n_features_in_")):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)

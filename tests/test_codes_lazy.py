@@ -147,7 +147,7 @@ def test_a_data_frame_of_pixels(X, plain):
     estimator = codes()
     close(estimator.fit_transform(dd.from_pandas(table, npartitions=3)).compute(), plain)
     assert estimator.n_features_in_ == 3072
-    assert estimator._fitted.float_range == (0, 1)
+    assert estimator._fitted.reading.float_range == (0, 1)
 
 
 def test_fit_and_transform_compute_nothing(X, paths, computed):

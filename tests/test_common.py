@@ -145,17 +145,16 @@ def test_images_in_every_layout_give_equal_codes(estimator, _, sample):
 
 @pytest.mark.parametrize(("estimator", "_"), **OF_TRANSFORMERS)
 def test_transform_changes_nothing_in_the_model(estimator, _, sample):
-    from sktransfer.codes._frozen_pass import network_of
 
     estimator = clone(estimator).set_params(image_shape=None, value_range="auto", cache=None)
     fitted(estimator, sample.data[:2])
-    network = network_of(estimator).module
+    network = estimator._load_network().module
     before = copy.deepcopy(network.state_dict())
     facts = {key: repr(value) for key, value in vars(estimator).items()}
     estimator.transform(sample.data[:3])
     estimator.transform(sample.data[3:9])
     assert {key: repr(value) for key, value in vars(estimator).items()} == facts
-    assert network_of(estimator).module is network
+    assert estimator._load_network().module is network
     assert not any(module.training for module in network.modules())
     for key, value in network.state_dict().items():
         assert value.equal(before[key]), key

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from sktransfer import CNNCodes, FineTuneClassifier
-from sktransfer.codes._frozen_pass import network_of
 
 QUICK = {"image_size": 64, "max_epochs": 2, "lr": 1e-2, "warmup": 0.0, "random_state": 0}
 
@@ -54,7 +53,7 @@ CASES = {
 def test_frozen_weights_and_statistics_are_equal_to_the_bit(photos, name):
     changes = CASES[name]
     clf = classifier(**changes).fit(*photos)
-    before = network_of(clf).module.state_dict()
+    before = clf._load_network().module.state_dict()
     after, learning = weights_of(clf), learning_names(clf)
     if changes.get("backbone_lr_factor") == 0:
         assert not learning
@@ -146,7 +145,7 @@ def test_weights_move_in_proportion_to_their_rates(photos, optimizer):
     moved = {}
     for factor in (1.0, 0.1):
         clf = classifier(backbone_lr_factor=factor, **changes).fit(*photos)
-        before, after = network_of(clf).module.state_dict(), weights_of(clf)
+        before, after = clf._load_network().module.state_dict(), weights_of(clf)
         stage_of = clf._model.stage_of
         last = max(stage_of.values())
         for depth in (0, 1):

@@ -72,12 +72,11 @@ def test_two_classes_differ_by_the_log_odds(X):
 @pytest.mark.parametrize("init", ["random", "linear_probe"])
 def test_the_pretrained_output_layer_is_never_kept(X, init):
     """A thousand classes, as many as the network was trained on."""
-    from sktransfer.codes._frozen_pass import network_of
 
     clf = classifier(head_init=init, max_epochs=0)
     clf.partial_fit(X, 40 * np.arange(24), classes=np.arange(1000))
     assert clf.decision_function(X).shape == (24, 1000)
-    old = network_of(clf).module.get_submodule("classifier").weight
+    old = clf._load_network().module.get_submodule("classifier").weight
     new = clf.net_.module_.head[-1].weight
     assert new.shape == old.shape
     assert not torch.isclose(new, old.to(new.device), atol=1e-6).all(dim=1).any()

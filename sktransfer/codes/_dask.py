@@ -11,17 +11,18 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._sklearn import output_config
+from .._sklearn import check_columns, output_config
 from ..exceptions import ImageError, ImageSkippedWarning, InputError, ValueRangeError
 from ..inputs import Images, as_images
 from ..inputs._collect import check_image_shape, collect, is_missing, name_of
 from ..inputs._images import survey_arrays
 from ..inputs._range import Range, auto_ranges, check_value_range
-from ._frozen_pass import check_columns, codes_of, skipped
+from ._frozen_pass import codes_of, skipped
 
 if TYPE_CHECKING:
     from ._estimator import CNNCodes
@@ -53,16 +54,16 @@ def transform_lazily(codes: CNNCodes, X: Any) -> Any:
     sent = _to_send(codes)
     token = tokenize(type(sent), {k: v for k, v in vars(sent).items() if k != "_network"})
     estimator = delayed(sent, name=f"CNNCodes-{token}", traverse=False)
-    kind = dask_kind(X)
+    kind, reading = dask_kind(X), codes._fitted.reading
     if kind == "frame":
         check_columns(codes, X._meta, reset=False)
     elif kind == "array" and X.dtype.kind not in "OUT":
         one = blank(X)  # what is wrong with all of them is said now
         check_columns(codes, one, reset=False)
-        as_images(one, image_shape=codes._fitted.image_shape, layout=codes._fitted.layout)
-    float_range = codes._fitted.float_range
-    if float_range is None and codes._fitted.value_range == "auto":
-        float_range = lazy_float_range(X, codes._fitted.image_shape)
+        as_images(one, image_shape=reading.image_shape, layout=reading.layout)
+    float_range = reading.float_range
+    if float_range is None and reading.value_range == "auto":
+        float_range = lazy_float_range(X, reading.image_shape)
     name = f"codes-{tokenize(X, token)}"
     make = _of_array if kind == "array" else _of_partitions
     return make(X, estimator, float_range, codes.code_shape_, name)
@@ -145,17 +146,9 @@ def _codes_of(
 ) -> np.ndarray:
     if len(X) == 0:
         return np.empty((0, *codes.code_shape_), np.float32)
-    fitted = codes._fitted
-    images = as_images(
-        X,
-        image_shape=fitted.image_shape,
-        value_range=fitted.value_range,
-        float_range=float_range,
-        layout=fitted.layout,
-        bright=fitted.bright,
-        piece=piece,
-    )
-    check_range_is_known(images, float_range, fitted.value_range)
+    reading = replace(codes._fitted.reading, float_range=float_range)
+    images = reading.images(X, piece=piece)
+    check_range_is_known(images, float_range, reading.value_range)
     try:
         rows, failures = codes_of(codes, images)
     except ImageError as error:

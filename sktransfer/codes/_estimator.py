@@ -15,16 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
 from ..compute import ENGINES, PRECISIONS
 from ..inputs import RESIZES
+from ..networks._fitted import KeepsNetwork, check_given
 from ..networks._split import POOLINGS
 from ._dask import is_lazy, look_at, transform_lazily
 from ._frozen_pass import (
     FittedCodes,
-    check_given,
     feature_names,
     fit_codes,
     images_of,
-    load_state,
-    save_state,
     transform_codes,
 )
 from ._to_file import TransformReport, stream_codes
@@ -32,7 +30,7 @@ from ._to_file import TransformReport, stream_codes
 __all__ = ["CNNCodes"]
 
 
-class CNNCodes(TransformerMixin, BaseEstimator):
+class CNNCodes(KeepsNetwork, TransformerMixin, BaseEstimator):
     """Codes of a pretrained convolutional network as features for any estimator.
 
     A network trained on millions of photographs is cut before its last layer; what it makes
@@ -311,8 +309,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
         images = images_of(self, X)
-        if self._fitted.float_range is None:
-            self._fitted = replace(self._fitted, float_range=images.float_range)
+        reading = self._fitted.reading
+        if reading.float_range is None:
+            reading = replace(reading, float_range=images.float_range)
+            self._fitted = replace(self._fitted, reading=reading)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -425,9 +425,3 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "backbone_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return save_state(self, super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(load_state(state))

@@ -29,13 +29,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import nn
 
-from ..codes import _frozen_pass as codes_state
-from ..codes._frozen_pass import NETWORK, check_columns, check_given, given_of
+from .._sklearn import check_columns
 from ..compute import resolve_devices, usable_devices
 from ..compute._plan import make_framing
 from ..exceptions import DivergenceWarning, InputError, LayerError, SktransferWarning, shown
-from ..inputs import Framing, Images, as_images
+from ..inputs import Framing, Images, Reading, as_images
 from ..networks import Backbone, load_backbone
+from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state
 from ..networks._load import BackboneInfo
 from ..store import open_store
 from ._activations import Examples, Storage, Views, choose_storage
@@ -72,7 +72,6 @@ __all__ = [
     "images_of",
     "learn",
     "learn_for_the_best_epochs",
-    "load_state",
     "model_of",
     "net_of",
     "prefix_of",
@@ -160,7 +159,9 @@ def _fit(
             learn_for_the_best_epochs(est, every, part, validate, run)
         else:
             learn(est, part, validate, run)
-        est._fitted = replace(est._fitted, bright=images.bright)  # now the files were decoded
+        # Now the files were decoded.
+        reading = replace(est._fitted.reading, bright=images.bright)
+        est._fitted = replace(est._fitted, reading=reading)
     finally:
         if saved is not None:
             saved.close()
@@ -227,11 +228,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
         design,
         est.trainable,
         framing,
-        images.image_shape,
-        est.value_range,
-        images.float_range,
-        images.layout,
-        images.bright,
+        images.reading,
         given_of(est, NETWORK),
     )
     est.__dict__.pop("net_", None)
@@ -308,12 +305,7 @@ class Fitted:
     design: Design
     trainable: Any  # in `fit`; `unfreeze` changes that of the design
     framing: Framing
-    image_shape: Any
-    value_range: Any
-    float_range: tuple[float, float] | None
-    layout: str | None = None  # a stack of greyscale images, rows, or other images
-    # Which kinds of images used their range; it decides nothing but what is warned of.
-    bright: tuple[str, ...] = field(default=(), compare=False)
+    reading: Reading
     # What the parameters were, which going on needs to be as they were.
     given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
@@ -333,24 +325,14 @@ class Part:
 
 def images_of(est: FineTuneBase, X: Any) -> Images:
     """Photographs read as those of `fit` were."""
-    fitted = est._fitted
     check_columns(est, X, reset=False)
-    return as_images(
-        X,
-        image_shape=fitted.image_shape,
-        value_range=fitted.value_range,
-        float_range=fitted.float_range,
-        layout=fitted.layout,
-        bright=fitted.bright,
-    )
+    return est._fitted.reading.images(X)
 
 
 def model_of(est: FineTuneBase) -> Model:
     """The network of a fitted estimator; built again after it was loaded."""
     if est._model is None:
-        from ..codes._frozen_pass import network_of
-
-        model = build_model(network_of(est), est.image_size_, est._fitted.design)
+        model = build_model(est._load_network(), est.image_size_, est._fitted.design)
         model.load(est._learnt)
         est._model = model
     return est._model
@@ -588,7 +570,9 @@ class LearningOn:
         return find_range(self, X, y, sample_weight, start, end, n_steps)  # type: ignore[arg-type]
 
 
-class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FineTuneBase(
+    LearningOn, KeepsNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Parameters, and all that does not depend on what the target is."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
@@ -758,10 +742,7 @@ class FineTuneBase(LearningOn, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return "_fitted" in vars(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return save_state(self, super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(load_state(state))
+        return save_state(self, BaseEstimator.__getstate__(self))
 
 
 # More of the network begins to learn; what was learnt stays.
@@ -822,7 +803,7 @@ def save_state(est: FineTuneBase, state: dict[str, Any]) -> dict[str, Any]:
             state["_network"] = est.backbone_.load()
         if isinstance(state["_network"], Backbone):
             state["_network"], state["_learnt"] = _merged(state["_network"], state["_learnt"])
-    return codes_state.save_state(est, state)
+    return pack_state(state)
 
 
 def _check_functions(est: FineTuneBase) -> None:
@@ -873,11 +854,6 @@ def _merged(backbone: Backbone, learnt: Learnt) -> tuple[Backbone, Learnt]:
     # It is another network now: tables and codes of the first are not its own.
     changed = replace(backbone, module=module, fingerprint=digest.hexdigest()[:32])
     return changed, {name: value for name, value in learnt.items() if name not in inside}
-
-
-def load_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Undo `save_state`; the network is built when it is first needed."""
-    return codes_state.load_state(state)
 
 
 @contextmanager

@@ -15,12 +15,11 @@ from torch import nn
 
 from .._content import content_of
 from .._optional import import_optional
-from ..codes._frozen_pass import cached_table
 from ..compute import worker_pool
 from ..exceptions import LayerError, TrainingError, shown
 from ..networks import Backbone
 from ..networks._layers import Layer, LayerTable, Stage, stages_of
-from ..networks._split import Pool, pooled_shape, tail_of
+from ..networks._split import Pool, cached_table, pooled_shape, tail_of
 from ..networks._trace import running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import first_cut, is_norm, learning_names, plain_name, stage_parameters

@@ -16,7 +16,7 @@ What Pillow was told in the main process (`_process`) travels to workers with th
 """
 
 from ._formats import HINTS, readable_formats
-from ._images import Images, OpenedImage, as_images, digest_of, tell
+from ._images import Images, OpenedImage, Reading, as_images, digest_of, tell
 from ._process import pack_settings, take_settings
 from ._resize import READING, RESIZES, Framing, frame
 
@@ -27,6 +27,7 @@ __all__ = [
     "Framing",
     "Images",
     "OpenedImage",
+    "Reading",
     "as_images",
     "digest_of",
     "frame",

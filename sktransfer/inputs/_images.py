@@ -139,6 +139,36 @@ def as_images(
     return Images(collected, ranges, survey.causes, given=given, doubts=doubts, bright=bright)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How an input was read, and later ones are to be: so a dark batch is read as a bright one.
+
+    Attributes
+    ----------
+    image_shape, value_range, float_range, layout, bright : object
+        As in :func:`as_images`, which says what each decides.
+    """
+
+    image_shape: tuple[int, ...] | Literal["row"] | None = None
+    value_range: tuple[float, float] | Literal["auto"] = "auto"
+    float_range: tuple[float, float] | None = None
+    layout: str | None = None
+    # It decides nothing but what is warned of.
+    bright: tuple[str, ...] = field(default=(), compare=False)
+
+    def images(self, X: Any, *, piece: bool = False) -> Images:
+        """Take later input as images."""
+        return as_images(
+            X,
+            image_shape=self.image_shape,
+            value_range=self.value_range,
+            float_range=self.float_range,
+            layout=self.layout,
+            bright=self.bright,
+            piece=piece,
+        )
+
+
 def tell(images: Any) -> None:
     """Warn of what was met in images; `images` may be some or other views of :class:`Images`."""
     while not isinstance(images, Images) and hasattr(images, "images"):
@@ -180,13 +210,25 @@ class Images:
         bright: Sequence[str] = (),
     ) -> None:
         self._collected, self._ranges = collected, ranges
-        self._account, self._doubts = Account(given, bright), [one for one in doubts if one]
+        self._given, self._account = given, Account(given, bright)
+        self._doubts = [one for one in doubts if one]
         self.layout = collected.layout
         self.n_columns, self.image_shape = collected.n_columns, collected.shape
         self.float_range = ranges.get("float")
         order = (ranges.get(kind) for kind in ("float", "int", "uint16", "uint8", "bool"))
         self.value_range = next((found for found in order if found is not None), None)
         self.known_errors = {i: self._error(cause, i) for i, cause in causes.items()}
+
+    @property
+    def reading(self) -> Reading:
+        """How later input is to be read."""
+        return Reading(
+            self.image_shape,
+            self._given or "auto",
+            self.float_range,
+            self.layout,
+            self.bright,
+        )
 
     @property
     def bright(self) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ import torch
 from torch import fx, nn
 
 from ..exceptions import BackboneWarning, LayerError
-from ._fingerprint import fingerprint_of_graph
+from ._fingerprint import fingerprint_of_graph, structure_of
 from ._layers import Layer, LayerTable
+from ._load import NetworkCache
 from ._sizes import fit_to_size, slide_fully_connected
 from ._spec import Backbone, reason_of
 from ._trace import find_head, is_faithful, referred, trace, tracing
@@ -24,6 +25,7 @@ __all__ = [
     "POOLINGS",
     "FrozenNetwork",
     "Pool",
+    "cached_table",
     "freeze",
     "has_token",
     "identity_of",
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 
+_TABLES: NetworkCache[LayerTable] = NetworkCache(
+    max_networks=8, max_bytes=2**30, module_of=lambda table: table.network.module
+)
 _identities: WeakKeyDictionary[fx.GraphModule, dict[str, str]] = WeakKeyDictionary()
 
 
@@ -118,6 +123,14 @@ def layer_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
         if head.nodes and (published or image_size != facts.image_size):
             network = slide_fully_connected(network, image_size)
         return LayerTable(network, backbone.name, image_size, head)
+
+
+def cached_table(backbone: Backbone, image_size: tuple[int, int]) -> LayerTable:
+    """Layers of a network at an image size; worked out once for each of the last few."""
+    own = backbone.source in ("module", "registered")
+    structure = structure_of(backbone.module) if own else None
+    key = (backbone.fingerprint, backbone.name, structure, backbone.preprocessing, image_size)
+    return _TABLES.get(key, lambda: layer_table(backbone, image_size))
 
 
 def identity_of(backbone: Backbone, table: LayerTable) -> str:

@@ -15,12 +15,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_pyplot
-from .._sklearn import HasMethods, Integral, Interval, Real, StrOptions, fit_context
+from .._sklearn import (
+    HasMethods,
+    Integral,
+    Interval,
+    Real,
+    StrOptions,
+    check_columns,
+    fit_context,
+)
 from ..codes import CNNCodes
-from ..codes._frozen_pass import check_columns, load_state, save_state
 from ..finetune._tasks import array_of, as_labels
 from ..inputs import RESIZES, as_images
 from ..inputs._range import each_told_once
+from ..networks._fitted import pack_state, unpack_state
 from ._advise import digests
 from ._ladder import RUNGS, Ladder, Rung, best_of
 from ._probe import TALL_SHARE, make_splits, tall_share
@@ -324,10 +332,10 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         return self.best_estimator_
 
     def __getstate__(self) -> dict[str, Any]:
-        return save_state(self, super().__getstate__())
+        return pack_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(load_state(state))
+        super().__setstate__(unpack_state(state))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

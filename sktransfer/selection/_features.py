@@ -20,7 +20,6 @@ from ..codes._frozen_pass import (
     asked_layers,
     fill,
     images_of,
-    network_of,
     normalize_rows,
     prepare,
     skipped,
@@ -125,7 +124,7 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     probabilities, reason = _probabilities(table, before)
     layers = {name: normalize_rows(part.copy(), codes.normalize) for name, part in raw.items()}
     wanted = np.hstack([raw[layer.name] for layer in asked])
-    module = network_of(fitted).module
+    module = fitted._load_network().module
     weights = [*module.parameters(), *module.buffers()]
     return Seen(
         estimator=clone(codes),

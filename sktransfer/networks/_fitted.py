@@ -1,0 +1,133 @@
+"""What a fitted estimator keeps of its network: what it was given, the network, and its pickle."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from .._content import content_of
+from ..exceptions import InputError, shown
+from ..inputs import pack_settings, take_settings
+from ._bundle import Bundle, PackedModule
+from ._load import BackboneInfo, weights_by_name
+from ._registry import Registration
+from ._spec import Backbone, as_preprocessing
+
+__all__ = ["NETWORK", "KeepsNetwork", "check_given", "given_of", "pack_state", "unpack_state"]
+
+
+# Parameters that decide what the network sees of an image, and which network it is.
+NETWORK = (
+    "backbone", "weights", "image_size", "resize", "crop_pct", "image_shape", "value_range",
+    "preprocessing",
+)  # fmt: skip
+
+Given = tuple[tuple[str, str], ...]
+
+_unpacking = threading.Lock()
+
+
+class KeepsNetwork:
+    """A mixin of estimators with the parameters `backbone`, `weights` and `bundle_weights`.
+
+    Attributes
+    ----------
+    backbone_ : BackboneInfo
+        Which network it was fitted with.
+    """
+
+    backbone_: BackboneInfo
+    # None where name and weights suffice to load it again; packed as it came from a pickle.
+    _network: Backbone | Bundle | None
+
+    def _load_network(self) -> Backbone:
+        """The network of the fit, from its pickle or by name."""
+        if isinstance(self._network, Bundle):
+            with _unpacking:  # threads that ask at the same time share one network
+                if isinstance(self._network, Bundle):
+                    self._network = self._network.unpack()
+        return self.backbone_.load() if self._network is None else self._network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pack_state(super().__getstate__())  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))  # type: ignore[misc]
+
+
+def pack_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Put plain values in the place of networks: a pickle holds no torch storages."""
+    state = dict(state)
+    if "_network" in state:
+        held = state["_network"]
+        if held is None and state["bundle_weights"]:
+            held = state["backbone_"].load()
+        state["_network"] = Bundle.pack(held) if isinstance(held, Backbone) else held
+    state["weights"] = weights_by_name(state["weights"])
+    if not isinstance(state.get("backbone"), str):
+        state["backbone"] = PackedModule.pack(state["backbone"])
+    elif needed := Registration.of(state["backbone"], may_change="_fitted" not in state):
+        state["_registrations"] = needed
+    return pack_settings(state)
+
+
+def unpack_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo `pack_state`; the network itself is built when it is first needed."""
+    state = take_settings(state)
+    state.pop("_registrations", None)  # they did their work when they were unpickled
+    if isinstance(state.get("backbone"), PackedModule):
+        state["backbone"] = state["backbone"].unpack()
+    return state
+
+
+def given_of(params: Any, names: Sequence[str]) -> Given:
+    """The values of parameters as text that is the same after a pickle and in other words."""
+    return tuple((name, _told(name, getattr(params, name))) for name in names)
+
+
+def check_given(params: Any, given: Given, hint: str) -> None:
+    """What continues has the parameters that its network was built with.
+
+    Raises
+    ------
+    InputError
+        If one is another now.
+    """
+    for name, before in given:
+        value = getattr(params, name)
+        now = _told(name, value)
+        if now == before:
+            continue
+        if isinstance(value, nn.Module):  # its repr may be the same, and long
+            before, now = before.partition(" ")[0], f"another {now.partition(' ')[0]}"
+        raise InputError(
+            f"Going on needs {name}={shown(before)}, as in the first fit, got {shown(now)}. To "
+            f"change it, call {hint}."
+        )
+
+
+def _told(name: str, value: Any) -> str:
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__} {content_of(dict(value.state_dict())).digest}"
+    if name == "weights":
+        value = weights_by_name(value)
+    elif name == "preprocessing" and not isinstance(value, (str, type(None))):
+        return repr(as_preprocessing(value))
+    elif name == "image_size" and isinstance(value, numbers.Integral):
+        value = (value, value)
+    return repr(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A list is as good as a tuple, numpy's numbers as Python's, and paths as text."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(_plain(one) for one in value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
