@@ -141,7 +141,7 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
     for name in (LITE, "resnet18", "mobilenet_v2"):
         codes = CNNCodes(name, weights="default" if name == LITE else None, image_size=64,
                          engine="torch")  # fmt: skip
-        seen = pass_over(codes, X)
+        seen = pass_over(codes, X, outputs=True)
         captured = []
         module = load_backbone(name, weights=codes.weights).module
         table = table_of(codes)[1]
@@ -177,7 +177,7 @@ def test_where_the_classifier_is_not_linear_the_row_says_so(labelled):
 def test_leep_is_that_of_the_probabilities(labelled):
     X, y = labelled
     row = rank_backbones(X, y, [LITE], metric="leep", image_size=32).rows[0]
-    seen = pass_over(CNNCodes(LITE, image_size=32), X)
+    seen = pass_over(CNNCodes(LITE, image_size=32), X, outputs=True)
     assert row.score == pytest.approx(leep_score(seen.probabilities, y))
 
 

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -161,7 +160,6 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
     scene = scene_of(study)
     strategy, end, estimator = choose_strategy(scene, study, fine_tune)
     curve = study.learning_curve(end.name)
-    confidence, entropy = study.sureness
     unreadable = np.flatnonzero(~seen.kept)
     return Recommendation(
         scene=scene,
@@ -188,9 +186,6 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
         conflicts=tuple(map(tuple, look.conflicts)),
         copies=tuple(map(tuple, look.copies)),
         unreadable=unreadable,
-        source_confidence=confidence,
-        source_entropy=entropy,
-        source_distance=float("nan") if seen.distance is None else seen.distance,
         ranking=ranking,
     )
 
@@ -310,16 +305,6 @@ class Study:
         """Whether no earlier layer is surely better than the last."""
         return not is_better(self.best, self.last, SURE)
 
-    @cached_property
-    def sureness(self) -> tuple[float, float]:
-        """Confidence of the network's own classifier, and its entropy, a share of the largest."""
-        probabilities = self.seen.probabilities
-        if probabilities is None:
-            return float("nan"), float("nan")
-        logs = np.log(np.maximum(probabilities, 1e-12))
-        entropy = -(probabilities * logs).sum(axis=1).mean() / np.log(probabilities.shape[1])
-        return float(probabilities.max(axis=1).mean()), float(entropy)
-
 
 def _task(look: DataLook, kept: np.ndarray, cv: Any) -> Task:
     usable = np.flatnonzero(look.usable & kept)
@@ -425,20 +410,13 @@ def reasons_for(
     scene: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
 ) -> Iterator[str]:
     """Plain sentences, each with its figures."""
-    seen, sizes = study.seen, study.sizes
+    sizes = study.sizes
     yield (
         f"{sum(sizes):,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
         f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
         "class)."
     )
     yield _about_layers(study.scores, study.best)
-    if seen.probabilities is not None:
-        yield _about_outputs(*study.sureness)
-    if seen.distance is not None:
-        yield (
-            f"Mean codes are {seen.distance:.2f} standard deviations from those of the photographs "
-            "the network was trained on."
-        )
     if study.framings:
         yield _about_framings(study)
     yield from _about_strategy(strategy, study, fine_tune)
@@ -474,13 +452,6 @@ def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
     return (
         f"{told}: likely the better layer, but not surely, so that the photographs count as like "
         "those the network was trained on."
-    )
-
-
-def _about_outputs(confidence: float, entropy: float) -> str:
-    return (
-        f"The network's own classifier is {confidence:.0%} sure of its first guess on average; "
-        f"its entropy is {entropy:.0%} of the largest possible."
     )
 
 

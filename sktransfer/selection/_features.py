@@ -10,7 +10,6 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import softmax
 from sklearn.base import clone
 from torch import nn
@@ -30,7 +29,7 @@ from ..networks._layers import LayerTable, stages_of
 from ..networks._split import POOLINGS
 from ..networks._trace import is_passive
 
-__all__ = ["Seen", "check_params", "distance_from_source", "pass_over", "source_probabilities"]
+__all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
 
 
 _MOST_LAYERS = 7
@@ -55,11 +54,9 @@ class Seen:
     kept : ndarray of bool
         Photographs that could be read.
     probabilities : ndarray or None
-        What the network's own classifier says.
+        What the network's own classifier says, where that was asked for.
     no_probabilities : str
         Why there are none.
-    distance : float or None
-        Of the mean codes from those of the source, see :func:`distance_from_source`.
     n_parameters : int
     n_bytes : int
         Of the weights.
@@ -74,7 +71,6 @@ class Seen:
     kept: np.ndarray
     probabilities: np.ndarray | None
     no_probabilities: str
-    distance: float | None
     n_parameters: int
     n_bytes: int
     images_per_second: float
@@ -98,8 +94,15 @@ def check_params(function: str, params: dict[str, Any]) -> None:
             )
 
 
-def pass_over(codes: CNNCodes, X: Any) -> Seen:
+def pass_over(codes: CNNCodes, X: Any, *, outputs: bool = False) -> Seen:
     """Compute the codes of the asked layer and of some by depth, at once.
+
+    Parameters
+    ----------
+    codes : CNNCodes
+    X : images
+    outputs : bool, default=False
+        Whether to ask the network's own classifier, too.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
     raw = dict(zip(names, columns, strict=True))
     # What follows, in the network, is fed with averages.
     before = raw.get(table.layers[-1].name) if codes.pooling == "avg" else None
-    probabilities, reason = _probabilities(table, before)
+    probabilities, reason = _probabilities(table, before) if outputs else (None, "not asked for")
     layers = {name: normalize_rows(part.copy(), codes.normalize) for name, part in raw.items()}
     wanted = np.hstack([raw[layer.name] for layer in asked])
     module = fitted._load_network().module
@@ -134,7 +137,6 @@ def pass_over(codes: CNNCodes, X: Any) -> Seen:
         kept=kept,
         probabilities=probabilities,
         no_probabilities=reason,
-        distance=None if before is None else distance_from_source(table, before),
         n_parameters=sum(one.numel() for one in module.parameters()),
         n_bytes=sum(one.numel() * one.element_size() for one in weights),
         images_per_second=speed,
@@ -228,91 +230,3 @@ def _linear_head(table: LayerTable) -> nn.Linear:
     if first.in_features != layer.n_channels or np.prod(layer.shape) != layer.n_channels:
         raise LayerError(f"the classifier takes more than the pooled codes of {layer.name!r}")
     return first
-
-
-# How far the codes are from those of the photographs that a network was trained on.
-#
-# A batch norm remembers nothing of single photographs, but its output had, over all of them, the
-# mean and spread that its own bias and weight say [1]_. Where pooled codes come straight from a
-# batch norm and an activation, the mean of each channel over the source is known without the
-# source.
-#
-# .. [1] Y. Li, N. Wang, J. Shi, J. Liu, X. Hou (2017). Revisiting batch normalization for practical
-#    domain adaptation. ICLR workshop.
-
-
-_POOLS = (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.Dropout)
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU, nn.LeakyReLU)
-_FUNCTIONS = {"adaptive_avg_pool2d": None, "flatten": None, "relu": nn.ReLU()}
-
-
-def distance_from_source(table: LayerTable, codes: np.ndarray) -> float | None:
-    """Distance of mean codes from those of the source, in spreads of the source.
-
-    Parameters
-    ----------
-    table : LayerTable
-    codes : ndarray of shape (n_samples, width)
-        Of the layer before the classifier, averaged over positions, not normalised.
-
-    Returns
-    -------
-    distance : float or None
-        Root of the mean over channels of the squared difference of means, each divided by the
-        channel's standard deviation over the source's positions. None where the codes do not come
-        straight from a batch norm.
-    """
-    found = _norm_before(table)
-    if found is None or len(codes) == 0:
-        return None
-    mean, deviation = _moments(*found)
-    if codes.shape[1] != len(mean):
-        return None
-    known = deviation > 1e-6
-    shifts = (codes.mean(axis=0)[known] - mean[known]) / deviation[known]
-    return float(np.sqrt(np.mean(shifts**2)))
-
-
-def _norm_before(table: LayerTable) -> tuple[nn.Module, list[nn.Module]] | None:
-    """The batch norm whose output is pooled to codes, and the activations in between."""
-    modules = dict(table.network.module.named_modules())
-    node, between = table.node(table.layers[-1]), list[nn.Module]()
-    while len(node.all_input_nodes) == 1:
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.BatchNorm2d):
-            inside = getattr(module, "act", None)  # timm's norms activate too
-            return module, [*([inside] if isinstance(inside, nn.Module) else []), *between]
-        if not _goes_on(node, module, between):
-            return None
-        (node,) = node.all_input_nodes
-    return None
-
-
-def _goes_on(node: Any, module: nn.Module | None, between: list[nn.Module]) -> bool:
-    """Whether a node pools or activates; notes what activates."""
-    name = getattr(node.target, "__name__", str(node.target))
-    if isinstance(module, _ACTIVATIONS):
-        between.insert(0, module)
-    elif module is None and name in _FUNCTIONS:
-        activation = _FUNCTIONS[name]
-        if activation is not None:
-            between.insert(0, activation)
-    else:
-        return isinstance(module, _POOLS)
-    return True
-
-
-def _moments(norm: Any, activations: list[nn.Module]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel behind the activations, if normal before them."""
-    places, weights = np.polynomial.hermite_e.hermegauss(63)
-    width = norm.num_features
-    scale = torch.ones(width) if norm.weight is None else norm.weight.detach().abs()
-    shift = torch.zeros(width) if norm.bias is None else norm.bias.detach()
-    values = shift.double()[:, None] + scale.double()[:, None] * torch.from_numpy(places)
-    with torch.no_grad():
-        for activation in activations:
-            values = activation(values.clone())
-    share = torch.from_numpy(weights / weights.sum())
-    mean = (values * share).sum(1)
-    deviation = ((values - mean[:, None]) ** 2 * share).sum(1).sqrt()
-    return mean.numpy(), deviation.numpy()

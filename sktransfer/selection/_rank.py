@@ -187,7 +187,7 @@ def _one(
     """One row; what is wrong with this network is told in it and stops no other."""
     nothing = dict.fromkeys(metrics, float("nan"))
     try:
-        seen = pass_over(codes, X)
+        seen = pass_over(codes, X, outputs=any(one in _BY_OUTPUTS for one in metrics))
     except (InputError, ImageError, StoreError):
         raise  # what is wrong with the photographs is wrong for all
     except Exception as error:
@@ -381,6 +381,8 @@ def _shown(value: Any) -> str:
 
 
 METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")
+# Of what the network's own classifier says.
+_BY_OUTPUTS = ("leep", "nce")
 _FOR_VALUES = ("logme", "cv")
 # The others grow with the width of the codes, so that they cannot compare layers.
 _OF_ANY_WIDTH = ("logme", "cv")
@@ -437,7 +439,7 @@ def score_of(
     ValueError
         If the network has no outputs that the metric needs.
     """
-    if metric in ("leep", "nce"):
+    if metric in _BY_OUTPUTS:
         if seen.probabilities is None:
             raise ValueError(f"{metric}: {seen.no_probabilities}")
         if metric == "leep":

@@ -59,13 +59,6 @@ class Recommendation:
         The same photograph with different labels, and with the same.
     unreadable : ndarray of int
         Photographs that could not be read, where ``on_error="nan"`` let that pass.
-    source_confidence, source_entropy : float
-        Of the network's own classifier: its mean probability of the first guess, and its mean
-        entropy, as a share of the largest possible; NaN where it has none that is linear.
-    source_distance : float
-        Root mean square over channels of the distance of mean codes from their mean over the
-        photographs the network was trained on, in standard deviations; NaN where the codes do not
-        come from a batch norm, which remembers these.
     ranking : BackboneRanking or None
         Where there were several networks.
     """
@@ -90,9 +83,6 @@ class Recommendation:
     conflicts: tuple[tuple[int, ...], ...]
     copies: tuple[tuple[int, ...], ...]
     unreadable: np.ndarray
-    source_confidence: float
-    source_entropy: float
-    source_distance: float
     ranking: BackboneRanking | None
 
     def plot(self, figure: Any = None) -> Any:
