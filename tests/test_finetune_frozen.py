@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sktransfer import CNNCodes, FineTuneClassifier
+from sktransfer.exceptions import TrainingError
 
 QUICK = {"image_size": 64, "max_epochs": 2, "lr": 1e-2, "warmup": 0.0, "random_state": 0}
 
@@ -95,6 +96,22 @@ def test_frozen_modules_stay_in_eval_mode_whatever_is_called(photos):
     for name, one in module.tail.named_modules():
         is_norm = isinstance(one, torch.nn.BatchNorm2d)
         assert one.training == (is_norm and f"tail.{name}" in learning), name
+
+
+def normed(n_in, n_out):
+    return torch.nn.Sequential(torch.nn.BatchNorm1d(n_in), torch.nn.Linear(n_in, n_out))
+
+
+@pytest.mark.parametrize("changes", [{"batchnorm": "train", "trainable": 1}, {"head": normed}])
+def test_one_image_that_is_left_joins_the_batch_before(photos, changes):
+    """A batch norm that follows the batches has no statistics of one image."""
+    X, y = photos
+    changes |= {"head_init": "random", "max_epochs": 2}
+    clf = classifier(**changes, batch_size=len(X) - 1).fit(X, y)
+    assert len(clf.history_[-1]["batches"]) == 1
+    if "head" in changes:  # of a map there are several values for each channel
+        with pytest.raises(TrainingError, match=r"at least 2 images in each, got 1\. Take a lar"):
+            classifier(**changes, batch_size=1).fit(X, y)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,29 @@ class BatchIterator:
     batch_size : int
     generator : torch.Generator or None
         Draws the order, anew each epoch; None keeps it.
+    joins_single : bool
+        Whether a last batch of one image joins the one before: it has no statistics of its own.
     """
 
     def __init__(
-        self, dataset: Examples, batch_size: int = 32, generator: torch.Generator | None = None
+        self,
+        dataset: Examples,
+        batch_size: int = 32,
+        generator: torch.Generator | None = None,
+        joins_single: bool = False,
     ):
         self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
+        self.joins_single = joins_single
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        return len(self._bounds()) - 1
+
+    def _bounds(self) -> list[int]:
+        n = len(self.dataset)
+        starts = list(range(0, n, self.batch_size))
+        if self.joins_single and len(starts) > 1 and starts[-1] == n - 1 and self.batch_size > 1:
+            starts.pop()
+        return [*starts, n]
 
     def __iter__(self) -> Iterator[Any]:
         n = len(self.dataset)
@@ -142,8 +157,8 @@ class BatchIterator:
             order = np.arange(n)
         else:
             order = torch.randperm(n, generator=self.generator).numpy()
-        for start in range(0, n, self.batch_size):
-            yield self.dataset.batch(order[start : start + self.batch_size])
+        for start, stop in pairwise(self._bounds()):
+            yield self.dataset.batch(order[start:stop])
 
 
 # How many views of the photographs are kept, and where.

@@ -322,6 +322,14 @@ class FineTuneModule(nn.Module):
                     module.training = True
         return self
 
+    @property
+    def follows_batches(self) -> bool:
+        """Whether a batch norm, of the network or of the head, takes statistics of the batches."""
+        before = self.training
+        found = any(is_norm(one) and one.training for one in self.train().modules())
+        self.train(before)
+        return found
+
 
 def build_module(
     backbone: Backbone,

@@ -19,7 +19,7 @@ from skorch.utils import to_tensor
 from torch import nn
 from torch.amp import GradScaler
 
-from ..exceptions import EngineWarning, TrainingError, shown
+from ..exceptions import EngineWarning, SktransferError, TrainingError, shown
 from ..networks._trace import running
 from ._activations import BatchIterator, Examples
 from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze, make_schedule
@@ -164,6 +164,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
         "batch_size": est.batch_size,
         "iterator_train": BatchIterator,
         "iterator_train__generator": torch.Generator().manual_seed(est._fitted.design.seed),
+        "iterator_train__joins_single": model.module.follows_batches,
         "iterator_valid": BatchIterator,
         "train_split": None,
         "device": str(device),
@@ -182,7 +183,16 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
         )
     else:
         net = RegressorNet(criterion=torch.nn.MSELoss, **common)
-    return net.initialize()
+    try:
+        return net.initialize()
+    except SktransferError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TrainingError(
+            "The net could not be made of optimizer=, schedule=, callbacks= and net_params=: "
+            f"{shown(error).rstrip('.')}. Pass callbacks as instances, and the arguments of the "
+            'optimizer by net_params={"optimizer__<name>": ...}.'
+        ) from error
 
 
 def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | None) -> Recipe:
@@ -392,7 +402,15 @@ class _Steps(ScaledSteps):
         if team is not None:
             own = own.take(team.part(n), pulls=team.rank == team.size - 1)
         with running():
-            loss, out = self._within_memory(own)
+            try:
+                loss, out = self._within_memory(own)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise TrainingError(
+                    'A batch norm that follows the batches needs at least 2 images in each, '
+                    f'got {n}. Take a larger batch_size, more images, or batchnorm="frozen".'
+                ) from error
         if team is not None:
             loss, out = team.combine(self.module_, loss, out, n)
         self._check(loss)

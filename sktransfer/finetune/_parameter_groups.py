@@ -194,7 +194,7 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     if not groups:
-        raise ValueError(
+        raise LayerError(
             "Nothing can be trained: head= has no parameters, and trainable= leaves none with a "
             "learning rate above 0."
         )
