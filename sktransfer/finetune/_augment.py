@@ -27,9 +27,8 @@ from ..exceptions import ImageError, TrainingError, shown
 from ..inputs import OpenedImage, digest_of
 from ._prefix import Opens
 
-__all__ = ["AUGMENTS", "Augment", "Augmented", "check_augment", "make_augment"]
+__all__ = ["Augment", "Augmented", "check_augment", "make_augment"]
 
-AUGMENTS = ("light", "auto")
 # A transform that pickles to more than this is not copied for every call: it would cost more than
 # the view itself.
 _LARGE = 2**20

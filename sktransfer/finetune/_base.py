@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import enum
 import hashlib
 import math
-import os
 import pickle
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,8 +25,18 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
-from torch import nn
 
+from .._parameters import (
+    Activations,
+    Architecture,
+    Cache,
+    Checkpointing,
+    General,
+    ImageInput,
+    Network,
+    Training,
+    TrainingCompute,
+)
 from .._sklearn import check_columns
 from ..compute import resolve_devices, usable_devices
 from ..compute._plan import make_framing
@@ -52,7 +60,7 @@ from ._checkpoints import (
     to_json,
     watched_of,
 )
-from ._constraints import CONSTRAINTS, check_training, monitors_validation
+from ._constraints import check_training, monitors_validation
 from ._gradients import Team, make_team
 from ._head_init import fit_head
 from ._lr_find import LearningRateRange, find_range
@@ -571,116 +579,51 @@ class LearningOn:
 
 
 class FineTuneBase(
-    LearningOn, KeepsNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    LearningOn,
+    KeepsNetwork,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    General,
+    Checkpointing,
+    Cache,
+    TrainingCompute,
+    ImageInput,
+    Activations,
+    Training,
+    Architecture,
+    Network,
+    BaseEstimator,
 ):
-    """Parameters, and all that does not depend on what the target is."""
+    """Parameters, and all that does not depend on what the target is.
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-
-    def __init__(
-        self,
-        backbone: Any = "efficientnet_lite0",
-        *,
-        weights: str | os.PathLike[str] | enum.Enum | None = "default",
-        layer: str | int | None = None,
-        trainable: str | int | Sequence[str] = 2,
-        method: str = "full",
-        head: str | Callable[[int, int], nn.Module] = "linear",
-        head_init: str = "linear_probe",
-        dropout: float = 0.0,
-        lr: float = 2e-3,
-        backbone_lr_factor: float = 0.1,
-        layer_decay: float = 1.0,
-        optimizer: Any = "adamw",
-        weight_decay: float = 1e-2,
-        l2_sp: float = 0.0,
-        schedule: Any = "cosine",
-        warmup: float = 0.3,
-        unfreeze_every: int | None = None,
-        mixup: float = 0.0,
-        ema: float | None = None,
-        clip_grad: float | None = None,
-        batchnorm: str = "frozen",
-        max_epochs: int = 10,
-        batch_size: int = 32,
-        augment: Any = None,
-        augment_views: int | None = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        patience: int = 5,
-        image_size: int | tuple[int, int] | None = None,
-        resize: str = "pad",
-        crop_pct: float | None = None,
-        image_shape: tuple[int, ...] | Literal["row"] | None = None,
-        value_range: Literal["auto"] | tuple[float, float] = "auto",
-        preprocessing: Any = None,
-        device: str | Sequence[str] = "auto",
-        precision: str = "auto",
-        engine: str = "auto",
-        n_jobs: int | None = None,
-        cache: Any = "memory",
-        cache_activations: Literal["auto", "memory", "disk", False] = "auto",
-        activation_dtype: str = "float32",
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        keep_checkpoints: int = 1,
-        warm_start: bool = False,
-        distributed: bool = False,
-        callbacks: Sequence[Any] | None = None,
-        net_params: dict[str, Any] | None = None,
-        bundle_weights: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-    ):
-        self.backbone = backbone
-        self.weights = weights
-        self.layer = layer
-        self.trainable = trainable
-        self.method = method
-        self.head = head
-        self.head_init = head_init
-        self.dropout = dropout
-        self.lr = lr
-        self.backbone_lr_factor = backbone_lr_factor
-        self.layer_decay = layer_decay
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.l2_sp = l2_sp
-        self.schedule = schedule
-        self.warmup = warmup
-        self.unfreeze_every = unfreeze_every
-        self.mixup = mixup
-        self.ema = ema
-        self.clip_grad = clip_grad
-        self.batchnorm = batchnorm
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.augment = augment
-        self.augment_views = augment_views
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.image_size = image_size
-        self.resize = resize
-        self.crop_pct = crop_pct
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.preprocessing = preprocessing
-        self.device = device
-        self.precision = precision
-        self.engine = engine
-        self.n_jobs = n_jobs
-        self.cache = cache
-        self.cache_activations = cache_activations
-        self.activation_dtype = activation_dtype
-        self.checkpoint_dir = checkpoint_dir
-        self.keep_checkpoints = keep_checkpoints
-        self.warm_start = warm_start
-        self.distributed = distributed
-        self.callbacks = callbacks
-        self.net_params = net_params
-        self.bundle_weights = bundle_weights
-        self.random_state = random_state
-        self.verbose = verbose
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The net; what it takes are activations of the frozen part. Built when it is first asked for
+        in an estimator that was loaded.
+    history_ : skorch.history.History
+        Losses, accuracies, learning rates, seconds and images per second of each epoch; with
+        `early_stopping` those that were validated.
+    layers_ : list of LayerState
+        Of each stage and the head: whether it was trained, its learning rate and its numbers.
+    n_trainable_parameters_ : int
+        Numbers that were trained.
+    augment_views_ : int
+        Views of each image that epochs draw from.
+    n_iter_ : int
+        Epochs in `history_`.
+    best_epoch_ : int
+        The best of them, from 1, by what was held out; what is fitted has been trained for so many.
+        Only with `early_stopping`.
+    backbone_ : BackboneInfo
+        Name, source, weights, preprocessing and fingerprint of the network.
+    image_size_ : tuple of int
+        Height and width that the network sees.
+    n_features_in_ : int
+        Number of columns, where the input is a table.
+    feature_names_in_ : ndarray of str
+        Their names, where they have names.
+    """
 
     @abstractmethod
     def _encode(

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import enum
-import os
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
-from torch import nn
 
+from .._parameters import param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
 from ..exceptions import shown
 from ._base import FineTuneBase, fit_estimator
-from ._docs import with_parameters
 from ._tasks import array_of, as_labels, as_values, class_weights, labels_of
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor"]
 
 
-@with_parameters
+@parameters
 class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     """Fine-tune a pretrained network to tell photographs apart.
 
@@ -29,20 +25,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     then it and the last stages learn on, the pretrained ones gently [1]_. What is frozen is
     computed once for each photograph, whatever the number of epochs, folds and candidates.
 
-    Parameters
-    ----------
-    {parameters}
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss, by label; "balanced" makes them inversely
-        proportional to their photographs.
-    label_smoothing : float, default=0.0
-        Share of the target that is spread over all classes, in [0, 1).
-
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, in order.
-    {attributes}
 
     See Also
     --------
@@ -64,124 +50,21 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **FineTuneBase._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-    }
-
-    classes_: np.ndarray
-
-    def __init__(
-        self,
-        backbone: Any = "efficientnet_lite0",
-        *,
-        weights: str | os.PathLike[str] | enum.Enum | None = "default",
-        layer: str | int | None = None,
-        trainable: str | int | Sequence[str] = 2,
-        method: str = "full",
-        head: str | Callable[[int, int], nn.Module] = "linear",
-        head_init: str = "linear_probe",
-        dropout: float = 0.0,
-        lr: float = 2e-3,
-        backbone_lr_factor: float = 0.1,
-        layer_decay: float = 1.0,
-        optimizer: Any = "adamw",
-        weight_decay: float = 1e-2,
-        l2_sp: float = 0.0,
-        schedule: Any = "cosine",
-        warmup: float = 0.3,
-        unfreeze_every: int | None = None,
-        mixup: float = 0.0,
-        ema: float | None = None,
-        clip_grad: float | None = None,
-        batchnorm: str = "frozen",
-        max_epochs: int = 10,
-        batch_size: int = 32,
-        augment: Any = None,
-        augment_views: int | None = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        patience: int = 5,
-        image_size: int | tuple[int, int] | None = None,
-        resize: str = "pad",
-        crop_pct: float | None = None,
-        image_shape: tuple[int, ...] | Literal["row"] | None = None,
-        value_range: Literal["auto"] | tuple[float, float] = "auto",
-        preprocessing: Any = None,
-        device: str | Sequence[str] = "auto",
-        precision: str = "auto",
-        engine: str = "auto",
-        n_jobs: int | None = None,
-        cache: Any = "memory",
-        cache_activations: Literal["auto", "memory", "disk", False] = "auto",
-        activation_dtype: str = "float32",
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        keep_checkpoints: int = 1,
-        warm_start: bool = False,
-        distributed: bool = False,
-        callbacks: Sequence[Any] | None = None,
-        net_params: dict[str, Any] | None = None,
-        bundle_weights: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        label_smoothing: float = 0.0,
-    ):
-        super().__init__(
-            backbone,
-            weights=weights,
-            layer=layer,
-            trainable=trainable,
-            method=method,
-            head=head,
-            head_init=head_init,
-            dropout=dropout,
-            lr=lr,
-            backbone_lr_factor=backbone_lr_factor,
-            layer_decay=layer_decay,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            l2_sp=l2_sp,
-            schedule=schedule,
-            warmup=warmup,
-            unfreeze_every=unfreeze_every,
-            mixup=mixup,
-            ema=ema,
-            clip_grad=clip_grad,
-            batchnorm=batchnorm,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            augment=augment,
-            augment_views=augment_views,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            image_size=image_size,
-            resize=resize,
-            crop_pct=crop_pct,
-            image_shape=image_shape,
-            value_range=value_range,
-            preprocessing=preprocessing,
-            device=device,
-            precision=precision,
-            engine=engine,
-            n_jobs=n_jobs,
-            cache=cache,
-            cache_activations=cache_activations,
-            activation_dtype=activation_dtype,
-            checkpoint_dir=checkpoint_dir,
-            keep_checkpoints=keep_checkpoints,
-            warm_start=warm_start,
-            distributed=distributed,
-            callbacks=callbacks,
-            net_params=net_params,
-            bundle_weights=bundle_weights,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
+    class_weight: dict[Any, float] | Literal["balanced"] | None = param(
+        default=None,
+        valid=[dict, StrOptions({"balanced"}), None],
+        type='dict, "balanced" or None',
+        doc="""
+        Weights of the classes in the loss, by label; "balanced" makes them inversely
+        proportional to their images.
+        """,
+    )
+    label_smoothing: float = param(
+        default=0.0,
+        valid=[Interval(Real, 0, 1, closed="left")],
+        type="float",
+        doc="Share of the target that is spread over all classes, in [0, 1).",
+    )
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -346,6 +229,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         if known and classes is not None:
             _check_classes(classes, self.classes_)
         given = self.classes_ if known else classes
+        self.classes_: np.ndarray
         self.classes_, numbers = as_labels(y, n_images, given, name)
         return numbers
 
@@ -369,20 +253,12 @@ def _check_classes(classes: Any, before: np.ndarray) -> None:
 # The regressor.
 
 
-@with_parameters
+@parameters
 class FineTuneRegressor(RegressorMixin, FineTuneBase):
     """Fine-tune a pretrained network to tell numbers from photographs.
 
     As :class:`FineTuneClassifier`, with squared errors in the place of cross-entropy. Targets
     are standardised for learning; the head starts from ridge regression on the codes.
-
-    Parameters
-    ----------
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
 
     See Also
     --------
@@ -398,9 +274,6 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
     >>> bool(reg.fit(X[:60], brightness[:60]).score(X[:60], brightness[:60]) > 0.8)
     True
     """
-
-    _center: np.ndarray
-    _scale: np.ndarray
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -495,8 +368,9 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
                 center, spread = values.mean(axis=0), values.std(axis=0)
             if not np.isfinite([center, spread]).all():
                 raise ValueError(f"{name} must hold numbers whose variance float64 can hold.")
-            self._is_flat, self._center = is_flat, center
-            self._scale = np.where(spread > 0, spread, 1.0)
+            self._is_flat = is_flat
+            self._center: np.ndarray = center
+            self._scale: np.ndarray = np.where(spread > 0, spread, 1.0)
         return ((values - self._center) / self._scale).astype(np.float32)
 
     def _n_outputs(self, target: np.ndarray) -> int:

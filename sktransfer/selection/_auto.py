@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import enum
-import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.stats import rankdata
@@ -15,32 +13,36 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_pyplot
-from .._sklearn import (
-    HasMethods,
-    Integral,
-    Interval,
-    Real,
-    StrOptions,
-    check_columns,
-    fit_context,
+from .._parameters import (
+    RUNGS,
+    Cache,
+    Compute,
+    General,
+    ImageInput,
+    Network,
+    Trials,
+    param,
+    parameters,
+    values_of,
 )
+from .._sklearn import StrOptions, check_columns, fit_context
 from ..codes import CNNCodes
 from ..finetune._tasks import array_of, as_labels
-from ..inputs import RESIZES, as_images
+from ..inputs import as_images
 from ..inputs._range import each_told_once
 from ..networks._fitted import pack_state, unpack_state
 from ._advise import digests
-from ._ladder import RUNGS, Ladder, Rung, best_of
+from ._ladder import Ladder, Rung, best_of
 from ._probe import TALL_SHARE, make_splits, tall_share
+from ._strategies import SHARED
 
 __all__ = ["AutoTransferClassifier", "draw_ladder", "results_of", "told_of"]
 
 
-_SHARED = ("backbone", "weights", "image_size", "resize", "image_shape", "value_range",
-           "preprocessing", "device", "engine", "n_jobs", "cache")  # fmt: skip
-
-
-class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
+@parameters
+class AutoTransferClassifier(
+    ClassifierMixin, General, Cache, Compute, ImageInput, Trials, Network, BaseEstimator
+):
     """Try strategies of transfer learning for a while and keep the best.
 
     It climbs a ladder from cheap to dear: a linear probe on the last layer, the same with
@@ -50,50 +52,6 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     of a photograph; the best is fitted to all photographs. A rung is tried on as many folds as
     there is time for with the last fit, by an estimate of what they take, and compared with others
     on the folds they share. The first rung always is tried.
-
-    Parameters
-    ----------
-    backbone : str or torch.nn.Module, default="efficientnet_lite0"
-        Name of a network, or a module, as in :class:`sktransfer.CNNCodes`, and so are `weights`,
-        `image_size`, `resize`, `image_shape`, `value_range`, `preprocessing`, `device`,
-        `engine`, `n_jobs` and `cache`.
-    time_budget : float or None, default=300.0
-        Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
-        estimate that was wrong, or by the first rung.
-    rungs : sequence of str, default=("probe", "framing", "layers", "stacked", \
-"fine-tune last", "fine-tune all")
-        What may be tried.
-    cv : int, default=3
-        Folds; fewer where a class is smaller.
-    max_epochs : int, default=10
-        Of fine-tuning.
-    weights : str, enum member, path or None, default="default"
-        Pretrained weights.
-    image_size : int or (int, int), default=None
-        Height and width in pixels that the network sees.
-    resize : {"auto", "pad", "squash", "crop"}, default="auto"
-        How a photograph that is not square is made so. "auto" pads, and where more than a tenth
-        of the photographs are not about square the rung "framing" tries the other ways; what
-        follows takes another one if it is likely to be better.
-    image_shape : tuple of int or "row", default=None
-        Shape of an image in flattened rows.
-    value_range : "auto" or (float, float), default="auto"
-        The numbers that mean black and white in arrays, and in files and PIL images of more
-        than 8 bits; files of 8 bits need none.
-    preprocessing : Preprocessing, dict, transforms or "default", default=None
-        Needed only where weights do not tell.
-    device : str or list of str, default="auto"
-        What computes.
-    engine : {"auto", "torch", "openvino"}, default="auto"
-        What runs frozen networks.
-    n_jobs : int, default=None
-        Batches of a frozen network that are computed at the same time.
-    cache : "memory", path, Store or None, default="memory"
-        Where codes are kept; every rung has them from there.
-    random_state : int, RandomState or None, default=None
-        Of fine-tuning.
-    verbose : int, default=0
-        1 prints a line for each rung.
 
     Attributes
     ----------
@@ -127,64 +85,16 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "time_budget": [Interval(Real, 0, None, closed="left"), None],
-        "rungs": [list, tuple],
-        "cv": [Interval(Integral, 2, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "weights": [str, os.PathLike, enum.Enum, None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "resize": [StrOptions({"auto", *RESIZES})],
-        "image_shape": [tuple, list, StrOptions({"row"}), None],
-        "value_range": [StrOptions({"auto"}), tuple, list],
-        "preprocessing": "no_validation",  # see as_preprocessing
-        "device": [str, HasMethods(["type", "index"]), list, tuple],
-        "engine": [str],
-        "n_jobs": [Integral, None],
-        "cache": [str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init__(
-        self,
-        backbone: Any = "efficientnet_lite0",
-        *,
-        time_budget: float | None = 300.0,
-        rungs: Sequence[str] = RUNGS,
-        cv: int = 3,
-        max_epochs: int = 10,
-        weights: str | os.PathLike[str] | enum.Enum | None = "default",
-        image_size: int | tuple[int, int] | None = None,
-        resize: str = "auto",
-        image_shape: tuple[int, ...] | Literal["row"] | None = None,
-        value_range: Literal["auto"] | tuple[float, float] = "auto",
-        preprocessing: Any = None,
-        device: str | Sequence[str] = "auto",
-        engine: str = "auto",
-        n_jobs: int | None = None,
-        cache: Any = "memory",
-        random_state: Any = None,
-        verbose: int = 0,
-    ):
-        self.backbone = backbone
-        self.time_budget = time_budget
-        self.rungs = rungs
-        self.cv = cv
-        self.max_epochs = max_epochs
-        self.weights = weights
-        self.image_size = image_size
-        self.resize = resize
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.preprocessing = preprocessing
-        self.device = device
-        self.engine = engine
-        self.n_jobs = n_jobs
-        self.cache = cache
-        self.random_state = random_state
-        self.verbose = verbose
+    resize: str = param(
+        default="auto",
+        valid=[StrOptions({"auto", "pad", "squash", "crop"})],
+        type='{"auto", "pad", "squash", "crop"}',
+        doc="""
+        How an image that is not square is made so. "auto" pads, and where more than a tenth
+        of the images are not about square the rung "framing" tries the other ways; what
+        follows takes another one if it is likely to be better.
+        """,
+    )
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Self:
@@ -237,8 +147,8 @@ class AutoTransferClassifier(ClassifierMixin, BaseEstimator):
         self.best_estimator_ = clone(best.estimator).fit(X, labels)
 
     def _codes(self) -> CNNCodes:
-        params = {name: getattr(self, name) for name in _SHARED}
-        return CNNCodes(**{**params, "resize": "pad" if self.resize == "auto" else self.resize})
+        shared = values_of(self, *SHARED)
+        return CNNCodes(**{**shared, "resize": "pad" if self.resize == "auto" else self.resize})
 
     def _told(self, climbed: Iterable[Rung]) -> list[Rung]:
         rungs = []

@@ -27,7 +27,7 @@ from ._probe import (
 )
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 
-__all__ = ["RUNGS", "Clock", "Ladder", "Rung", "best_of", "fine_tune_rung"]
+__all__ = ["Clock", "Ladder", "Rung", "best_of", "fine_tune_rung"]
 
 
 class Ladder:
@@ -153,9 +153,6 @@ class Ladder:
 
 
 # A rung of the ladder, and the clock that says whether there is time for it.
-
-
-RUNGS = ("probe", "framing", "layers", "stacked", "fine-tune last", "fine-tune all")
 
 
 @dataclass(frozen=True, eq=False)

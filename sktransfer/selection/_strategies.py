@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from .._parameters import Cache, Compute, ImageInput, Network, values_of
 from ..codes import CNNCodes
 from ..codes._frozen_pass import table_of
 from ..finetune import FineTuneClassifier
@@ -18,6 +19,7 @@ from ._probe import PROBE_C
 __all__ = [
     "EPOCHS",
     "LAST_STAGES",
+    "SHARED",
     "fine_tuner",
     "grid_of",
     "minutes_of",
@@ -32,8 +34,8 @@ LAST_STAGES = 2
 # Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
 # instead of OpenVINO doubles it.
 _STEP, _TORCH = 3.0, 2.0
-_SHARED = ("backbone", "weights", "image_size", "resize", "crop_pct", "image_shape", "value_range",
-           "preprocessing", "device", "precision", "engine", "n_jobs", "cache")  # fmt: skip
+# What the estimators that are advised and tried have in common.
+SHARED = (Network, ImageInput, Compute, Cache)
 
 
 def probe_pipeline(codes: CNNCodes, **params: Any) -> Pipeline:
@@ -49,9 +51,8 @@ def probe_pipeline(codes: CNNCodes, **params: Any) -> Pipeline:
 
 def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassifier:
     """A fine-tuned network that sees photographs as the transformer does."""
-    shared = {name: getattr(codes, name) for name in _SHARED}
     options = {"max_epochs": EPOCHS, "random_state": 0, **params}
-    return FineTuneClassifier(**{**shared, **options}, trainable=trainable)
+    return FineTuneClassifier(**values_of(codes, *SHARED), **options, trainable=trainable)
 
 
 def tune_up_to(

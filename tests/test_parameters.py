@@ -1,0 +1,87 @@
+"""Parameters are declared once: signatures, documentation and validation have them from there."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import pytest
+from numpydoc.docscrape import ClassDoc
+
+import sktransfer
+from sktransfer import _parameters
+from sktransfer.compute import ENGINES, PRECISIONS
+from sktransfer.finetune._callbacks import SCHEDULES
+from sktransfer.finetune._net import OPTIMIZERS
+from sktransfer.inputs import RESIZES
+from sktransfer.networks._split import POOLINGS
+from sktransfer.testing import check_instances
+
+ESTIMATORS = [type(estimator) for estimator, _ in check_instances()]
+GROUPS = [getattr(_parameters, name) for name in _parameters.__all__]
+GROUPS = [group for group in GROUPS if hasattr(group, "__dataclass_fields__")]
+
+
+def shown(default):
+    return f'"{default}"' if isinstance(default, str) else repr(default)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_signature_documentation_and_validation_have_the_same_parameters(cls):
+    signature = inspect.signature(cls).parameters
+    documented = ClassDoc(cls)["Parameters"]
+    assert [one.name for one in documented] == list(signature)
+    for one in documented:
+        assert one.type.endswith(f"default={shown(signature[one.name].default)}"), one.name
+        assert " ".join(one.desc).strip(), one.name
+    assert set(cls._parameter_constraints) == set(signature) == set(cls().get_params())
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_attributes_of_bases_are_documented(cls):
+    names = [one.name for one in ClassDoc(cls)["Attributes"]]
+    assert names == list(dict.fromkeys(names))
+    assert {"n_features_in_", "feature_names_in_"} <= set(names)
+
+
+def test_defaults_are_no_attributes_of_classes():
+    for cls in [*ESTIMATORS, *GROUPS]:
+        assert not {one.name for one in fields(cls)} & set(dir(cls))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("resize", RESIZES),
+        ("pooling", POOLINGS),
+        ("precision", ["auto", *PRECISIONS]),
+        ("engine", ENGINES),
+        ("optimizer", OPTIMIZERS),
+    ],
+)
+def test_what_is_valid_is_what_is_there(name, values):
+    """The declarations spell out what other modules make."""
+    declared = [one for group in GROUPS for one in fields(group) if one.name == name]
+    assert declared
+    for one in declared:
+        assert one.metadata["valid"][0].options == set(values)
+        assert all(f'"{value}"' in one.metadata["type"] for value in values)
+
+
+def test_the_documentation_of_schedules_names_them():
+    (schedule,) = [one for one in fields(_parameters.Training) if one.name == "schedule"]
+    assert all(f'"{name}"' in schedule.metadata["type"] for name in SCHEDULES)
+
+
+def test_what_estimators_share_is_handed_down():
+    from sktransfer.selection._strategies import fine_tuner
+
+    given = {"precision": "float32", "crop_pct": 0.5, "resize": "crop", "image_size": 32}
+    auto = sktransfer.AutoTransferClassifier(**given, cache=None)
+    codes = auto._codes()
+    tuner = fine_tuner(codes, 1)
+    for estimator in (codes, tuner):
+        params = estimator.get_params()
+        assert {name: params[name] for name in given} == given
+        assert params["cache"] is None
+    assert sktransfer.AutoTransferClassifier()._codes().resize == "pad"
