@@ -51,20 +51,35 @@ __all__ = [
 Class = TypeVar("Class", bound=type)
 
 
-def param(*, default: Any, valid: Any, type: str, doc: str, kw_only: bool = True) -> Any:
+def param(
+    *,
+    default: Any,
+    doc: str,
+    choices: Sequence[str] = (),
+    valid: Any = (),
+    type: str = "",
+    kw_only: bool = True,
+) -> Any:
     """Declare a parameter.
 
     Parameters
     ----------
     default : object
-    valid : list or "no_validation"
-        As in scikit-learn's `_parameter_constraints`.
-    type : str
-        What it may be, in numpydoc's words; the default is added.
     doc : str
+    choices : sequence of str
+        Names that it may be.
+    valid : list or "no_validation"
+        What else it may be, as in scikit-learn's `_parameter_constraints`.
+    type : str
+        The same in numpydoc's words.
     kw_only : bool
     """
-    facts = {"valid": valid, "type": type, "doc": inspect.cleandoc(doc)}
+    named = ", ".join(f'"{one}"' for one in choices)
+    facts = {
+        "valid": [StrOptions(set(choices)), *valid] if choices else valid,
+        "type": " or ".join(filter(None, [named and f"{{{named}}}", type])),
+        "doc": inspect.cleandoc(doc),
+    }
     return field(default=default, kw_only=kw_only, metadata=facts)
 
 
@@ -80,14 +95,16 @@ def parameters(cls: Class) -> Class:
     for name in set(made._parameter_constraints) & set(vars(made)):
         delattr(made, name)  # the default, which pages of classes would list as an attribute
     sections = _sections(made.__doc__)
-    attributes = [sections.pop("Attributes", "")]
-    attributes += [_sections(base.__doc__).get("Attributes", "") for base in made.__bases__]
+    attributes: dict[str, str] = {}
+    for one in (made, *made.__bases__):
+        for name, text in _entries(_sections(one.__doc__).get("Attributes", "")):
+            attributes.setdefault(name, text)
     whole = {
         "": sections.pop(""),
         "Parameters": "\n".join(_described(one) for one in _in_order(made)),
-        "Attributes": "\n".join(filter(None, attributes)),
-        **sections,
+        "Attributes": "\n".join(attributes.values()),
     }
+    whole = {**whole, **sections, **whole}
     made.__doc__ = "\n\n".join(
         f"{title}\n{'-' * len(title)}\n{text}".strip() for title, text in whole.items() if text
     )
@@ -116,6 +133,11 @@ def _sections(doc: str | None) -> dict[str, str]:
     return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
+def _entries(section: str) -> list[tuple[str, str]]:
+    """Names and whole entries of a section such as Attributes."""
+    return [(one.partition(" :")[0], one) for one in re.split(r"\n(?=\S)", section) if one]
+
+
 # Valid values that several parameters share.
 _COUNT = Interval(Integral, 1, None, closed="left")
 _POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -131,36 +153,23 @@ class Network:
     """Which network it is."""
 
     backbone: Any = param(
-        default="efficientnet_lite0",
-        valid=[str, HasMethods(["forward", "state_dict"])],
-        kw_only=False,
-        type="str or torch.nn.Module",
-        doc="""
-        Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``,
-        ``"timm:"``, ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A
-        module is copied, never changed, and needs `preprocessing` unless it is timm's.
-        """,
-    )
+        default="efficientnet_lite0", valid=[str, HasMethods(["forward", "state_dict"])],
+        kw_only=False, type="str or torch.nn.Module", doc="""
+        Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``, ``"timm:"``,
+        ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A module is copied,
+        never changed, and needs `preprocessing` unless it is timm's.""")
     weights: str | os.PathLike[str] | enum.Enum | None = param(
-        default="default",
-        valid=[str, os.PathLike, enum.Enum, None],
-        type="str, enum member, path or None",
-        doc="""
+        default="default", valid=[str, os.PathLike, enum.Enum, None],
+        type="str, enum member, path or None", doc="""
         ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, one of
-        torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or
-        None for random weights (always the same ones), which serve comparisons and tests.
-        """,
-    )
-    preprocessing: Any = param(
-        default=None,
-        valid="no_validation",  # see as_preprocessing
-        type='Preprocessing, dict, transforms or "default"',
-        doc="""
-        Size, crop, mean, standard deviation and interpolation; needed only where weights do
-        not tell. ``weights.transforms()`` of torchvision's weights is taken as well.
-        ``"default"`` takes those of the network's default weights.
-        """,
-    )
+        torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or None
+        for random weights (always the same ones), which serve comparisons and tests.""")
+    preprocessing: Any = param(  # see as_preprocessing
+        default=None, valid="no_validation",
+        type='Preprocessing, dict, transforms or "default"', doc="""
+        Size, crop, mean, standard deviation and interpolation; needed only where weights do not
+        tell. ``weights.transforms()`` of torchvision's weights is taken as well. ``"default"``
+        takes those of the network's default weights.""")
 
 
 @parameters
@@ -168,57 +177,31 @@ class ImageInput:
     """What the numbers of images mean, and how images are made to fit the network."""
 
     image_size: int | tuple[int, int] | None = param(
-        default=None,
-        valid=[_COUNT, tuple, list, None],
-        type="int or (int, int)",
-        doc="""
-        Height and width in pixels that the network sees; None is the size it was trained
-        with.
-        """,
-    )
-    resize: str = param(
-        default="pad",
-        valid=[StrOptions({"pad", "squash", "crop"})],
-        type='{"pad", "squash", "crop"}',
-        doc="""
-        How an image that is not square is made so: with bars of the mean colour, by
-        changing its proportions, or by cutting out the middle, as the transforms that come
-        with weights do. On square images the three differ only in `crop_pct`.
-        """,
-    )
+        default=None, valid=[_COUNT, tuple, list, None], type="int or (int, int)", doc="""
+        Height and width in pixels that the network sees; None is the size it was trained with.""")
+    resize: str = param(default="pad", choices=("pad", "squash", "crop"), doc="""
+        How an image that is not square is made so: with bars of the mean colour, by changing its
+        proportions, or by cutting out the middle, as the transforms that come with weights do. On
+        square images the three differ only in `crop_pct`.""")
     crop_pct: float | None = param(
-        default=None,
-        valid=[Interval(Real, 0, 1, closed="right"), None],
-        type="float",
-        doc="""
-        With ``resize="crop"``: the part of the shorter side that is kept, in (0, 1]. None is
-        what the weights come with, such as 0.875.
-        """,
-    )
+        default=None, valid=[Interval(Real, 0, 1, closed="right"), None], type="float", doc="""
+        With ``resize="crop"``: the part of the shorter side that is kept, in (0, 1]. None is what
+        the weights come with, such as 0.875.""")
     image_shape: tuple[int, ...] | Literal["row"] | None = param(
-        default=None,
-        valid=[tuple, list, StrOptions({"row"}), None],
-        type='tuple of int or "row"',
-        doc="""
-        Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it
-        where the length of a row is a square or three times a square, of which neighbours
-        that resemble each other tell (h, w, 3) from (3, h, w); ``"row"`` takes a row as an
-        image of height 1.
-        """,
-    )
+        default=None, valid=[tuple, list, StrOptions({"row"}), None],
+        type='tuple of int or "row"', doc="""
+        Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it where
+        the length of a row is a square or three times a square, of which neighbours that resemble
+        each other tell (h, w, 3) from (3, h, w); ``"row"`` takes a row as an image of height 1.""")
     value_range: Literal["auto"] | tuple[float, float] = param(
-        default="auto",
-        valid=[StrOptions({"auto"}), tuple, list],
-        type='"auto" or (float, float)',
-        doc="""
-        The numbers that mean black and white in arrays, and in files and PIL images of more
-        than 8 bits, such as (0, 4095) for 12 bits in 16-bit PNG or TIFF files; files of 8 bits
-        need none. ``"auto"`` tells by all arrays together: uint8 and integers are 0 to 255;
-        floats within 0 to 1 are that, floats within 0 to 255 that reach 128 are that; anything
-        else is an error. Files are 0 to the largest value of their type. A warning is given
-        where images look nearly black so. With a tuple, values beyond are clipped with a warning.
-        """,
-    )
+        default="auto", valid=[StrOptions({"auto"}), tuple, list],
+        type='"auto" or (float, float)', doc="""
+        The numbers that mean black and white in arrays, and in files and PIL images of more than 8
+        bits, such as (0, 4095) for 12 bits in 16-bit PNG or TIFF files; files of 8 bits need none.
+        ``"auto"`` tells by all arrays together: uint8 and integers are 0 to 255; floats within 0 to
+        1 are that, floats within 0 to 255 that reach 128 are that; anything else is an error. Files
+        are 0 to the largest value of their type. A warning is given where images look nearly black
+        so. With a tuple, values beyond are clipped with a warning.""")
 
 
 @parameters
@@ -226,46 +209,25 @@ class Compute:
     """Where and in what a frozen network is computed."""
 
     device: str | Sequence[str] = param(
-        default="auto",
-        valid=[str, HasMethods(["type", "index"]), list, tuple],
-        type="str or list of str",
-        doc="""
+        default="auto", valid=[str, HasMethods(["type", "index"]), list, tuple],
+        type="str or list of str", doc="""
         ``"auto"`` is cuda, then mps, then cpu; any name that torch knows. Of several, such as
-        ``["cuda:0", "cuda:1"]``, each batch of a frozen network goes to one that is free;
-        training takes the first.
-        """,
-    )
+        ``["cuda:0", "cuda:1"]``, each batch of a frozen network goes to one that is free; training
+        takes the first.""")
     precision: str = param(
-        default="auto",
-        valid=[StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        type='{"auto", "float32", "bfloat16", "float16"}',
-        doc="""
-        What a frozen network computes in; codes are float32 always. ``"auto"`` is the fastest
-        whose codes stay within 1% of float32 (relative L2 norm): float16 on CUDA, float32
-        elsewhere. On a CPU bfloat16 is up to twice as fast or more, and about 6% off, which
-        costs a linear classifier nothing that could be measured.
-        """,
-    )
-    engine: str = param(
-        default="auto",
-        valid=[StrOptions({"auto", "torch", "openvino"})],
-        type='{"auto", "torch", "openvino"}',
-        doc="""
-        What runs a frozen network. ``"auto"`` is OpenVINO on a CPU where it is installed (the
-        extra ``openvino``), torch elsewhere. OpenVINO converts a network once, in about a
-        second; a network that it cannot convert, or computes differently by more than 1e-3,
-        runs on torch with a warning.
-        """,
-    )
-    n_jobs: int | None = param(
-        default=None,
-        valid=[Integral, None],
-        type="int",
-        doc="""
-        Batches that are read and computed by a frozen network at the same time on the CPU,
-        each on one core. None is all cores that this process may use.
-        """,
-    )
+        default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
+        What a frozen network computes in; codes are float32 always. ``"auto"`` is the fastest whose
+        codes stay within 1% of float32 (relative L2 norm): float16 on CUDA, float32 elsewhere. On a
+        CPU bfloat16 is up to twice as fast or more, and about 6% off, which costs a linear
+        classifier nothing that could be measured.""")
+    engine: str = param(default="auto", choices=("auto", "torch", "openvino"), doc="""
+        What runs a frozen network. ``"auto"`` is OpenVINO on a CPU where it is installed (the extra
+        ``openvino``), torch elsewhere. OpenVINO converts a network once, in about a second; a
+        network that it cannot convert, or computes differently by more than 1e-3, runs on torch
+        with a warning.""")
+    n_jobs: int | None = param(default=None, valid=[Integral, None], type="int", doc="""
+        Batches that are read and computed by a frozen network at the same time on the CPU, each on
+        one core. None is all cores that this process may use.""")
 
 
 @parameters
@@ -273,37 +235,22 @@ class Cache:
     """Where what was computed is kept."""
 
     cache: Any = param(
-        default="memory",
-        valid=[str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
-        type='"memory", path, Store or None',
-        doc="""
-        Where the outputs of frozen networks are kept so that no image goes through the same
-        network twice: in memory, shared by all estimators of the process and bounded
-        (:func:`sktransfer.set_memory_limit`, 512 MB), or in a folder shared by processes
-        and runs. The key is the content of the image, not its name.
-        """,
-    )
+        default="memory", valid=[str, os.PathLike, HasMethods(["get_many", "put_many"]), None],
+        type='"memory", path, Store or None', doc="""
+        Where the outputs of frozen networks are kept so that no image goes through the same network
+        twice: in memory, shared by all estimators of the process and bounded
+        (:func:`sktransfer.set_config`, 512 MB), or in a folder shared by processes and runs.
+        The key is the content of the image, not its name.""")
 
 
 @parameters
 class General:
     """What is said and saved."""
 
-    bundle_weights: bool = param(
-        default=False,
-        valid=["boolean"],
-        type="bool",
-        doc="""
-        Whether a pickle holds the pretrained weights even where they can be loaded again by
-        name.
-        """,
-    )
-    verbose: int = param(
-        default=0,
-        valid=["verbose"],
-        type="int",
-        doc="1 shows progress: a bar over images, or a line for each epoch or trial.",
-    )
+    bundle_weights: bool = param(default=False, valid=["boolean"], type="bool", doc="""
+        Whether a pickle holds the pretrained weights even where they can be loaded by name.""")
+    verbose: int = param(default=0, valid=["verbose"], type="int", doc="""
+        1 shows progress: a bar over images, or a line for each epoch or trial.""")
 
 
 # CNNCodes.
@@ -314,85 +261,49 @@ class Codes:
     """Which codes are taken from a network."""
 
     layer: str | int | Sequence[str | int] | None = param(
-        default=None,
-        valid=[str, Integral, list, tuple, None],
-        type="str, int, list of str or int, or None",
-        doc="""
-        Where to cut. None is the layer before the classifier, or the output of a network
-        that has none; a name is one of :meth:`list_layers`, such as ``"output"``, what the
-        network itself gives; -1 is the default, -2 the cut point before it. Earlier layers
-        are more generic, later ones more specific to the images the network was trained on.
-        Of a list, the codes stand side by side; they come from one pass. Later layers are
-        not computed.
-        """,
-    )
+        default=None, valid=[str, Integral, list, tuple, None],
+        type="str, int, list of str or int, or None", doc="""
+        Where to cut. None is the layer before the classifier, or the output of a network that has
+        none; a name is one of :meth:`list_layers`, such as ``"output"``, what the network itself
+        gives; -1 is the default, -2 the cut point before it. Earlier layers are more generic, later
+        ones more specific to the images the network was trained on. Of a list, the codes stand side
+        by side; they come from one pass. Later layers are not computed.""")
     pooling: str | None = param(
-        default="avg",
-        valid=[StrOptions({"avg", "max", "gem", "token", "flatten"}), None],
-        type='{"avg", "max", "gem", "token", "flatten"} or None',
-        doc="""
-        What is made of a map of (channels, height, width): its mean, maximum or generalised
-        mean (power 3), the class token of a vision transformer, all its numbers as a row,
-        or the map itself. Layers that are rows already are not pooled.
-        """,
-    )
+        default="avg", choices=("avg", "max", "gem", "token", "flatten"), valid=[None],
+        type="None", doc="""
+        What is made of a map of (channels, height, width): its mean, maximum or generalised mean
+        (power 3), the class token of a vision transformer, all its numbers as a row, or the map
+        itself. Layers that are rows already are not pooled.""")
     normalize: str | None = param(
-        default=None,
-        valid=[StrOptions({"l2", "power"}), None],
-        type='{"l2", "power"} or None',
-        doc="""
-        ``"l2"`` scales each row to length 1; ``"power"`` takes signed square roots first
-        [3]_.
-        """,
-    )
+        default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
+        ``"l2"`` scales each row to length 1; ``"power"`` takes signed square roots first [3]_.""")
 
 
 @parameters
 class BatchCompute(Compute):
     """The same, batch by batch."""
 
-    compile: bool = param(
-        default=False,
-        valid=["boolean"],
-        type="bool",
-        doc="""
-        Whether torch compiles the network first; implies the engine torch. Takes some ten
-        seconds or more in each process, so it is for many thousand images.
-        """,
-    )
+    compile: bool = param(default=False, valid=["boolean"], type="bool", doc="""
+        Whether torch compiles the network first; implies the engine torch. Takes some ten seconds
+        or more in each process, so it is for many thousand images.""")
     batch_size: int | Literal["auto"] = param(
-        default="auto",
-        valid=[_COUNT, StrOptions({"auto"})],
-        type='int or "auto"',
-        doc="Images that go through the network together.",
-    )
-    on_error: str = param(
-        default="raise",
-        valid=[StrOptions({"raise", "nan"})],
-        type='{"raise", "nan"}',
-        doc="""
-        What an image that cannot be read does: an error that names it, or a row of NaN and
-        one warning that lists them all. Either way the codes computed so far are kept.
-        """,
-    )
+        default="auto", valid=[_COUNT, StrOptions({"auto"})], type='int or "auto"', doc="""
+        Images that go through the network together.""")
+    on_error: str = param(default="raise", choices=("raise", "nan"), doc="""
+        What an image that cannot be read does: an error that names it, or a row of NaN and one
+        warning that lists them all. Either way the codes computed so far are kept.""")
 
 
 @parameters
 class LayerCache(Cache):
     """The same, for several layers."""
 
-    cache_layers: str = param(
-        default="auto",
-        valid=[StrOptions({"auto", "asked", "all"})],
-        type='{"auto", "asked", "all"}',
-        doc="""
+    cache_layers: str = param(default="auto", choices=("auto", "asked", "all"), doc="""
         Which layers a pass computes and keeps in the cache. ``"asked"``: those of `layer`, and
         nothing behind them. ``"auto"``: the same, but all layers of an image of which the cache
-        knows another layer of the same network already, so that a search over any number of
-        layers costs two passes, unless all layers are more than the cache may hold. ``"all"``:
-        all, so that it costs one. Layers that are not pooled to a row each are kept as asked.
-        """,
-    )
+        knows another layer of the same network already, so that a search over any number of layers
+        costs two passes, unless all layers are more than the cache may hold. ``"all"``: all, so
+        that it costs one. Layers that are not pooled to a row each are kept as asked.""")
 
 
 # Estimators that train.
@@ -403,239 +314,99 @@ class Architecture:
     """What is trained, and under which head."""
 
     layer: str | int | None = param(
-        default=None,
-        valid=[str, Integral, None],
-        type="str or int",
-        doc="""
-        Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left
-        out. None is the layer before the classifier. For images unlike those the network was
-        trained on an earlier one may be the better start.
-        """,
-    )
+        default=None, valid=[str, Integral, None], type="str or int", doc="""
+        Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left out.
+        None is the layer before the classifier. For images unlike those the network was trained on
+        an earlier one may be the better start.""")
     trainable: str | int | Sequence[str] = param(
-        default=2,
-        valid=[str, Integral, list, tuple],
-        type='{"head", "all"}, int, str or list of str',
-        doc="""
-        What is trained besides the new head, which always is: nothing ("head"), the last so
-        many stages, everything, or the layers of these names, also with ``*`` and ``?``.
-        """,
-    )
-    method: str = param(
-        default="full",
-        valid=[StrOptions({"full", "bitfit", "lora"})],
-        type='{"full", "bitfit", "lora"}',
-        doc="""
+        default=2, valid=[str, Integral, list, tuple],
+        type='{"head", "all"}, int, str or list of str', doc="""
+        What is trained besides the new head, which always is: nothing ("head"), the last so many
+        stages, everything, or the layers of these names, also with ``*`` and ``?``.""")
+    method: str = param(default="full", choices=("full", "bitfit", "lora"), doc="""
         "bitfit" trains only the biases of what is trainable; "lora" puts small matrices beside
-        linear layers and convolutions (the extra ``lora``).
-        """,
-    )
+        linear layers and convolutions (the extra ``lora``).""")
     head: str | Callable[[int, int], Any] = param(
-        default="linear",
-        valid=[StrOptions({"linear", "mlp"}), callable],
-        type='{"linear", "mlp"} or callable',
-        doc="""
+        default="linear", choices=("linear", "mlp"), valid=[callable], type="callable", doc="""
         The new output layer; "mlp" has a hidden layer of 512. A callable takes the numbers of
-        inputs and outputs and gives a module.
-        """,
-    )
-    head_init: str = param(
-        default="linear_probe",
-        valid=[StrOptions({"linear_probe", "random"})],
-        type='{"linear_probe", "random"}',
-        doc="""
-        "linear_probe" starts from a convex fit on the codes of the pretrained network, so that
-        a random head does not distort good weights.
-        """,
-    )
-    dropout: float = param(
-        default=0.0,
-        valid=[_SHARE],
-        type="float",
-        doc="Share of the head's inputs that are left out in training, in [0, 1).",
-    )
-    batchnorm: str = param(
-        default="frozen",
-        valid=[StrOptions({"frozen", "train"})],
-        type='{"frozen", "train"}',
-        doc="""
-        Whether batch norms that are trained keep the pretrained statistics or follow the
-        batches. What is frozen keeps them always.
-        """,
-    )
+        inputs and outputs and gives a module.""")
+    head_init: str = param(default="linear_probe", choices=("linear_probe", "random"), doc="""
+        "linear_probe" starts from a convex fit on the codes of the pretrained network, so that a
+        random head does not distort good weights.""")
+    dropout: float = param(default=0.0, valid=[_SHARE], type="float", doc="""
+        Share of the head's inputs that are left out in training, in [0, 1).""")
+    batchnorm: str = param(default="frozen", choices=("frozen", "train"), doc="""
+        Whether batch norms that are trained keep the pretrained statistics or follow the batches.
+        What is frozen keeps them always.""")
 
 
 @parameters
 class Training:
     """How it is trained."""
 
-    lr: float = param(
-        default=2e-3,
-        valid=[_POSITIVE],
-        type="float",
-        doc="""
-        Learning rate of the head, whose inputs are divided by the root of their number.
-        """,
-    )
-    backbone_lr_factor: float = param(
-        default=0.1,
-        valid=[_NOT_NEGATIVE],
-        type="float",
-        doc="By which the learning rate of pretrained layers is smaller; 0 freezes them.",
-    )
+    lr: float = param(default=2e-3, valid=[_POSITIVE], type="float", doc="""
+        Learning rate of the head, whose inputs are divided by the root of their number.""")
+    backbone_lr_factor: float = param(default=0.1, valid=[_NOT_NEGATIVE], type="float", doc="""
+        By which the learning rate of pretrained layers is smaller; 0 freezes them.""")
     layer_decay: float = param(
-        default=1.0,
-        valid=[Interval(Real, 0, 1, closed="right")],
-        type="float",
-        doc="""
-        By which the learning rate of each stage is smaller than that of the stage after it, in
-        (0, 1].
-        """,
-    )
+        default=1.0, valid=[Interval(Real, 0, 1, closed="right")], type="float", doc="""
+        By which the learning rate of each stage is smaller than that of the stage after it, in (0,
+        1].""")
     optimizer: Any = param(
-        default="adamw",
-        valid=[StrOptions({"adamw", "sgd"}), callable],
-        type='{"adamw", "sgd"} or class',
-        doc="""
-        "sgd" has Nesterov momentum 0.9. Any class of torch's kind; parameters by `net_params`.
-        """,
-    )
-    weight_decay: float = param(
-        default=1e-2,
-        valid=[_NOT_NEGATIVE],
-        type="float",
-        doc="Not applied to biases and norms.",
-    )
-    l2_sp: float = param(
-        default=0.0,
-        valid=[_NOT_NEGATIVE],
-        type="float",
-        doc="Pull towards the pretrained weights instead of towards zero.",
-    )
-    schedule: Any = param(
-        default="cosine",
-        valid="no_validation",  # see check_training
-        type='{"cosine", "constant", "step"} or skorch LRScheduler',
-        doc="""
-        Learning rates over the batches of a fit; "step" falls to a tenth after two thirds.
-        """,
-    )
-    warmup: float = param(
-        default=0.3,
-        valid=[_SHARE],
-        type="float",
-        doc="Share of the steps in which learning rates rise from zero, in [0, 1).",
-    )
-    unfreeze_every: int | None = param(
-        default=None,
-        valid=[_COUNT, None],
-        type="int",
-        doc="""
+        default="adamw", choices=("adamw", "sgd"), valid=[callable], type="class", doc="""
+        "sgd" has Nesterov momentum 0.9. Any class of torch's kind; parameters by `net_params`.""")
+    weight_decay: float = param(default=1e-2, valid=[_NOT_NEGATIVE], type="float", doc="""
+        Not applied to biases and norms.""")
+    l2_sp: float = param(default=0.0, valid=[_NOT_NEGATIVE], type="float", doc="""
+        Pull towards the pretrained weights instead of towards zero.""")
+    schedule: Any = param(  # see check_training
+        default="cosine", valid="no_validation",
+        type='{"cosine", "constant", "step"} or skorch LRScheduler', doc="""
+        Learning rates over the batches of a fit; "step" falls to a tenth after two thirds.""")
+    warmup: float = param(default=0.3, valid=[_SHARE], type="float", doc="""
+        Share of the steps in which learning rates rise from zero, in [0, 1).""")
+    unfreeze_every: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
         The head is trained first, and one stage more begins every so many epochs; fewer than
-        ``max_epochs``, or none begins.
-        """,
-    )
-    mixup: float = param(
-        default=0.0,
-        valid=[_NOT_NEGATIVE],
-        type="float",
-        doc="Blend activations of pairs of images: parameter of the Beta distribution.",
-    )
-    ema: float | None = param(
-        default=None,
-        valid=[_SHARE, None],
-        type="float",
-        doc="""
-        End with the moving average of what was trained; decay in [0, 1), such as 0.99.
-        """,
-    )
-    clip_grad: float | None = param(
-        default=None,
-        valid=[_POSITIVE, None],
-        type="float",
-        doc="Largest norm of the gradient.",
-    )
+        ``max_epochs``, or none begins.""")
+    mixup: float = param(default=0.0, valid=[_NOT_NEGATIVE], type="float", doc="""
+        Blend activations of pairs of images: parameter of the Beta distribution.""")
+    ema: float | None = param(default=None, valid=[_SHARE, None], type="float", doc="""
+        End with the moving average of what was trained; decay in [0, 1), such as 0.99.""")
+    clip_grad: float | None = param(default=None, valid=[_POSITIVE, None], type="float", doc="""
+        Largest norm of the gradient.""")
     max_epochs: int = param(
-        default=10,
-        valid=[Interval(Integral, 0, None, closed="left")],
-        type="int",
-        doc="Times that every image is trained on.",
-    )
-    batch_size: int = param(
-        default=32,
-        valid=[_COUNT],
-        type="int",
-        doc="Images in a step.",
-    )
-    early_stopping: bool = param(
-        default=False,
-        valid=["boolean"],
-        type="bool",
-        doc="""
-        Hold `validation_fraction` out to find the best epoch, and then train anew on all images
-        for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is
-        the last epoch, unless its loss on what is held out is higher than the lowest by a paired
-        t-test over the images, and its accuracy not. With `validation_data`, a `schedule` of your
-        own, or callbacks that monitor validation nothing is trained anew: the weights of the best
-        epoch come back. `partial_fit` takes no notice of it.
-        """,
-    )
+        default=10, valid=[Interval(Integral, 0, None, closed="left")], type="int", doc="""
+        Times that every image is trained on.""")
+    batch_size: int = param(default=32, valid=[_COUNT], type="int", doc="""
+        Images in a step.""")
+    early_stopping: bool = param(default=False, valid=["boolean"], type="bool", doc="""
+        Hold `validation_fraction` out to find the best epoch, and then train anew on all images for
+        so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is the
+        last epoch, unless its loss on what is held out is higher than the lowest by a paired t-test
+        over the images, and its accuracy not. With `validation_data`, a `schedule` of your own, or
+        callbacks that monitor validation nothing is trained anew: the weights of the best epoch
+        come back. `partial_fit` takes no notice of it.""")
     validation_fraction: float = param(
-        default=0.1,
-        valid=[Interval(Real, 0, 1, closed="neither")],
-        type="float",
-        doc="""
+        default=0.1, valid=[Interval(Real, 0, 1, closed="neither")], type="float", doc="""
         What `early_stopping` holds out, in (0, 1); classes keep their shares. A warning is given
-        where that is fewer than 100 images: so few seldom tell one epoch from another.
-        """,
-    )
-    patience: int = param(
-        default=5,
-        valid=[_COUNT],
-        type="int",
-        doc="""
-        After so many epochs in a row that are worse than the best, those of `warmup` not
-        counted, training ends.
-        """,
-    )
-    warm_start: bool = param(
-        default=False,
-        valid=["boolean"],
-        type="bool",
-        doc="""
+        where that is fewer than 100 images: so few seldom tell one epoch from another.""")
+    patience: int = param(default=5, valid=[_COUNT], type="int", doc="""
+        After so many epochs in a row that are worse than the best, those of `warmup` not counted,
+        training ends.""")
+    warm_start: bool = param(default=False, valid=["boolean"], type="bool", doc="""
         Whether `fit` continues from what was trained before, with learning rates and all else of
-        training as the parameters say now; the network stays as it was built.
-        """,
-    )
-    distributed: bool = param(
-        default=False,
-        valid=["boolean"],
-        type="bool",
-        doc="""
+        training as the parameters say now; the network stays as it was built.""")
+    distributed: bool = param(default=False, valid=["boolean"], type="bool", doc="""
         Whether processes that accelerate or torchrun started share each batch (the extra
-        ``distributed``).
-        """,
-    )
+        ``distributed``).""")
     callbacks: Sequence[Any] | None = param(
-        default=None,
-        valid=[list, tuple, None],
-        type="list of skorch.callbacks.Callback",
-        doc="More callbacks of the net.",
-    )
-    net_params: dict[str, Any] | None = param(
-        default=None,
-        valid=[dict, None],
-        type="dict",
-        doc="""
-        More parameters of the net, such as ``{"optimizer__betas": (0.9, 0.95)}``.
-        """,
-    )
+        default=None, valid=[list, tuple, None], type="list of skorch.callbacks.Callback", doc="""
+        More callbacks of the net.""")
+    net_params: dict[str, Any] | None = param(default=None, valid=[dict, None], type="dict", doc="""
+        More parameters of the net, such as ``{"optimizer__betas": (0.9, 0.95)}``.""")
     random_state: Any = param(
-        default=None,
-        valid=["random_state"],
-        type="int, RandomState or None",
-        doc="Draws the order of batches, random heads, dropout and mixing.",
-    )
+        default=None, valid=["random_state"], type="int, RandomState or None", doc="""
+        Draws the order of batches, random heads, dropout and mixing.""")
 
 
 @parameters
@@ -643,39 +414,20 @@ class Activations:
     """The activations that training starts from."""
 
     augment: Any = param(
-        default=None,
-        valid=[StrOptions({"light", "auto"}), callable, None],
-        type='{"light", "auto"}, callable or None',
-        doc="""
-        "light" mirrors; "auto" also shifts small images, crops large ones and changes colours;
-        a transform of torchvision takes a PIL image.
-        """,
-    )
-    augment_views: int | None = param(
-        default=None,
-        valid=[_COUNT, None],
-        type="int",
-        doc="""
+        default=None, valid=[StrOptions({"light", "auto"}), callable, None],
+        type='{"light", "auto"}, callable or None', doc="""
+        "light" mirrors; "auto" also shifts small images, crops large ones and changes colours; a
+        transform of torchvision takes a PIL image.""")
+    augment_views: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
         Views of each image, of which every epoch draws the next; the first is the image itself.
         None is as many as epochs, at most 4 where something is frozen, and as memory and disk
-        allow; `augment_views_` tells.
-        """,
-    )
+        allow; `augment_views_` tells.""")
     cache_activations: Literal["auto", "memory", "disk", False] = param(
-        default="auto",
-        valid=[StrOptions({"auto", "memory", "disk"}), "boolean"],
-        type='{"auto", "memory", "disk", False}',
-        doc="""
-        Where the output of the frozen part is held for the epochs of one fit; False computes it
-        for every batch.
-        """,
-    )
-    activation_dtype: str = param(
-        default="float32",
-        valid=[StrOptions({"float32", "float16"})],
-        type='{"float32", "float16"}',
-        doc="What it is held in.",
-    )
+        default="auto", choices=("auto", "memory", "disk"), valid=["boolean"], type="False", doc="""
+        Where the output of the frozen part is held for the epochs of one fit; False computes it for
+        every batch.""")
+    activation_dtype: str = param(default="float32", choices=("float32", "float16"), doc="""
+        What it is held in.""")
 
 
 @parameters
@@ -683,17 +435,12 @@ class TrainingCompute(Compute):
     """The same, also of what is trained."""
 
     precision: str = param(
-        default="auto",
-        valid=[StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        type='{"auto", "float32", "bfloat16", "float16"}',
-        doc="""
+        default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
         What training computes in; "auto" is bfloat16 on GPUs and CPUs that have instructions for
-        it, float16 on other GPUs, and else float32; a head alone is trained in float32 on CPUs,
-        and predictions there are in float32. The frozen part is computed as by CNNCodes. Weights
-        are float32 always; in float16 the loss is scaled. Take "float32" for the same results,
-        but for the last digits, on CPUs of every kind.
-        """,
-    )
+        it, float16 on other GPUs, and else float32; a head alone is trained in float32 on CPUs, and
+        predictions there are in float32. The frozen part is computed as by CNNCodes. Weights are
+        float32 always; in float16 the loss is scaled. Take "float32" for the same results, but for
+        the last digits, on CPUs of every kind.""")
 
 
 @parameters
@@ -701,20 +448,11 @@ class Checkpointing:
     """What a fit that is killed leaves behind."""
 
     checkpoint_dir: str | os.PathLike[str] | None = param(
-        default=None,
-        valid=[str, os.PathLike, None],
-        type="path",
-        doc="""
-        Folder of checkpoints: a fit that was killed resumes from the last epoch. ``{fit}`` in
-        the path stands for a hash of the fit, for searches.
-        """,
-    )
-    keep_checkpoints: int = param(
-        default=1,
-        valid=[_COUNT],
-        type="int",
-        doc="Files that are kept there.",
-    )
+        default=None, valid=[str, os.PathLike, None], type="path", doc="""
+        Folder of checkpoints: a fit that was killed resumes from the last epoch. ``{fit}`` in the
+        path stands for a hash of the fit, for searches.""")
+    keep_checkpoints: int = param(default=1, valid=[_COUNT], type="int", doc="""
+        Files that are kept there.""")
 
 
 # AutoTransferClassifier.
@@ -727,35 +465,16 @@ class Trials:
     """What is tried."""
 
     time_budget: float | None = param(
-        default=300.0,
-        valid=[_NOT_NEGATIVE, None],
-        type="float or None",
-        doc="""
+        default=300.0, valid=[_NOT_NEGATIVE, None], type="float or None", doc="""
         Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
-        estimate that was wrong, or by the first rung.
-        """,
-    )
-    rungs: Sequence[str] = param(
-        default=RUNGS,
-        valid=[list, tuple],
-        type="sequence of str",
-        doc="What may be tried.",
-    )
+        estimate that was wrong, or by the first rung.""")
+    rungs: Sequence[str] = param(default=RUNGS, valid=[list, tuple], type="sequence of str", doc="""
+        What may be tried.""")
     cv: int = param(
-        default=3,
-        valid=[Interval(Integral, 2, None, closed="left")],
-        type="int",
-        doc="Folds; fewer where a class is smaller.",
-    )
-    max_epochs: int = param(
-        default=10,
-        valid=[_COUNT],
-        type="int",
-        doc="Of fine-tuning.",
-    )
+        default=3, valid=[Interval(Integral, 2, None, closed="left")], type="int", doc="""
+        Folds; fewer where a class is smaller.""")
+    max_epochs: int = param(default=10, valid=[_COUNT], type="int", doc="""
+        Of fine-tuning.""")
     random_state: Any = param(
-        default=None,
-        valid=["random_state"],
-        type="int, RandomState or None",
-        doc="Of fine-tuning.",
-    )
+        default=None, valid=["random_state"], type="int, RandomState or None", doc="""
+        Of fine-tuning.""")

@@ -51,20 +51,13 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     """
 
     class_weight: dict[Any, float] | Literal["balanced"] | None = param(
-        default=None,
-        valid=[dict, StrOptions({"balanced"}), None],
-        type='dict, "balanced" or None',
-        doc="""
+        default=None, valid=[dict, StrOptions({"balanced"}), None],
+        type='dict, "balanced" or None', doc="""
         Weights of the classes in the loss, by label; "balanced" makes them inversely
-        proportional to their images.
-        """,
-    )
+        proportional to their images.""")
     label_smoothing: float = param(
-        default=0.0,
-        valid=[Interval(Real, 0, 1, closed="left")],
-        type="float",
-        doc="Share of the target that is spread over all classes, in [0, 1).",
-    )
+        default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
+        Share of the target that is spread over all classes, in [0, 1).""")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(

@@ -25,7 +25,7 @@ from .._parameters import (
     parameters,
     values_of,
 )
-from .._sklearn import StrOptions, check_columns, fit_context
+from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
 from ..finetune._tasks import array_of, as_labels
 from ..inputs import as_images
@@ -85,16 +85,10 @@ class AutoTransferClassifier(
     True
     """
 
-    resize: str = param(
-        default="auto",
-        valid=[StrOptions({"auto", "pad", "squash", "crop"})],
-        type='{"auto", "pad", "squash", "crop"}',
-        doc="""
+    resize: str = param(default="auto", choices=("auto", "pad", "squash", "crop"), doc="""
         How an image that is not square is made so. "auto" pads, and where more than a tenth
         of the images are not about square the rung "framing" tries the other ways; what
-        follows takes another one if it is likely to be better.
-        """,
-    )
+        follows takes another one if it is likely to be better.""")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Self:
