@@ -94,26 +94,31 @@ def parameters(cls: Class) -> Class:
     made._parameter_constraints = {one.name: one.metadata["valid"] for one in fields(made)}
     for name in set(made._parameter_constraints) & set(vars(made)):
         delattr(made, name)  # the default, which pages of classes would list as an attribute
-    sections = _sections(made.__doc__)
-    attributes: dict[str, str] = {}
-    for one in (made, *made.__bases__):
-        for name, text in _entries(_sections(one.__doc__).get("Attributes", "")):
-            attributes.setdefault(name, text)
-    whole = {
-        "": sections.pop(""),
-        "Parameters": "\n".join(_described(one) for one in _in_order(made)),
-        "Attributes": "\n".join(attributes.values()),
-    }
-    whole = {**whole, **sections, **whole}
-    made.__doc__ = "\n\n".join(
-        f"{title}\n{'-' * len(title)}\n{text}".strip() for title, text in whole.items() if text
-    )
+    made.__doc__ = _documentation(made)
     return made
 
 
 def values_of(holder: Any, *groups: Any) -> dict[str, Any]:
     """The values of all parameters of some groups."""
     return {one.name: getattr(holder, one.name) for group in groups for one in fields(group)}
+
+
+def _documentation(cls: Any) -> str:
+    """The docstring of a class with its parameters, and with the attributes of its bases."""
+    attributes: dict[str, str] = {}
+    for one in (cls, *cls.__bases__):
+        for name, text in _entries(_sections(one.__doc__).get("Attributes", "")):
+            attributes.setdefault(name, text)
+    sections = _sections(cls.__doc__) | {
+        "Parameters": "\n".join(_described(one) for one in _in_order(cls)),
+        "Attributes": "\n".join(attributes.values()),
+    }
+    order = dict.fromkeys(["", "Parameters", "Attributes", *sections])
+    return "\n\n".join(
+        f"{title}\n{'-' * len(title)}\n{sections[title]}".strip()
+        for title in order
+        if sections[title]
+    )
 
 
 def _in_order(cls: Any) -> list[Any]:

@@ -16,8 +16,6 @@ ROOT = Path(sktransfer.__file__).parent
 ORDER = ["exceptions", "config", "_sklearn", "_optional", "_content", "_parameters", "inputs",
          "datasets", "networks", "store", "compute", "codes", "finetune", "selection", "plotting",
          "testing"]  # fmt: skip
-         "networks", "store", "compute", "codes", "finetune", "selection", "plotting",
-         "testing"]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 
