@@ -1,8 +1,8 @@
 """
-Numbers from photographs
+Numbers from images
 ========================
 
-:class:`~sktransfer.FineTuneRegressor` learns numbers. Here: how blue a photograph is.
+:class:`~sktransfer.FineTuneRegressor` learns numbers. Here: how blue an image is.
 """
 
 # %%

@@ -1,8 +1,8 @@
 """
-Go on after a fit was killed
+Resume after a fit was killed
 ============================
 
-A fit that names a folder leaves a checkpoint there after each epoch, and the same call goes on from
+A fit that names a folder leaves a checkpoint there after each epoch, and the same call resumes from
 the last one. Here the power fails in the third epoch.
 """
 

@@ -2,12 +2,12 @@
 When and how to fine-tune?
 ==========================
 
-Photographs are few or many, and like or unlike those that the network was trained on. `advise`
-tells which, by measurement, and what it calls for; `AutoTransferClassifier` puts it to the test.
+Images are few or many, and like or unlike those that the network was trained on. `advise`
+finds which, by measurement, and what it calls for; `AutoTransferClassifier` puts it to the test.
 """
 
 # %%
-# Photographs like those of ImageNet
+# Images like those of ImageNet
 # ----------------------------------
 # No earlier layer is surely better than the last.
 from sklearn.datasets import load_digits
@@ -24,7 +24,7 @@ for reason in photos.reasons:
 # %%
 # Images unlike them
 # ------------------
-# Of scanned digits an earlier layer tells far more than the last.
+# For scanned digits an earlier layer is far better than the last.
 digits = load_digits()
 scans = advise(digits.images[:200], digits.target[:200], value_range=(0, 16), image_size=64, cv=3)
 print(f"{scans.scene}: {scans.strategy}; it ends with {scans.layer}")
@@ -33,7 +33,7 @@ scans.plot()
 # %%
 # Try it instead
 # --------------
-# The ladder climbs from the cheapest strategy to the dearest as far as the time goes.
+# The ladder tries strategies from the cheapest to the dearest as far as the time goes.
 auto = AutoTransferClassifier(
     rungs=["probe", "layers", "fine-tune last"],
     image_size=64,

@@ -1,14 +1,14 @@
 """
-Photographs in, a classifier out
+Images in, a classifier out
 ================================
 
-The main job: 1,000 labelled photographs, a pretrained network, and a linear classifier from
-scikit-learn. The photographs are a sample of CIFAR-10 that ships with sktransfer, and the
+The main job: 1,000 labelled images, a pretrained network, and a linear classifier from
+scikit-learn. The images are a sample of CIFAR-10 that ships with sktransfer, and the
 network comes with its installation, so this runs offline.
 """
 
 # %%
-# One thousand photographs to learn from, one thousand to be judged by
+# One thousand images to learn from, one thousand to be judged by
 # --------------------------------------------------------------------
 import time
 
@@ -23,13 +23,13 @@ from sktransfer.datasets import load_cifar10_sample
 
 photos = load_cifar10_sample()
 train, test = photos.train_indices, photos.test_indices
-print(f"{len(train)} photographs to learn from, {len(test)} to be judged by")
+print(f"{len(train)} images to learn from, {len(test)} to be judged by")
 print("classes:", ", ".join(photos.target_names))
 
 # %%
 # A pipeline like any other
 # -------------------------
-# ``CNNCodes`` turns a photograph into 1,280 numbers, the output of the network's last layer but
+# ``CNNCodes`` turns an image into 1,280 numbers, the output of the network's last layer but
 # one. Everything after that is scikit-learn.
 
 pipe = Pipeline(
@@ -40,9 +40,9 @@ pipe = Pipeline(
     ]
 )
 start = time.perf_counter()
-print("computing the codes of the training photographs and fitting ...")
+print("computing the codes of the training images and fitting ...")
 pipe.fit(photos.data[train], photos.target[train])
-print("predicting the test photographs ...")
+print("predicting the test images ...")
 predicted = pipe.predict(photos.data[test])
 accuracy = accuracy_score(photos.target[test], predicted)
 print(f"test accuracy {accuracy:.3f} after {time.perf_counter() - start:.0f} seconds")

@@ -1,8 +1,8 @@
 """
-A folder of photographs
+A folder of images
 =======================
 
-Photographs usually lie in one folder per class. ``load_image_folder`` lists them, ``CNNCodes``
+Images usually lie in one folder per class. ``load_image_folder`` lists them, ``CNNCodes``
 reads the files, a cross-validated search chooses the classifier's hyper-parameter, and joblib
 saves the result.
 """
@@ -10,7 +10,7 @@ saves the result.
 # %%
 # A folder to work with
 # ---------------------
-# For the sake of the example, some photographs of the sample are written as files. One of them
+# For the sake of the example, some images of the sample are written as files. One of them
 # is damaged on purpose.
 import tempfile
 from pathlib import Path
@@ -33,25 +33,25 @@ for number in range(300):
     name = sample.target_names[sample.target[number]]
     (root / name).mkdir(parents=True, exist_ok=True)
     Image.fromarray(sample.data[number]).save(root / name / f"{number:04d}.png")
-(root / "cat" / "damaged.jpg").write_text("this is no photograph")
+(root / "cat" / "damaged.jpg").write_text("this is no image")
 
 # %%
 # Listing the folder
 # ------------------
-# Nothing is opened yet, unless ``verify=True`` asks for it; then bad files are passed over, with
+# Nothing is opened yet, unless ``verify=True`` asks for it; then bad files are skipped, with
 # the reason.
 import warnings
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     photos = load_image_folder(root, verify=True)
-print(len(photos.data), "photographs of", ", ".join(photos.target_names))
-print("passed over:", [(Path(path).name, reason) for path, reason in photos.skipped])
+print(len(photos.data), "images of", ", ".join(photos.target_names))
+print("skipped:", [(Path(path).name, reason) for path, reason in photos.skipped])
 
 # %%
 # A search with cross-validation
 # ------------------------------
-# Three values of C and five folds are 16 fits, but each photograph goes through the network once:
+# Three values of C and five folds are 16 fits, but each image goes through the network once:
 # ``CNNCodes`` keeps what it has computed.
 
 pipe = Pipeline(
@@ -87,5 +87,5 @@ axes.errorbar(
     search.cv_results_["std_test_score"],
     marker="o",
 )
-axes.set(xscale="log", xlabel="C", ylabel="accuracy, mean and spread of 5 folds")
+axes.set(xscale="log", xlabel="C", ylabel="accuracy, mean and std of 5 folds")
 scratch.cleanup()

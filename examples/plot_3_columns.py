@@ -1,8 +1,8 @@
 """
-Photographs and numbers in one table
+Images and numbers in one table
 ====================================
 
-Where each row of a table has a photograph and some numbers, ``ColumnTransformer`` sends each
+Where each row of a table has an image and some numbers, ``ColumnTransformer`` sends each
 column to its own transformer, and one classifier sees them all.
 """
 
@@ -10,7 +10,7 @@ column to its own transformer, and one classifier sees them all.
 # A table with a column of paths
 # ------------------------------
 # Vehicles and animals from the sample, each with a made-up weight in kilograms that overlaps
-# between classes: neither the photograph nor the weight tells everything.
+# between classes: neither the image nor the weight says everything.
 import tempfile
 from pathlib import Path
 
@@ -43,7 +43,7 @@ print(table.groupby("animal")["weight"].describe().round(0))
 # %%
 # One pipeline
 # ------------
-# The column of photographs is named by a string, so that ``CNNCodes`` gets a Series; a list with
+# The column of images is named by a string, so that ``CNNCodes`` gets a Series; a list with
 # one name works as well.
 
 

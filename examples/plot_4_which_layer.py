@@ -2,7 +2,7 @@
 Which layer, and which C?
 =========================
 
-The first layers of a network are generic, the last are specific to the photographs it was trained
+The first layers of a network are generic, the last are specific to the images it was trained
 on. How deep to cut is a hyper-parameter like any other, and a search over it costs one pass of the
 network over the images with ``cache_layers="all"``, and two without.
 """
@@ -40,7 +40,7 @@ print(search.best_params_, f"accuracy {search.best_score_:.3f}")
 # %%
 # Accuracy over depth
 # -------------------
-# Photographs of everyday things are what the network was trained on, so its last layer wins.
+# Images of everyday things are what the network was trained on, so its last layer wins.
 
 table = search.cv_results_
 mean = np.array(table["mean_test_score"]).reshape(len(layers), -1)

@@ -2,12 +2,12 @@
 Looking at the codes
 ====================
 
-What does the network think is alike? A map of the codes, nearest neighbours, and the photographs
+What does the network think is alike? A map of the codes, nearest neighbours, and the images
 that a classifier gets most wrong.
 """
 
 # %%
-# The codes of 600 photographs
+# The codes of 600 images
 # ----------------------------
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,12 +41,12 @@ axes.set_axis_off()
 # %%
 # Nearest neighbours
 # ------------------
-# The first column is the photograph that is asked about.
+# The first column is the query image.
 
 neighbours = NearestNeighbors(n_neighbors=6).fit(codes)
-asked = [np.flatnonzero(y == number)[0] for number in range(5)]
+queries = [np.flatnonzero(y == number)[0] for number in range(5)]
 figure, axes = plt.subplots(5, 6, figsize=(7, 6))
-for row, found in zip(axes, neighbours.kneighbors(codes[asked], return_distance=False)):
+for row, found in zip(axes, neighbours.kneighbors(codes[queries], return_distance=False)):
     for cell, index in zip(row, found):
         cell.imshow(X[index])
         cell.set_title(names[y[index]], fontsize="small")
@@ -67,7 +67,7 @@ display.ax_.set_title(f"accuracy {np.mean(predicted == y):.3f}")
 display.figure_.tight_layout()
 
 # %%
-# The worst errors: wrong, and sure of it
+# The worst errors: wrong, with high confidence
 # ---------------------------------------
 
 wrong = np.flatnonzero(predicted != y)

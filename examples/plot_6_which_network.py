@@ -2,7 +2,7 @@
 Which network, and what to do with it?
 ======================================
 
-One pass of each network over the labelled photographs says how well its codes suit them; what the
+One pass of each network over the labelled images says how well its codes suit them; what the
 best makes of them at several depths says what to do.
 """
 
@@ -30,13 +30,13 @@ ranking.plot()
 # %%
 # Ask for advice
 # --------------
-# It costs no pass: the codes are in the cache. The reasons are measurements on these photographs.
+# It costs no pass: the codes are in the cache. The reasons are measurements on these images.
 advice = advise(X, y, ranking)
 advice
 
 # %%
-# Accuracy over depth tells whether the photographs are like those the network was trained on;
-# the learning curve tells whether more of them would help.
+# Accuracy over depth shows whether the images are like those the network was trained on;
+# the learning curve shows whether more of them would help.
 advice.plot()
 
 # %%

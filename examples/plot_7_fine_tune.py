@@ -17,7 +17,7 @@ clf.fit(X[train], y[train], validation_data=(X[test], y[test]))
 print(f"accuracy {clf.score(X[test], y[test]):.2f}")
 
 # %%
-# What learnt, how fast, and how it went.
+# What was trained, how fast, and how it went.
 for layer in clf.layers_:
     print(f"{layer.name:10} rate {layer.lr:.4f}, {layer.n_trainable} of {layer.n_parameters} learn")
 

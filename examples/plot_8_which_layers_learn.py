@@ -2,8 +2,8 @@
 Which layers should learn?
 ==========================
 
-Accuracy over the cut: the more stages learn, the more can be gained from many photographs, and the
-more it costs. With few photographs the last stage or two are all that is worth it.
+Accuracy over the cut: the more stages learn, the more can be gained from many images, and the
+more it costs. With few images the last stage or two are all that is worth it.
 """
 
 # %%
@@ -27,5 +27,5 @@ for trainable in cuts:
 plt.plot(range(len(cuts)), scores, marker="o")
 plt.xticks(range(len(cuts)), [f"{cut}\n{size:,}" for cut, size in zip(cuts, sizes)])
 plt.xlabel("what learns: stages from the end, numbers")
-plt.ylabel("accuracy on 300 photographs")
+plt.ylabel("accuracy on 300 images")
 plt.show()

@@ -23,5 +23,5 @@ table = pd.DataFrame(search.cv_results_)
 print(table[["param_trainable", "param_backbone_lr_factor", "mean_test_score", "mean_fit_time"]])
 
 # %%
-# The best candidate, fitted to all photographs.
+# The best candidate, fitted to all images.
 print(search.best_params_, f"{search.score(X[1000:1200], y[1000:1200]):.2f}")

@@ -24,7 +24,7 @@ def main():
     """Learn together, and let the first process save what came of it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--photographs", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--save", default="fine_tuned.joblib")
@@ -39,7 +39,7 @@ def main():
         precision=args.precision,
         random_state=0,
     )
-    clf.fit(X[: args.photographs], y[: args.photographs])
+    clf.fit(X[: args.images], y[: args.images])
     if os.environ.get("RANK", "0") == "0":
         joblib.dump(clf, args.save)
         print(f"accuracy {clf.score(X[1000:1200], y[1000:1200]):.2f}, saved as {args.save}")

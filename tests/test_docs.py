@@ -21,7 +21,7 @@ def with_code(page: Path) -> bool:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, sample):
-    """An empty folder with photographs in it, five of each of three classes."""
+    """An empty folder with images in it, five of each of three classes."""
     for number in range(120):
         name = sample.target_names[sample.target[number]]
         target = tmp_path / "photos" / name
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch, sample):
 LONG = {
     "which_network.md",
     "when_and_how_to_fine_tune.md",
-    "how_many_photographs.md",
+    "how_many_images.md",
     "fine_tune.md",
     "search_cheaply.md",
 }

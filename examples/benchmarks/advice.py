@@ -1,14 +1,14 @@
-"""Are the ranking and the advice right? Judged on photographs that were held back.
+"""Are the ranking and the advice right? Judged on images that were held back.
 
     python examples/benchmarks/advice.py advice.jsonl --cifar10 cifar10.npz --folder chess \
         --weights mobilenet_v2=mobilenet_v2.pth --weights dinov2=dinov2_vits14_reg4.pt
 
 For every draw of every data set and every network: what `advise` chose without seeing the test
-photographs, and which of these each strategy tells, fine-tuning included. Results are appended to
+images, and which of these each strategy tells, fine-tuning included. Results are appended to
 a file, one line each, and what is there is not computed again. From the file come tables in
 Markdown: accuracies as means over the draws, with what the advice loses to the best of all
 strategies; and for every data set Kendall's weighted tau between the scores of networks and their
-test accuracies, with the interval of a bootstrap over test photographs (90%).
+test accuracies, with the interval of a bootstrap over test images (90%).
 """
 
 import argparse
@@ -40,8 +40,8 @@ def parse():
     add("--metrics", nargs="+", default=METRICS, help="the first ranks; cv is slow with thousands")
     add("--networks", nargs="+", help="some of them; default: all")
     add("--image-size", type=int, default=96)
-    add("--most", type=int, default=800, help="photographs of a folder, test ones included")
-    add("--test", type=int, default=1000, help="test photographs of CIFAR-10 and Fashion-MNIST")
+    add("--most", type=int, default=800, help="images of a folder, test ones included")
+    add("--test", type=int, default=1000, help="test images of CIFAR-10 and Fashion-MNIST")
     add("--fine-tune", nargs="*", help="networks to fine-tune in part; default: all")
     add("--fine-tune-all", nargs="*", default=[], help="networks to fine-tune as a whole too")
     add("--epochs", type=int, default=10, help="of fine-tuning")

@@ -1,8 +1,8 @@
-"""Accuracy of strategies on real photographs with real weights: mean and spread over seeds.
+"""Accuracy of strategies on real images with real weights: mean and spread over seeds.
 
     python examples/benchmarks/finetune.py DATA [--size 128] [--seeds 3] [--epochs 8] [--sets ...]
 
-DATA is a folder with chess/ and dogs_cats/ (photographs in one folder per class); the CIFAR-10
+DATA is a folder with chess/ and dogs_cats/ (images in one folder per class); the CIFAR-10
 sample ships. Training and test parts: the sample's own, else 70 to 30, stratified, drawn anew for
 each seed. Printed are accuracies on the test part after the last epoch, the lowest after any epoch
 (does it dip below the linear probe on the way?), and seconds of the fit with the measuring after
@@ -48,7 +48,7 @@ for size in (8, 64):
 
 
 def parts(name, data, seed):
-    """Photographs and labels to learn from and to test with."""
+    """Images and labels to learn from and to test with."""
     if name == "cifar10":
         X, y = load_cifar10_sample(return_X_y=True)
         return X[:1000], X[1000:], y[:1000], y[1000:]

@@ -1,4 +1,4 @@
-"""Fine-tuning as others write it, on the photographs and weights of finetune.py.
+"""Fine-tuning as others write it, on the images and weights of finetune.py.
 
     pip install fastai skorch
     python examples/benchmarks/finetune_peers.py DATA [--size 128] [--seeds 1] [--epochs 10]
@@ -42,8 +42,8 @@ def transforms(size, *, train):
     return v2.Compose([*crop, *last])
 
 
-class Photographs(torch.utils.data.Dataset):
-    """Photographs and numbers of classes."""
+class Images(torch.utils.data.Dataset):
+    """Images and numbers of classes."""
 
     def __init__(self, X, y, transform):
         self.X, self.y, self.transform = X, y, transform
@@ -192,7 +192,7 @@ def theirs(way, X, y, X_test, y_test, seed):
     clf = FineTuneClassifier(image_size=args.size, trainable="head", max_epochs=0)
     probe = clf.fit(X, y).score(X_test, y_test)
     train, test = (
-        Photographs(a, np.array([numbers[one] for one in b]), transforms(args.size, train=on))
+        Images(a, np.array([numbers[one] for one in b]), transforms(args.size, train=on))
         for a, b, on in ((X, y, True), (X_test, y_test, False))
     )
     net = network(len(numbers), seed)

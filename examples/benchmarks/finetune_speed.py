@@ -1,10 +1,10 @@
 """Ten epochs of frozen training, ours against plain skorch doing the same; resnet18 on the CPU.
 
-    python examples/benchmarks/finetune_speed.py [--photographs 64] [--size 224] [--turns 3]
+    python examples/benchmarks/finetune_speed.py [--images 64] [--size 224] [--turns 3]
         [--search-turns 1] [--precision auto] [--cuts head 1]
 
 Both start from the same random weights (speed does not depend on them), learn with SGD and
-momentum in batches of 8 from the same photographs, and end with the same accuracy on them. The
+momentum in batches of 8 from the same images, and end with the same accuracy on them. The
 first pass is included. skorch: module with a new output layer, Freezer for the rest, batch norms
 in eval mode so that both compute the same. Ours in float32 too, or as --precision says.
 """
@@ -113,7 +113,7 @@ def row(what, ways, turns):
 def main():
     """Print the table."""
     X, y = load_cifar10_sample(return_X_y=True)
-    X, y = X[: args.photographs], y[: args.photographs]
+    X, y = X[: args.images], y[: args.images]
     x = tensors(X, args.size)
     y = y.astype(np.int64)
     for cut in args.cuts:
@@ -146,7 +146,7 @@ def main():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", type=int, default=64)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)

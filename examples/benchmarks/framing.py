@@ -1,5 +1,5 @@
 """Which framing makes the best codes? Accuracy of a linear classifier, for every way to make a
-photograph square.
+image square.
 
     python examples/benchmarks/framing.py DATA [CACHE]
 
@@ -29,7 +29,7 @@ FRAMINGS = {
 
 
 def data_sets(root):
-    """Name, photographs and labels of each data set; unreadable files are left out."""
+    """Name, images and labels of each data set; unreadable files are left out."""
     for folder in sorted(path for path in Path(root).iterdir() if path.is_dir()):
         photos = load_image_folder(folder, verify=True)
         yield folder.name, photos.data, photos.target
@@ -39,7 +39,7 @@ def data_sets(root):
 
 def main(root, cache="memory"):
     """Print the table."""
-    print("| data set | photographs | classes |", " | ".join(FRAMINGS), "|")
+    print("| data set | images | classes |", " | ".join(FRAMINGS), "|")
     print("|---" * (3 + len(FRAMINGS)) + "|")
     for name, X, y in data_sets(root):
         cells = []

@@ -1,8 +1,8 @@
-"""Photographs per second of one core, from files of 500×375 to codes: what a cluster is made of.
+"""Images per second of one core, from files of 500×375 to codes: what a cluster is made of.
 
     python examples/benchmarks/one_core.py [NETWORK]
 
-200 JPEG files cut out of scikit-learn's two photographs, on one core of this process' cores,
+200 JPEG files cut out of scikit-learn's two images, on one core of this process' cores,
 in seconds that it worked for this process; medians of 5 with the smallest and largest, interleaved.
 """
 
@@ -23,15 +23,15 @@ from sktransfer import CNNCodes
 from sktransfer.inputs import as_images, frame
 
 
-def write_photographs(folder, n_images=200):
-    """Write crops of real photographs; give back their paths."""
+def write_images(folder, n_images=200):
+    """Write crops of real images; give back their paths."""
     rng = np.random.default_rng(0)
     paths = []
     for i in range(n_images):
-        photograph = load_sample_images().images[i % 2]
-        top, left = rng.integers(0, photograph.shape[0] - 375), rng.integers(0, 640 - 500)
+        image = load_sample_images().images[i % 2]
+        top, left = rng.integers(0, image.shape[0] - 375), rng.integers(0, 640 - 500)
         paths.append(os.fspath(Path(folder, f"{i}.jpg")))
-        crop = photograph[top : top + 375, left : left + 500]
+        crop = image[top : top + 375, left : left + 500]
         Image.fromarray(crop).save(paths[-1], quality=90)
     return paths
 
@@ -45,7 +45,7 @@ def read(paths, framing):
 def main(name="efficientnet_lite0"):
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_photographs(folder)
+        paths = write_images(folder)
         bytes_each = sum(map(os.path.getsize, paths)) / len(paths)
         ways = {}
         for engine in ("torch", "openvino"):

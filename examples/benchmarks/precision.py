@@ -3,7 +3,7 @@
     python examples/benchmarks/precision.py [NETWORK [WEIGHTS]]
 
 Relative L2 norm of the difference to torch in float32, the smallest cosine, and the accuracy
-of StandardScaler and LinearSVC(C=1e-3) on the 1,000 test photographs.
+of StandardScaler and LinearSVC(C=1e-3) on the 1,000 test images.
 """
 
 import sys

@@ -54,7 +54,7 @@ def ways_of(data, filter_):
         frame(as_images([data]).open(0).pixels(), framing)
 
     def without_simplejpeg(framing):
-        with mock.patch("sktransfer.inputs._files.decode_jpeg", lambda image, data: None):
+        with mock.patch("sktransfer.inputs._files.decode_jpeg", lambdan image, data: None):
             ours(framing)
 
     return {

@@ -29,7 +29,7 @@ def parse(words):
     add("--quick", action="store_true", help="tiny settings without peers; figures mean nothing")
     add("--no-peers", dest="peers", action="store_false", help="leave other packages out")
     add("--networks", nargs="+", help="default: what each part asks for")
-    add("--photos", help="folder with JPEG files; default: crops of two photographs")
+    add("--photos", help="folder with JPEG files; default: crops of two images")
     add("--size", type=int, default=plain.size, help="pixels that networks see (224)")
     add("--repeats", type=int, default=plain.repeats, help="turns (5)")
     add("--seconds", type=float, default=plain.seconds, help="about how long a way takes a turn")

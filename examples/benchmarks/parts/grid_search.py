@@ -1,6 +1,6 @@
 """5 folds × 6 values of C with refit: a plain Pipeline around a torch transformer, the same with
 ``memory=``, ours with its store in memory, and ours twice on a store on disk. Passes are counted:
-images that go through the network, per photograph. One run each, because the plain one takes
+images that go through the network, per image. One run each, because the plain one takes
 minutes; its time grows with the number of images, and so do the others'."""
 
 import functools
@@ -53,7 +53,7 @@ class TorchFeatures(TransformerMixin, BaseEstimator):
 
 def run(settings):
     """One table."""
-    X, y = photographs(settings.search_images, settings.size)
+    X, y = images(settings.search_images, settings.size)
     name = (settings.networks or ["efficientnet_lite0"])[0]
     network = loaded(name, settings.size)
     naive = TorchFeatures(name, settings.size)
@@ -79,8 +79,8 @@ def run(settings):
     yield table([*header, "× plain"], rows)
 
 
-def photographs(number, size):
-    """Photographs of the CIFAR-10 sample, enlarged: at least ten of each class, classes in turn."""
+def images(number, size):
+    """Images of the CIFAR-10 sample, enlarged: at least ten of each class, classes in turn."""
     X, y = load_cifar10_sample(return_X_y=True)
     few = y < max(2, number // 10)
     X, y = X[few], y[few]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 
-from shared.photographs import as_files
+from shared.images import as_files
 from shared.tables import table
 
 UNIQUE = 500

@@ -8,7 +8,7 @@ from pathlib import Path
 from shared import ours
 from shared.machine import available_cores
 from shared.networks import load_network
-from shared.photographs import as_files
+from shared.images import as_files
 from shared.tables import rates_table
 from shared.timing import Way, measure
 

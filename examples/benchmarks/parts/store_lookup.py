@@ -7,7 +7,7 @@ import numpy as np
 
 from shared import ours
 from shared.networks import load_network
-from shared.photographs import crops
+from shared.images import crops
 from shared.tables import spread, table
 from shared.timing import seconds_of
 

@@ -1,1 +1,1 @@
-"""What the parts have in common: photographs, networks, ways to make codes, timing, tables."""
+"""What the parts have in common: images, networks, ways to make codes, timing, tables."""

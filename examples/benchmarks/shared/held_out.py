@@ -1,4 +1,4 @@
-"""Photographs to learn from and others to test on, drawn several times."""
+"""Images to learn from and others to test on, drawn several times."""
 
 import warnings
 from dataclasses import dataclass, field

@@ -24,10 +24,10 @@ class Judged:
     expected: float
     scores: dict
     n_test: int
-    hits: dict  # of each strategy a bit for each test photograph, in hexadecimal
+    hits: dict  # of each strategy a bit for each test image, in hexadecimal
 
     def right(self, strategy):
-        """Whether each test photograph was told."""
+        """Whether each test image was told."""
         bits = np.frombuffer(bytes.fromhex(self.hits[strategy]), dtype=np.uint8)
         return np.unpackbits(bits)[: self.n_test].astype(bool)
 

@@ -11,7 +11,7 @@ WORKERS = 2
 
 
 class Transformed(Dataset):
-    """Photographs through the transforms, one at a time; the label is skorch's wish."""
+    """Images through the transforms, one at a time; the label is skorch's wish."""
 
     def __init__(self, photos, transform):
         self.photos, self.transform = photos, transform

@@ -1,4 +1,4 @@
-"""Photographs to measure with, as arrays and as JPEG files."""
+"""Images to measure with, as arrays and as JPEG files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ from sklearn.datasets import load_sample_images
 
 
 @dataclass
-class Photographs:
-    """Photographs as an array of uint8 (n, h, w, 3), or as paths of files in one folder."""
+class Images:
+    """Images as an array of uint8 (n, h, w, 3), or as paths of files in one folder."""
 
     items: np.ndarray | list
     folder: Path | None = None
@@ -32,7 +32,7 @@ class Photographs:
 
 
 def crops(number, width, height, seed=0):
-    """Random parts of two photographs of 640 x 427, scaled to a size and mirrored at random."""
+    """Random parts of two images of 640 x 427, scaled to a size and mirrored at random."""
     rng = np.random.default_rng(seed)
     photos = [Image.fromarray(image) for image in load_sample_images().images]
     for index in range(number):
@@ -48,19 +48,19 @@ def crops(number, width, height, seed=0):
 
 
 def as_arrays(number, size):
-    """Different photographs of size x size; beyond 64 they come again."""
+    """Different images of size x size; beyond 64 they come again."""
     some = np.stack([np.asarray(photo) for photo in crops(min(number, 64), size, size)])
-    return Photographs(np.ascontiguousarray(some[np.arange(number) % len(some)]))
+    return Images(np.ascontiguousarray(some[np.arange(number) % len(some)]))
 
 
 def as_files(folder, number, width=500, height=375):
-    """JPEG files, each a different photograph, of about the bytes a pixel that cameras write."""
+    """JPEG files, each a different image, of about the bytes a pixel that cameras write."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [str(folder / f"{index:05d}.jpg") for index in range(number)]
     for path, photo in zip(paths, crops(number, width, height), strict=True):
         photo.save(path, quality=90)
-    return Photographs(paths, folder)
+    return Images(paths, folder)
 
 
 def found_in(folder, number):
@@ -68,4 +68,4 @@ def found_in(folder, number):
     paths = sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() == ".jpg")
     if not paths:
         raise SystemExit(f"--photos {folder} has no files that end in .jpg")
-    return Photographs(paths[:number], Path(folder))
+    return Images(paths[:number], Path(folder))

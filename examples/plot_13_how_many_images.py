@@ -1,13 +1,13 @@
 """
-How many photographs do I need?
+How many images do I need?
 ===============================
 
-The learning curve of a linear probe, from the photographs that are there, says how much more would
+The learning curve of a linear probe, from the images that are there, says how much more would
 help. Here there are more, so that the forecast can be held against what came true.
 """
 
 # %%
-# The curve of 150 photographs
+# The curve of 150 images
 # ----------------------------
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,22 +19,22 @@ X, y = load_cifar10_sample(return_X_y=True)
 few = advise(X[:150], y[:150], image_size=64)
 curve = few.learning_curve
 for size, mean, spread in zip(curve.sizes, curve.means, curve.spreads, strict=True):
-    print(f"{size:4d} photographs: {mean:.1%} ± {spread:.1%}")
+    print(f"{size:4d} images: {mean:.1%} ± {spread:.1%}")
 
 # %%
 # The forecast, and what came true
 # --------------------------------
 true = advise(X[:600], y[:600], image_size=64).learning_curve
 sizes = np.linspace(curve.sizes[0], true.sizes[-1], 50)
-plt.errorbar(curve.sizes, curve.means, curve.spreads, fmt="o", label="from 150 photographs")
+plt.errorbar(curve.sizes, curve.means, curve.spreads, fmt="o", label="from 150 images")
 plt.plot(sizes, curve.expected(sizes), "--", label="where it leads")
-plt.errorbar(true.sizes, true.means, true.spreads, fmt="s", label="from 600 photographs")
-plt.xlabel("photographs learnt from")
+plt.errorbar(true.sizes, true.means, true.spreads, fmt="s", label="from 600 images")
+plt.xlabel("training images")
 plt.ylabel("accuracy of the probe")
 plt.legend()
 plt.show()
 
 # %%
-# Trust it for twice as many photographs, not for ten times as many.
+# Trust it for twice as many images, not for ten times as many.
 print(f"forecast for {true.sizes[-1]}: {curve.expected(true.sizes[-1]):.1%}")
 print(f"measured: {true.means[-1]:.1%}")
