@@ -1,7 +1,7 @@
 """Images per core-second from JPEG files in memory to what a network is given; interleaved.
 
     pip install ".[jpeg]"
-    python examples/benchmarks/reading.py [PHOTOGRAPH]
+    python examples/benchmarks/reading.py [IMAGE]
 
 One core, medians of 9 with the smallest and largest ratio to the first row of each table.
 """
@@ -54,7 +54,7 @@ def ways_of(data, filter_):
         frame(as_images([data]).open(0).pixels(), framing)
 
     def without_simplejpeg(framing):
-        with mock.patch("sktransfer.inputs._files.decode_jpeg", lambdan image, data: None):
+        with mock.patch("sktransfer.inputs._files.decode_jpeg", lambda image, data: None):
             ours(framing)
 
     return {

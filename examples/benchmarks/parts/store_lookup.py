@@ -4,10 +4,10 @@ computing them in float32 with the fastest engine there is. Per image; median (s
 import tempfile
 
 import numpy as np
+from shared.images import crops
 
 from shared import ours
 from shared.networks import load_network
-from shared.images import crops
 from shared.tables import spread, table
 from shared.timing import seconds_of
 
