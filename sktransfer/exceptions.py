@@ -34,6 +34,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
@@ -100,6 +103,28 @@ def _shortened(text: str, longest: int) -> str:
     cut = f" … ({len(text) - longest} more characters) … "
     kept = max(longest - len(cut), 20)
     return f"{text[: kept - kept // 3]}{cut}{text[len(text) - kept // 3 :]}"
+
+
+def nearest(name: str, known: Iterable[str], n: int = 4, cutoff: float = 0.6) -> list[str]:
+    """The known names most like a wrong one, best first, whatever their case."""
+    by_plain: dict[str, str] = {}
+    for one in known:
+        by_plain.setdefault(_plain(one), one)
+    found = difflib.get_close_matches(_plain(name), list(by_plain), n=n, cutoff=cutoff)
+    return [by_plain[one] for one in found]
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], first: Iterable[str] = (), *, cutoff: float = 0.6
+) -> str:
+    """A question that names the nearest, with a blank behind; empty if none is near."""
+    near = list(dict.fromkeys([*first, *nearest(name, known, cutoff=cutoff)]))[:4]
+    return f"Did you mean {' or '.join(repr(one) for one in near)}? " if near else ""
+
+
+def _plain(name: str) -> str:
+    """Without case, separators and the prefix: people write ResNet-50 for resnet50."""
+    return name.rpartition(":")[2].casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
 class SktransferError(Exception):

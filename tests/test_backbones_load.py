@@ -14,10 +14,11 @@ from torch import nn
 from torchvision import models
 
 from sktransfer import Preprocessing
+from sktransfer._lru import LRU
 from sktransfer.exceptions import BackboneError, PreprocessingError, WeightsMismatchError
 from sktransfer.networks import load_backbone
 from sktransfer.networks._fingerprint import fingerprint
-from sktransfer.networks._load import CACHE, Loaded, NetworkCache
+from sktransfer.networks._load import CACHE, Loaded, bytes_of_modules
 from sktransfer.networks._weights import build_random, build_structure, finish
 
 FACTS = Preprocessing(32, mean=0.5, std=0.25)
@@ -67,7 +68,7 @@ def test_threads_share_one_network():
 
 
 def test_only_a_few_networks_are_kept():
-    cache = NetworkCache(max_networks=2, max_bytes=1000)
+    cache = LRU(2, 1000, lambda kept: bytes_of_modules(one.module for one in kept))
     built = []
 
     def ask(name, n_floats=10):

@@ -8,10 +8,14 @@ import torch
 from torchvision import models
 
 from sktransfer import list_backbones, register_backbone
-from sktransfer.exceptions import BackboneError, UnknownBackboneError, WeightsUnavailableError
+from sktransfer.exceptions import (
+    BackboneError,
+    UnknownBackboneError,
+    WeightsUnavailableError,
+    nearest,
+)
 from sktransfer.networks import load_backbone
 from sktransfer.networks._registry import REGISTERED, find_architecture
-from sktransfer.networks._spec import nearest
 
 # Weights of each network as papers and libraries count them, in thousands.
 CLASSICAL = {

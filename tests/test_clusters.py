@@ -41,11 +41,12 @@ class Log(distributed.WorkerPlugin):
         self.path, self.pause = os.fspath(path), pause
 
     def setup(self, worker):
+        from sktransfer._lru import LRU
         from sktransfer.compute._torch import TorchEngine
         from sktransfer.networks._bundle import Bundle
-        from sktransfer.networks._load import CACHE, NetworkCache
+        from sktransfer.networks._load import CACHE
 
-        self.plain = TorchEngine.run, DiskStore.put_many, NetworkCache.get, Bundle.unpack
+        self.plain = TorchEngine.run, DiskStore.put_many, LRU.get, Bundle.unpack
         run, put, get, unpack = self.plain
 
         def logged_run(engine, pixels):
@@ -67,14 +68,14 @@ class Log(distributed.WorkerPlugin):
             return unpack(bundle)
 
         TorchEngine.run, DiskStore.put_many = logged_run, logged_put
-        NetworkCache.get, Bundle.unpack = logged_get, logged_unpack
+        LRU.get, Bundle.unpack = logged_get, logged_unpack
 
     def teardown(self, worker):
+        from sktransfer._lru import LRU
         from sktransfer.compute._torch import TorchEngine
         from sktransfer.networks._bundle import Bundle
-        from sktransfer.networks._load import NetworkCache
 
-        TorchEngine.run, DiskStore.put_many, NetworkCache.get, Bundle.unpack = self.plain
+        TorchEngine.run, DiskStore.put_many, LRU.get, Bundle.unpack = self.plain
 
     def write(self, what, names):
         lines = "".join(f"{os.getpid()} {what} {name} {threading.get_ident()}\n" for name in names)

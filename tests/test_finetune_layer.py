@@ -124,7 +124,7 @@ def test_regression_search_and_going_on(thirty):
 
 
 def test_layers_that_are_not_there(thirty):
-    with pytest.raises(LayerError, match=r"layer='blocks.44'.*Nearest: blocks.4"):
+    with pytest.raises(LayerError, match=r"layer='blocks.44'.*Did you mean 'blocks.4"):
         FineTuneClassifier(layer="blocks.44", **QUICK).fit(*thirty)
     with pytest.raises(LayerError, match="number of stages from 0 to 4"):
         FineTuneClassifier(layer="blocks.3", trainable=5, **QUICK).fit(*thirty)

@@ -98,7 +98,7 @@ def test_a_cut_inside_a_residual_block_is_refused_and_explained():
 
 def test_wrong_names_and_numbers_suggest_right_ones():
     _, table = random_table("resnet18")
-    with pytest.raises(LayerError, match=r"Nearest: .*layer4"):
+    with pytest.raises(LayerError, match=r"Did you mean .*layer4"):
         table.resolve("layer5")
     with pytest.raises(LayerError, match=r"from -1 .* to -13"):
         table.resolve(0)

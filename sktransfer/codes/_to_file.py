@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._files import NO_LINK, no_regular_file
 from ..compute._plan import Plan
 from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
 from ..inputs import Images
-from ..store._database import no_regular_file
 from ._frozen_pass import fill, images_of, normalize_rows, prepare, skipped
 
 if TYPE_CHECKING:
@@ -140,7 +140,6 @@ def _check_photographs(file: CodeFile, images: Images) -> None:
 _REMEDY = "Give another path, or replace it with overwrite=True."
 # What the journal takes: each row in it, and each row anew in its log until that is written back.
 _JOURNAL_ROW, _LOG_ROW, _LOG_ROWS, _JOURNAL_START = 64, 1100, 1000, 100_000
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _SAMPLE = 32  # rows that tell whether a file is of these photographs
 
 
@@ -186,7 +185,7 @@ class CodeFile:
         self.n_new = self.n_known = self.n_skipped = 0
         self._digests: dict[int, bytes] = {}
         for place in (self.path, self.partial):
-            if wrong := no_regular_file(place, ("",)):
+            if wrong := no_regular_file(place):
                 raise CodesFileError(f"{wrong}. Remove it, or give another path.")
         self.journal = Journal(path.with_name(path.name + ".journal"))
         self._file: Any = None
@@ -261,7 +260,7 @@ class CodeFile:
         try:
             self.partial.unlink(missing_ok=True)
             # Anew, never into what somebody has put there meanwhile.
-            handle = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
+            handle = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
             with open(handle, "r+b") as file:
                 facts_of_array = {
                     "descr": np.lib.format.dtype_to_descr(self.dtype),
@@ -284,7 +283,7 @@ class CodeFile:
         self._offset = found.offset
         self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         try:
-            handle = os.open(self._current, os.O_RDWR | _NO_LINK)
+            handle = os.open(self._current, os.O_RDWR | NO_LINK)
         except OSError as error:
             raise CodesFileError(
                 error.errno, f"cannot be written: {error.strerror}", shown(self._current)
@@ -422,7 +421,7 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        if wrong := no_regular_file(path):
+        if wrong := no_regular_file(*(f"{path}{end}" for end in ("", "-wal", "-shm", "-journal"))):
             raise CodesFileError(f"{wrong}. Remove it, or give another path.")
         try:
             self._sql = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._base import PRECISIONS, Engine, resolve_devices, resolve_precision, usable_devices
 from ._engine import ENGINES, engine_identity, make_engine
 from ._threads import available_cores, worker_pool
+from ._torch import within_memory
 
 __all__ = [
     "ENGINES",
@@ -16,5 +17,6 @@ __all__ = [
     "resolve_devices",
     "resolve_precision",
     "usable_devices",
+    "within_memory",
     "worker_pool",
 ]

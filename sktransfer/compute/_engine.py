@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 
+from .._lru import LRU
 from .._optional import import_openvino
 from ..exceptions import EngineError, EngineWarning, SktransferError
 from ..networks._split import FrozenNetwork
@@ -24,9 +23,7 @@ __all__ = ["ENGINES", "engine_identity", "make_engine"]
 
 
 ENGINES = ("auto", "torch", "openvino")
-_KEPT = 4
-_engines: OrderedDict[Hashable, Engine] = OrderedDict()
-_lock = threading.Lock()
+_engines: LRU[Engine] = LRU(4)
 
 
 def make_engine(
@@ -65,19 +62,15 @@ def make_engine(
     precision = resolve_precision(precision, devices[0])
     openvino = takes_openvino(engine, devices, compile=compile)
     full_key = (key, devices, precision, openvino, compile, os.getpid())
-    with _lock:
-        if full_key not in _engines:
-            made = None
-            if openvino:
-                name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
-                made = _openvino(network, image_size, precision, name)
-            _engines[full_key] = made or _torch(
-                network(), devices, precision, image_size if compile else None
-            )
-            while len(_engines) > _KEPT:
-                _engines.popitem(last=False)
-        _engines.move_to_end(full_key)
-        return _engines[full_key]
+
+    def make() -> Engine:
+        made = None
+        if openvino:
+            name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
+            made = _openvino(network, image_size, precision, name)
+        return made or _torch(network(), devices, precision, image_size if compile else None)
+
+    return _engines.get(full_key, make)
 
 
 def engine_identity(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,11 +15,11 @@ import numpy as np
 import torch
 
 from .. import config
+from .._files import atomic_write, draft_folder, open_regular
 from .._optional import import_openvino
 from ..exceptions import EngineError
 from ..networks._split import FrozenNetwork
 from ..networks._trace import tracing
-from ..networks._weights import open_regular
 from ._base import Engine
 from ._threads import available_cores
 from ._torch import TorchEngine, folded
@@ -151,8 +148,6 @@ def _meet_numpy() -> None:
 
 
 _LONGEST_NOTE = 10_000  # bytes
-_DRAFT = "draft-"
-_A_DAY = 86_400.0
 
 
 class InconvertibleError(EngineError):
@@ -213,28 +208,20 @@ class Conversion:
         """
         with suppress(OSError, RuntimeError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            # A folder of its own: nobody can have put links in the place of what is written.
-            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder)) / self._stem
-            try:
+            with draft_folder(self._folder) as folder:
+                draft = folder / self._stem
                 import_openvino().save_model(model, f"{draft}.xml", compress_to_fp16=False)
                 parts = [Path(f"{draft}{one}").read_bytes() for one in (".xml", ".bin")]
                 Path(f"{draft}.sha256").write_bytes(self._digests(*parts))
                 for suffix in (".bin", ".xml", ".sha256"):
                     os.replace(f"{draft}{suffix}", self._folder / f"{self._stem}{suffix}")
-            finally:
-                shutil.rmtree(draft.parent, ignore_errors=True)
 
     def refuse(self, reason: str) -> None:
         """Remember that there is none, so that no process with these versions tries in vain."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder)) / "reason"
-            try:
+            with atomic_write(self._folder / f"{self._stem}.txt") as draft:
                 draft.write_text(f"{self._versions}\n{reason}", "utf-8")
-                os.replace(draft, self._folder / f"{self._stem}.txt")
-            finally:
-                shutil.rmtree(draft.parent, ignore_errors=True)
 
     def _reason(self, path: Path) -> str | None:
         try:
@@ -255,13 +242,6 @@ class Conversion:
             f"{hashlib.sha256(content).hexdigest()}  {self._stem}{suffix}\n"
             for content, suffix in ((graph, ".xml"), (weights, ".bin"))
         ).encode()
-
-    def _sweep(self) -> None:
-        """Remove what processes have left that were killed while they wrote."""
-        for draft in self._folder.glob(f"{_DRAFT}*"):
-            with suppress(OSError):
-                if time.time() - draft.lstat().st_mtime > _A_DAY:
-                    shutil.rmtree(draft)
 
 
 def _as_tensor(content: memoryview) -> Any:

@@ -7,7 +7,7 @@ import queue
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from ..networks._trace import is_plain, module_of, replace_module, running, trac
 from ._base import Engine
 from ._threads import Lanes, Turn, worker_pool
 
-__all__ = ["SeveralDevices", "TorchEngine", "compiled", "fold_batch_norms", "folded"]
+__all__ = [
+    "SeveralDevices", "TorchEngine", "compiled", "fold_batch_norms", "folded", "within_memory"
+]  # fmt: skip
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,7 +69,7 @@ class TorchEngine(Engine):
             self._network = compiled(network, example)
         if device.type != "cpu":
             self._turn, self._lanes = Turn(str(device)), Lanes(device)
-        self._largest = 2**31
+        self._largest = 2**31  # images that the memory holds, as far as is known
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.device.type == "cpu":
@@ -78,26 +80,15 @@ class TorchEngine(Engine):
             return self._within_memory(pixels)
 
     def _within_memory(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Halve the batch as long as the accelerator's memory does not hold it."""
+        def by(size: int) -> tuple[np.ndarray, ...]:
+            parts = [self._compute(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+            return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
         size = min(len(pixels), self._largest)
-        while True:
-            try:
-                parts = [self._compute(pixels[i : i + size]) for i in range(0, len(pixels), size)]
-                return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-            except torch.cuda.OutOfMemoryError as error:
-                if size == 1:
-                    raise EngineError(
-                        f"The memory of {self.device} does not hold the network and one image. "
-                        'End what else is using the device, or take device="cpu".'
-                    ) from error
-                size = self._largest = size // 2
-                torch.cuda.empty_cache()
-                warnings.warn(
-                    f"The memory of {self.device} does not hold the batch; going on with "
-                    f"batch_size={size}.",
-                    EngineWarning,
-                    stacklevel=2,
-                )
+        codes, smaller = within_memory(by, size, self.device)
+        if smaller < size:
+            self._largest = smaller
+        return codes
 
     def _compute(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         with running(), torch.inference_mode():
@@ -115,6 +106,56 @@ def _channels_last(network: FrozenNetwork) -> FrozenNetwork:
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+# What an accelerator's memory does not hold at once.
+
+
+T = TypeVar("T")
+
+
+def within_memory(run: Callable[[int], T], size: int, device: Any) -> tuple[T, int]:
+    """Run so many images at a time as the memory of an accelerator holds.
+
+    Parameters
+    ----------
+    run : callable
+        Does all the work by so many images at a time.
+    size : int
+        How many to begin with; halved as long as they are too many.
+    device : torch.device or str
+        For messages.
+
+    Returns
+    -------
+    result : object
+        What `run` gave.
+    size : int
+        How many images it held.
+
+    Raises
+    ------
+    EngineError
+        If it does not hold one.
+    """
+    while True:
+        try:
+            return run(size), size
+        except torch.cuda.OutOfMemoryError as error:
+            if size <= 1:
+                raise EngineError(
+                    f"The memory of {device} does not hold the network and one image. "
+                    'End what else is using the device, or take device="cpu".'
+                ) from error
+        # Behind the handler, since the error holds on to tensors of what was tried.
+        size = -(-size // 2)
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"The memory of {device} does not hold the batch; going on with {size} images at a "
+            "time, which gives the same.",
+            EngineWarning,
+            stacklevel=3,
+        )
 
 
 # torch.compile, at one batch size: each new shape would take another ten seconds or more.

@@ -21,6 +21,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from .._content import Untellable, content_of, digest_of
+from .._files import atomic_write, sweep
 from ..compute import worker_pool
 from ..exceptions import CheckpointError, CheckpointWarning, shown
 from ._gradients import Team
@@ -130,16 +131,13 @@ class Checkpoints:
         }  # fmt: skip
         # A finished fit sorts behind its last epoch.
         path = self.folder / f"epoch-{epoch:06}{'-finished' if finished else ''}.pt"
-        partial = path.with_suffix(".partial")
         try:
-            partial.unlink(missing_ok=True)
-            _write(partial, state)
-            os.replace(partial, path)
+            with atomic_write(path) as draft:
+                _write(draft, state)
             for old in self._files()[: -self.keep]:
                 old.unlink()
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as RuntimeError.
-            _remove(partial)
             warnings.warn(
                 f"The checkpoint of epoch {epoch} could not be written to {shown(self.folder)}: "
                 f"{shown(error)}. The fit continues; killed now, it resumes from an earlier epoch.",
@@ -157,8 +155,7 @@ class Checkpoints:
         return [path for _, path in sorted(found)]
 
     def _newest(self) -> dict[str, Any] | None:
-        for partial in self.folder.glob("epoch-*.partial"):
-            _remove(partial)
+        sweep(self.folder)  # nobody else writes here
         files = self._files()
         damaged: list[tuple[Path, CheckpointError]] = []
         for path in reversed(files):
@@ -232,14 +229,6 @@ def _check_kind(path: Path) -> None:
             f"{shown(path)} must be a plain file, but is a link, a folder, a pipe or a device. "
             "Remove it, or name another checkpoint_dir."
         )
-
-
-def _remove(path: Path) -> None:
-    """Delete a file or a link; what cannot be deleted is said when it is written."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
 
 
 def _set_aside(path: Path) -> Path:

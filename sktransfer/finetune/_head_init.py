@@ -7,7 +7,6 @@ out-of-distribution. ICLR. Section 4 (LP-FT).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_score
 from torch import nn
 
+from .._lru import LRU
 from ..compute import worker_pool
 from ._gradients import Dropout, own_draws
 from ._model import Scale, has_hooks
@@ -31,8 +31,8 @@ _STEPS = 200
 
 # Classes that were there, their weights and intercepts.
 Probe = tuple[np.ndarray, np.ndarray, np.ndarray]
-_probes: dict[bytes, Probe] = {}
-_KEPT = 16
+# Candidates of a search that differ in their learning rates start from the same head.
+_probes: LRU[Probe] = LRU(16)
 
 
 def linear_layer(head: nn.Module) -> nn.Linear | None:
@@ -109,7 +109,9 @@ def _logistic(
     codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights and intercepts of every class; those without an example are unlikely."""
-    found = _remembered(_digest(codes, target, weight), lambda: _probe(codes, target, weight))
+    key = _digest(codes, target, weight)
+    # Not `get`: threads that fit other heads need not wait.
+    found = _probes.find(key) or _probes.put(key, _probe(codes, target, weight))
     present, fitted_coef, fitted_intercept = found
     coef = np.zeros((classes, codes.shape[1]))
     # All that have no example together weigh about as much as one example more.
@@ -148,15 +150,6 @@ def _digest(*arrays: np.ndarray | None) -> bytes:
         if array is not None:
             digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
-
-
-def _remembered(key: bytes, fit: Callable[[], Probe]) -> Probe:
-    """Candidates of a search that differ in their rates start from the same head."""
-    if key not in _probes:
-        _probes[key] = fit()
-        while len(_probes) > _KEPT:
-            _probes.pop(next(iter(_probes)), None)
-    return _probes.get(key) or fit()
 
 
 def _fit_by_steps(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from skorch.utils import to_tensor
 from torch import nn
 from torch.amp import GradScaler
 
-from ..exceptions import EngineWarning, SktransferError, TrainingError, shown
+from ..compute import within_memory
+from ..exceptions import EngineError, SktransferError, TrainingError, shown
 from ..networks._trace import running
 from ._activations import BatchIterator, Examples
 from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze, make_schedule
@@ -428,25 +428,22 @@ class _Steps(ScaledSteps):
             self._refuse(math.inf)
 
     def _within_memory(self, lot: Lot) -> tuple[torch.Tensor, torch.Tensor]:
-        size = getattr(self, "_part", len(lot))
-        while True:
-            try:
-                return gradients(self, lot, size)
-            except torch.cuda.OutOfMemoryError as error:
-                if size == 1:
-                    raise TrainingError(
-                        f"The memory of {self.device} does not hold one image. Train fewer stages, "
-                        "or take a smaller image_size."
-                    ) from error
-                size = self._part = -(-min(size, len(lot)) // 2)
+        def by(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if size < at_first:  # part of the gradients may be there
                 self.optimizer_.zero_grad()
-                torch.cuda.empty_cache()
-                warnings.warn(
-                    f"The memory of {self.device} does not hold the batch; its gradients are "
-                    f"summed over parts of {size}, which gives the same.",
-                    EngineWarning,
-                    stacklevel=2,
-                )
+            return gradients(self, lot, size)
+
+        at_first = min(getattr(self, "_part", len(lot)), len(lot))
+        try:
+            found, size = within_memory(by, at_first, self.device)
+        except EngineError as error:
+            raise TrainingError(
+                f"The memory of {self.device} does not hold one image. Train fewer stages, "
+                "or take a smaller image_size."
+            ) from error
+        if size < at_first:
+            self._part = size
+        return found
 
     def forward_batch(self, x: torch.Tensor, *, learns: bool = False) -> torch.Tensor:
         """Outputs of a batch as float32; CPUs compute in half precision only to learn."""

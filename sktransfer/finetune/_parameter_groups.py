@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..exceptions import LayerError
+from ..exceptions import LayerError, did_you_mean
 from ..networks._layers import Layer, LayerTable, Stage
 
 __all__ = [
@@ -111,10 +110,9 @@ def _matching(pattern: str, every: list[str]) -> list[str]:
     found = [n for n in every if fnmatchcase(n, pattern) or n.startswith(pattern + ".")]
     if not found:
         modules = sorted({n.rsplit(".", i)[0] for n in every for i in (1, 2) if n.count(".") >= i})
-        near = difflib.get_close_matches(pattern, modules, n=3, cutoff=0.4)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
+        hint = did_you_mean(pattern, modules, cutoff=0.4)
         raise LayerError(
-            f"trainable={pattern!r} matches no layer with weights.{hint} It may be "
+            f"trainable={pattern!r} matches no layer with weights. {hint}It may be "
             '"head", "all", a number of stages, or names of layers such as '
             f"{modules[-1]!r}, also with * and ?."
         )

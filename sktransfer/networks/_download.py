@@ -16,17 +16,17 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from .._files import atomic_write
 from ..config import shows_progress
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._weights import sha256_of
@@ -182,7 +182,7 @@ def _reason(error: Exception) -> str:
 
 def _fetch(url: str, path: Path, wanted: str | None, verbose: int) -> None:
     digest = hashlib.sha256()
-    with _appearing(path) as file, open_url(url) as answer:
+    with atomic_write(path) as draft, draft.open("xb") as file, open_url(url) as answer:
         length = int(answer.headers.get("Content-Length") or 0)
         bar = tqdm(total=length or None, desc=path.name, unit="B", unit_scale=True,
                    unit_divisor=1024, disable=not shows_progress(verbose))  # fmt: skip
@@ -194,7 +194,7 @@ def _fetch(url: str, path: Path, wanted: str | None, verbose: int) -> None:
         if length and file.tell() != length:
             raise ConnectionError(f"only {file.tell()} of {length} bytes came")
         file.flush()
-        if not wanted and (begin := _begin_of_no_weights(Path(file.name))) is not None:
+        if not wanted and (begin := _begin_of_no_weights(draft)) is not None:
             raise WeightsMismatchError(
                 f"{url} gave something else than weights; it begins with {begin}. Nothing was "
                 "kept. Open the address in a browser: a proxy may want you to log in first."
@@ -223,18 +223,6 @@ def open_url(url: str, method: str = "GET") -> Any:
     """Open a URL, through the proxies of the environment, and never wait for minutes."""
     request = urllib.request.Request(url, headers={"User-Agent": "sktransfer"}, method=method)
     return urllib.request.urlopen(request, timeout=TIMEOUT)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there whole or not at all."""
-    part = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Files from the Hugging Face hub, from the cache first.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from itertools import groupby
 
 from torch import fx, nn
 
-from ..exceptions import BackboneWarning, LayerError, shown
+from ..exceptions import BackboneWarning, LayerError, did_you_mean, shown
 from ._trace import Head, TracedNetwork, cut_nodes, is_passive, is_passive_module, weight_dimensions
 
 __all__ = ["OUTPUT", "Layer", "LayerTable", "Stage", "stages_of"]
@@ -203,14 +202,13 @@ class LayerTable:
         if name == OUTPUT or (name == CODE_LAYER and self.network.whole):
             raise LayerError(self._no_default())
         known = [layer.name for layer in self.listed()]
-        near = difflib.get_close_matches(name, list(self._aliases), n=3, cutoff=0.5)
+        hint = did_you_mean(name, self._aliases, cutoff=0.5)
         inside = any(n == name or n.startswith(name + ".") for n in self.network.names.values())
         reason = (
             "lies where more than one tensor is alive, as within a residual block"
             if inside
             else "is not a layer"
         )
-        hint = f"Nearest: {', '.join(near)}. " if near else ""
         raise LayerError(
             f"layer={name!r} {reason} of {self._backbone}. {hint}"
             f"Cut points, from the input: {_shorten(known)}."

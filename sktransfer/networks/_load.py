@@ -5,16 +5,14 @@ from __future__ import annotations
 import enum
 import os
 import re
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from torch import nn
 
+from .._lru import LRU
 from ..exceptions import (
     BackboneError,
     PreprocessingError,
@@ -28,13 +26,14 @@ from ._registry import find_architecture
 from ._spec import Backbone, Preprocessing, as_preprocessing
 from ._weights import SUFFIXES, Architecture, check_finite, finish, read_state, sha256_of
 
-__all__ = ["CACHE", "BackboneInfo", "Loaded", "NetworkCache", "load_backbone", "weights_by_name"]
+__all__ = [
+    "CACHE", "BackboneInfo", "Loaded", "bytes_of_modules", "load_backbone", "weights_by_name"
+]  # fmt: skip
 
 
 # The networks that were used last, one of each for the whole process, within a bound.
 
 
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,55 +57,17 @@ class Loaded:
     portable: bool
 
 
-class NetworkCache(Generic[T]):
-    """A few networks, or what was made of them, the least recently used forgotten first.
-
-    Parameters
-    ----------
-    max_networks : int
-        How many are kept at most.
-    max_bytes : int
-        How much memory their weights take at most; the newest is kept however large it is.
-    module_of : callable
-        From what is kept to the module whose weights it keeps in memory.
-    """
-
-    def __init__(
-        self,
-        max_networks: int,
-        max_bytes: int,
-        module_of: Callable[[Any], nn.Module] = attrgetter("module"),
-    ):
-        self.max_networks, self.max_bytes = max_networks, max_bytes
-        self._module_of = module_of
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.RLock()
-
-    def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """The network of a key; threads that ask at the same time wait for one `load`."""
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = load()
-                while len(self._kept) > 1 and self._is_full():
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._kept.clear()
-
-    def _is_full(self) -> bool:
-        tensors = {
-            id(tensor): tensor.nbytes
-            for kept in self._kept.values()
-            for tensor in self._module_of(kept).state_dict(keep_vars=True).values()
-        }  # each once: tables of one network at several sizes share its weights
-        return len(self._kept) > self.max_networks or sum(tensors.values()) > self.max_bytes
+def bytes_of_modules(modules: Iterable[nn.Module]) -> int:
+    """Memory of their weights, each once: tables of one network at several sizes share them."""
+    tensors = {
+        id(tensor): tensor.nbytes
+        for module in modules
+        for tensor in module.state_dict(keep_vars=True).values()
+    }
+    return sum(tensors.values())
 
 
-CACHE: NetworkCache[Loaded] = NetworkCache(max_networks=4, max_bytes=2**30)
+CACHE: LRU[Loaded] = LRU(4, 2**30, lambda kept: bytes_of_modules(one.module for one in kept))
 
 
 def load_backbone(

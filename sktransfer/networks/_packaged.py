@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
-from ._spec import Preprocessing, did_you_mean
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, did_you_mean, shown
+from ._spec import Preprocessing
 from ._weights import (
     Architecture,
     Pretrained,

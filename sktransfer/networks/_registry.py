@@ -22,12 +22,13 @@ from ..exceptions import (
     SktransferWarning,
     UnknownBackboneError,
     WeightsUnavailableError,
+    did_you_mean,
     shown,
 )
 from ._fingerprint import fingerprint_of_module
 from ._module import copy_module
 from ._packaged import PackagedArchitecture, packaged_names
-from ._spec import Preprocessing, as_preprocessing, did_you_mean, names_elsewhere
+from ._spec import Preprocessing, as_preprocessing, names_elsewhere
 from ._timm import HubArchitecture, TimmArchitecture
 from ._torchvision import TorchvisionArchitecture, torchvision_names
 from ._weights import (

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import PreprocessingError, shown
+from ..exceptions import PreprocessingError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,9 +20,7 @@ __all__ = [
     "Backbone",
     "Preprocessing",
     "as_preprocessing",
-    "did_you_mean",
     "names_elsewhere",
-    "nearest",
     "reason_of",
 ]
 
@@ -352,26 +349,6 @@ def names_elsewhere(name: str) -> Iterator[str]:
             size = parts.get("size") or ""
             yield ours.format(**{**parts, "size": _SIZES.get(size, size)})
             return
-
-
-def nearest(name: str, known: Iterable[str], n: int = 4) -> list[str]:
-    """The known names most like a wrong one, best first, whatever their case."""
-    by_plain: dict[str, str] = {}
-    for one in known:
-        by_plain.setdefault(_plain(one), one)
-    found = difflib.get_close_matches(_plain(name), list(by_plain), n=n, cutoff=0.6)
-    return [by_plain[one] for one in found]
-
-
-def did_you_mean(name: str, known: Iterable[str], first: Iterable[str] = ()) -> str:
-    """A sentence that names the nearest, with a blank behind; empty if none is near."""
-    near = list(dict.fromkeys([*first, *nearest(name, known)]))[:4]
-    return f"Did you mean {' or '.join(repr(one) for one in near)}? " if near else ""
-
-
-def _plain(name: str) -> str:
-    """Without case, separators and the prefix: people write ResNet-50 for resnet50."""
-    return name.rpartition(":")[2].casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
 def reason_of(error: BaseException) -> str:

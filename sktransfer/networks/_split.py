@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import fx, nn
 
+from .._lru import LRU
 from ..exceptions import BackboneWarning, LayerError
 from ._fingerprint import fingerprint_of_graph, structure_of
 from ._layers import Layer, LayerTable
-from ._load import NetworkCache
+from ._load import bytes_of_modules
 from ._sizes import fit_to_size, slide_fully_connected
 from ._spec import Backbone, reason_of
 from ._trace import find_head, is_faithful, referred, trace, tracing
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 
-_TABLES: NetworkCache[LayerTable] = NetworkCache(
-    max_networks=8, max_bytes=2**30, module_of=lambda table: table.network.module
+_TABLES: LRU[LayerTable] = LRU(
+    8, 2**30, lambda tables: bytes_of_modules(table.network.module for table in tables)
 )
 _identities: WeakKeyDictionary[fx.GraphModule, dict[str, str]] = WeakKeyDictionary()
 

@@ -18,10 +18,11 @@ from ..exceptions import (
     UnknownBackboneError,
     WeightsMismatchError,
     WeightsUnavailableError,
+    did_you_mean,
     shown,
 )
 from ._download import FILENAMES, cached_download, digest_in_name, hub_file
-from ._spec import Preprocessing, as_preprocessing, did_you_mean
+from ._spec import Preprocessing, as_preprocessing
 from ._weights import (
     Architecture,
     Pretrained,

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
+from ..exceptions import WeightsMismatchError, WeightsUnavailableError, did_you_mean, shown
 from ._download import cached_download, digest_in_name
-from ._spec import Preprocessing, as_preprocessing, did_you_mean
+from ._spec import Preprocessing, as_preprocessing
 from ._weights import (
     Architecture,
     Pretrained,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import pickle
 import re
-import stat
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._files import open_regular
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._fingerprint import fingerprint
 from ._spec import Preprocessing
@@ -39,7 +38,6 @@ __all__ = [
     "load_state",
     "n_classes",
     "named",
-    "open_regular",
     "read_file",
     "read_state",
     "seeded",
@@ -262,34 +260,6 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         If it is empty, damaged, holds no weights, or could be read only by running code.
     """
     return state_of(read_file(path), path)
-
-
-def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
-    """Open a plain file to be read: a pipe or a device would be read for ever.
-
-    Parameters
-    ----------
-    path : Path
-    follow : bool, default=True
-        Whether it may be a link to one.
-
-    Raises
-    ------
-    OSError
-        If it is anything else, or cannot be opened.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, "its name holds a null character") from error
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind):
-        os.close(descriptor)
-        what = "a folder" if stat.S_ISDIR(kind) else "a device or pipe"
-        raise OSError(errno.EINVAL, f"it is {what}")
-    return open(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:

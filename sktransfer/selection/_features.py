@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 import warnings
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from ..codes._frozen_pass import (
     skipped,
     table_of,
 )
-from ..exceptions import ImageSkippedWarning, LayerError
+from ..exceptions import ImageSkippedWarning, LayerError, did_you_mean
 from ..networks._layers import LayerTable, stages_of
 from ..networks._split import POOLINGS
 from ..networks._trace import is_passive
@@ -87,10 +86,9 @@ def check_params(function: str, params: dict[str, Any]) -> None:
     own = signature(CNNCodes).parameters
     for name in params:
         if name not in own:
-            near = difflib.get_close_matches(name, own, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
             raise TypeError(
-                f"{function}() got {name!r}, which is no parameter of it or CNNCodes.{hint}"
+                f"{function}() got {name!r}, which is no parameter of it or CNNCodes. "
+                f"{did_you_mean(name, own)}".rstrip()
             )
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import StoreError, shown
+from .._files import no_regular_file
+from ..exceptions import StoreError
 
 FORMAT_VERSION = 2  # 1 had checksums that did not cover the space: its rows are not believed
 APPLICATION_ID = 0x736B7466  # "sktf", so that `file` and we know whose database it is
@@ -78,7 +78,7 @@ class Database:
 
     def __init__(self, path: Path, mode: str = "rwc", *, patience: float) -> None:
         self.path, self.mode, self.pid = path, mode, os.getpid()
-        if wrong := no_regular_file(path):
+        if wrong := no_regular_file(*(f"{path}{end}" for end in SIBLINGS)):
             raise StoreError(f"{wrong}. Remove it, or name another folder for the store of codes.")
         query = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
         self.sql = sqlite3.connect(
@@ -216,36 +216,6 @@ def _right_schema() -> set[tuple[str, ...]]:
     with closing(sqlite3.connect(":memory:")) as sql:
         sql.executescript(_SCHEMA)
         return _schema_of(sql)
-
-
-def no_regular_file(path: Path, ends: Sequence[str] = SIBLINGS) -> str | None:
-    """Find what stands in the place of a file of ours.
-
-    A link could lead what is written anywhere, and to open a pipe may take for ever.
-
-    Parameters
-    ----------
-    path : Path
-        Where the file is, or is to be.
-    ends : sequence of str
-        What follows the path; by default those of all files that SQLite has beside one another.
-
-    Returns
-    -------
-    str or None
-        Such as "/codes/a.sqlite must be a regular file, but is a link"; None where all is well.
-    """
-    for end in ends:
-        with suppress(FileNotFoundError):
-            mode = os.lstat(f"{path}{end}").st_mode
-            if not stat.S_ISREG(mode):
-                kind = _KINDS.get(stat.S_IFMT(mode), "a device")
-                return f"{shown(f'{path}{end}')} must be a regular file, but is {kind}"
-    return None
-
-
-_KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
-          stat.S_IFSOCK: "a socket"}  # fmt: skip
 
 
 def _prepare(sql: sqlite3.Connection, on_network: bool) -> None:
