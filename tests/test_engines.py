@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
-import subprocess
-import sys
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,7 +18,6 @@ from sktransfer.compute import (
     usable_devices,
     worker_pool,
 )
-from sktransfer.compute._threads import Turn
 from sktransfer.compute._torch import TorchEngine, fold_batch_norms
 from sktransfer.exceptions import EngineError, EngineWarning
 from sktransfer.networks import load_backbone
@@ -138,65 +132,6 @@ def test_devices_that_are_gone_after_fitting(sample, monkeypatch):
         assert usable_devices(["cuda:0", "cuda:1"]) == ["cuda:0"]
     with pytest.warns(EngineWarning, match="Going on with the CPU"):
         assert usable_devices("cuda:1") == ["cpu"]
-
-
-TURNS = """
-import sys, time
-from sktransfer.compute._threads import Turn
-turn, end, log = Turn(sys.argv[1]), time.time() + 4, open(sys.argv[2], "a", buffering=1)
-while time.time() < end:
-    with turn:
-        start = time.monotonic()
-        time.sleep(0.02)
-        log.write(f"{sys.argv[3]} {start} {time.monotonic()}\\n")
-"""
-
-
-@pytest.mark.slow
-def test_processes_take_turns(tmp_path):
-    """Their times on a device never overlap, and each of them gets some."""
-    log = tmp_path / "log"
-    device = f"test-{os.getpid()}"
-    others = [
-        subprocess.Popen([sys.executable, "-c", TURNS, device, str(log), name]) for name in "ab"
-    ]
-    assert [other.wait(timeout=120) for other in others] == [0, 0]
-    lines = [line.split() for line in log.read_text().splitlines()]
-    times = sorted((float(start), float(stop), name) for name, start, stop in lines)
-    assert {name for _, _, name in times} == {"a", "b"}
-    assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
-
-
-def test_threads_of_a_process_share_its_turn():
-    turn, met = Turn(f"threads-{os.getpid()}"), threading.Barrier(2, timeout=30)
-
-    def work(_):
-        with turn:
-            met.wait()
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, range(2)))
-
-
-def test_a_turn_is_not_waited_for_without_end(monkeypatch):
-    """A process that was stopped holds its lock; the codes come all the same."""
-    monkeypatch.setattr("sktransfer.compute._threads._PATIENCE", 0.2)
-    name = f"held-{os.getpid()}"
-    with Turn(name):
-        other = Turn(name)
-        with pytest.warns(EngineWarning, match=r"has held .*beside it"), other:
-            pass
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with other:
-            assert other._file.is_locked
-        monkeypatch.setattr(other._file, "acquire", cannot_lock)
-        with other:
-            pass
-
-
-def cannot_lock(**_):
-    raise OSError(37, "No locks available")
 
 
 @pytest.mark.slow

@@ -68,14 +68,14 @@ def test_a_batch_too_large_for_the_memory_is_halved(sample):
     share = 3e9 / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(share)
     try:
-        with pytest.warns(EngineWarning, match="batch_size="):
+        with pytest.warns(EngineWarning, match="images at a time"):
             found = codes.transform(sample.data)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert relative(found, expected).max() < 1e-3
 
 
-def test_threads_take_turns(sample):
+def test_threads_at_the_same_time(sample):
     X = sample.data[:96]
     codes = CNNCodes(cache=None).fit(X)
     expected, found = codes.transform(X), {}

@@ -8,29 +8,21 @@ working at the same time never start more threads than there are cores.
 
 from __future__ import annotations
 
-import getpass
 import os
 import queue
-import re
 import sys
-import tempfile
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
 import torch
-from filelock import FileLock, Timeout
 
 from ..config import carried
-from ..exceptions import EngineWarning
 
-__all__ = ["Lanes", "Turn", "available_cores", "worker_pool"]
+__all__ = ["Lanes", "available_cores", "worker_pool"]
 
 
 T = TypeVar("T")
@@ -106,76 +98,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-# One accelerator, many who want it: processes take turns, threads share two lanes.
-#
-# Candidates of a search in several processes would each fill the memory of one GPU. A process
-# holds a lock on a file while it computes and gives it up every quarter of a second.
-
-
-_QUANTUM = 0.25
-_POLL = 0.001
-_PATIENCE = 10.0  # seconds; a process that was stopped would be waited for without end
-
-
-class Turn:
-    """Held while this process computes on a device; any number of its threads may be inside.
-
-    Parameters
-    ----------
-    device : str
-        Processes that name the same device take turns.
-    """
-
-    def __init__(self, device: str):
-        name = re.sub(r"\W", "-", f"sktransfer-{_user()}-{device}")
-        self._file = FileLock(Path(tempfile.gettempdir()) / f"{name}.lock", thread_local=False)
-        self._changed = threading.Condition()
-        self._inside, self._draining, self._since = 0, False, 0.0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._draining)
-            if self._inside == 0:
-                self._acquire()
-                self._since = time.monotonic()
-            self._inside += 1
-
-    def _acquire(self) -> None:
-        """Take the turn; whoever cannot, computes beside the others, which costs memory alone."""
-        try:
-            self._file.acquire(timeout=_PATIENCE, poll_interval=_POLL)
-        except Timeout:
-            warnings.warn(
-                f"Another process has held {self._file.lock_file} for {_PATIENCE:.0f} seconds; "
-                "computing on the device beside it.",
-                EngineWarning,
-                stacklevel=4,
-            )
-        except (OSError, NotImplementedError):  # a folder that is full, or knows no locks
-            return
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._draining = self._draining or time.monotonic() - self._since > _QUANTUM
-            if self._inside:
-                return
-            self._file.release()
-            if self._draining:
-                time.sleep(2 * _POLL)  # long enough for another process to take the lock
-            self._draining = False
-            self._changed.notify_all()
-
-
-def _user() -> str:
-    if hasattr(os, "getuid"):
-        return str(os.getuid())
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        return "user"
 
 
 class Lanes:

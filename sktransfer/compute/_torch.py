@@ -6,7 +6,6 @@ import copy
 import queue
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..exceptions import EngineError, EngineWarning
 from ..networks._split import FrozenNetwork
 from ..networks._trace import is_plain, module_of, replace_module, running, tracing
 from ._base import Engine
-from ._threads import Lanes, Turn, worker_pool
+from ._threads import Lanes, worker_pool
 
 __all__ = [
     "SeveralDevices", "TorchEngine", "compiled", "fold_batch_norms", "folded", "within_memory"
@@ -68,15 +67,13 @@ class TorchEngine(Engine):
             )
             self._network = compiled(network, example)
         if device.type != "cpu":
-            self._turn, self._lanes = Turn(str(device)), Lanes(device)
+            self._lanes = Lanes(device)
         self._largest = 2**31  # images that the memory holds, as far as is known
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.device.type == "cpu":
             return self._compute(pixels)
-        with ExitStack() as stack:
-            stack.enter_context(self._turn)
-            stack.enter_context(self._lanes.take())
+        with self._lanes.take():
             return self._within_memory(pixels)
 
     def _within_memory(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
