@@ -18,6 +18,7 @@ _HOMES = {
     "FineTuneRegressor": "finetune",
     "Preprocessing": "networks",
     "advise": "selection",
+    "count_computed": "compute",
     "config_context": "config",
     "get_config": "config",
     "list_backbones": "networks",
@@ -31,6 +32,7 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from .codes import CNNCodes
+    from .compute import count_computed
     from .config import config_context, get_config, set_config
     from .datasets import load_image_folder
     from .finetune import FineTuneClassifier, FineTuneRegressor

@@ -30,12 +30,17 @@ __all__ = [
 def check_columns(estimator: Any, X: Any, *, reset: bool) -> None:
     """Keep scikit-learn's account of columns, `n_features_in_`, where the input is a table.
 
-    It is the estimator's own: with `reset` it is made anew, and gone where `X` is no table.
+    With `reset` it is made anew, and gone where `X` is no table; after an error it is as it was.
     """
+    own = vars(estimator)
+    before = {}
     if reset:
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(estimator, name):
-                delattr(estimator, name)
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: own.pop(name) for name in names if name in own}
     is_table = len(getattr(X, "shape", ())) == 2
     if is_table and (reset or hasattr(estimator, "n_features_in_")):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        try:
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+        except BaseException:
+            own.update(before)
+            raise

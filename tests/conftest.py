@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 
@@ -55,32 +54,20 @@ def homeless(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []  # nor a folder called ~
 
 
+class _Counted:
+    """What was computed since the test began."""
+
+    def __init__(self, counter):
+        self._counter = counter
+
+    def __getitem__(self, what):
+        return {"images": self._counter.n_items, "batches": self._counter.n_batches}[what]
+
+
 @pytest.fixture
-def passes(monkeypatch):
+def passes():
     """Counts the images that go through a network in this process."""
-    from sktransfer.compute import _openvino
-    from sktransfer.compute._openvino import OpenVinoEngine
-    from sktransfer.compute._torch import TorchEngine
+    from sktransfer import count_computed
 
-    counted = {"images": 0, "batches": 0}
-
-    def counting(plain):
-        def run(self, pixels: np.ndarray):
-            counted["images"] += len(pixels)
-            counted["batches"] += 1
-            return plain(self, pixels)
-
-        return run
-
-    for kind in (TorchEngine, OpenVinoEngine):
-        monkeypatch.setattr(kind, "run", counting(kind.run))
-    # The probe of a network that is converted is no photograph.
-    probe = _openvino.check_agreement
-
-    def uncounted(*args):
-        before = dict(counted)
-        probe(*args)
-        counted.update(before)
-
-    monkeypatch.setattr(_openvino, "check_agreement", uncounted)
-    return counted
+    with count_computed() as counter:
+        yield _Counted(counter)

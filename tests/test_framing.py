@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sktransfer.compute._plan import make_framing
 from sktransfer.inputs import frame
 from sktransfer.inputs._resize import _FILTERS
 from sktransfer.networks import Preprocessing
+from sktransfer.networks._spec import make_framing
 
 SIZES = [(500, 375), (375, 500), (32, 32), (33, 500), (1000, 40), (640, 427), (225, 224), (7, 3)]
 

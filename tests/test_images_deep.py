@@ -12,7 +12,7 @@ from test_images_colour import deep_png
 
 from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.exceptions import ClippingWarning, ImageError, SktransferWarning, ValueRangeWarning
-from sktransfer.inputs import as_images, tell
+from sktransfer.inputs import as_images
 
 H, W = 23, 31
 COLOURS = np.random.default_rng(0).integers(0, 4096, (H, W, 3)).astype(np.uint16)
@@ -211,8 +211,8 @@ def told(images, category):
         warnings.simplefilter("always")
         for index in range(len(images)):
             images.open(index).pixels()
-        tell(images)
-        tell(images)
+        images.tell()
+        images.tell()
     assert [w.category for w in caught] == [category]
     return str(caught[0].message)
 
@@ -240,11 +240,11 @@ def test_one_bright_image_among_dark_ones_is_enough():
         warnings.simplefilter("error")
         for index in range(3):
             images.open(index).pixels()
-        tell(images)
-        tell(as_images([ITEMS["PNG"][0]]))  # which nobody has looked at
+        images.tell()
+        as_images([ITEMS["PNG"][0]]).tell()  # which nobody has looked at
         black = as_images([encode(as_pil(GREY * 0), "PNG")])
         black.open(0).pixels()
-        tell(black)
+        black.tell()
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 16383])
@@ -321,7 +321,7 @@ def test_pages_that_are_left_out():
         warnings.simplefilter("error")
         images = as_images([data])
         images.open(0).pixels()
-        tell(images)
+        images.tell()
 
 
 def test_images_with_an_account_can_be_pickled():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sktransfer.exceptions import ClippingWarning, ValueRangeError, ValueRangeWarning
-from sktransfer.inputs import as_images, tell
+from sktransfer.inputs import as_images
 
 
 def ramp(low, high, dtype=float):
@@ -145,8 +145,8 @@ def told_of(images, *words):
     """The one warning that is given when the images are used, however often."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tell(images)
-        tell(images)
+        images.tell()
+        images.tell()
     assert [w.category for w in caught] == [ValueRangeWarning]
     said = str(caught[0].message)
     assert all(word in said for word in ("value_range=", *words)), said
@@ -155,7 +155,7 @@ def told_of(images, *words):
 def nothing_is_told_of(images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tell(images)
+        images.tell()
 
 
 @pytest.mark.parametrize(

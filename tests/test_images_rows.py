@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
 from sktransfer.exceptions import InputError, SktransferWarning, ValueRangeWarning
-from sktransfer.inputs import as_images, tell
+from sktransfer.inputs import as_images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
 IMAGES[0, 0, 0], IMAGES[0, 0, 1] = 0, 255
@@ -184,8 +184,8 @@ def test_rows_that_do_not_tell_their_order_ask_for_it():
         assert as_images(noise).image_shape == (8, 8, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tell(as_images(noise, image_shape=(8, 8, 3)))
-        tell(as_images(noise, image_shape=(3, 8, 8)))
+        as_images(noise, image_shape=(8, 8, 3)).tell()
+        as_images(noise, image_shape=(3, 8, 8)).tell()
         as_images(np.full((2, 192), 9, np.uint8))  # the same in either order
 
 
@@ -198,10 +198,10 @@ def test_a_shape_that_contradicts_the_numbers_is_told_of(sample):
     ]:
         images = as_images(wrong, image_shape=shape)
         with pytest.warns(ValueRangeWarning, match="order of the colours"):
-            tell(images)
+            images.tell()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            tell(as_images(wrong, image_shape=right))
+            as_images(wrong, image_shape=right).tell()
 
 
 @pytest.mark.parametrize("n_columns", [1, 2, 5, 108])

@@ -198,9 +198,9 @@ def test_what_is_done_once_is_not_counted_for_every_epoch():
 def test_probes_do_not_cost_a_pass(labelled, monkeypatch):
     """After a slow first pass there is time for probes on the codes that are there."""
 
-    def slow(codes, X):
+    def slow(codes, X, **options):
         time.sleep(2.0)
-        return pass_over(codes, X)
+        return pass_over(codes, X, **options)
 
     pass_over(CNNCodes(image_size=32), labelled[0])
     monkeypatch.setattr(_ladder, "pass_over", slow)

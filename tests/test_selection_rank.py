@@ -9,7 +9,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from sktransfer import CNNCodes, advise, rank_backbones
-from sktransfer.codes._frozen_pass import table_of
 from sktransfer.exceptions import BackboneError, ImageError, ImageSkippedWarning, LayerError
 from sktransfer.networks import load_backbone
 from sktransfer.selection import cv_score, h_score, leep_score, logme_score
@@ -144,14 +143,14 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
         seen = pass_over(codes, X, outputs=True)
         captured = []
         module = load_backbone(name, weights=codes.weights).module
-        table = table_of(codes)[1]
+        table = codes._cut()[1]
         first = table.network.nodes[0]
         assert first.op == "placeholder"
         # The same pixels through the whole network, as torch runs it.
         from sktransfer.inputs import as_images, frame
 
         fitted = codes.fit(X)
-        pixels = np.stack([frame(as_images(X).open(i).pixels(), fitted._fitted.framing)
+        pixels = np.stack([frame(as_images(X).open(i).pixels(), fitted._fitted.preparation)
                            for i in range(5)])  # fmt: skip
         facts = fitted.backbone_.preprocessing
         x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(facts.mean)) / torch.tensor(
@@ -163,7 +162,7 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
 
 
 def test_where_the_classifier_is_not_linear_the_row_says_so(labelled):
-    table = table_of(CNNCodes("squeezenet1_1", weights=None, image_size=64))[1]
+    table = CNNCodes("squeezenet1_1", weights=None, image_size=64)._cut()[1]
     with pytest.raises(
         LayerError, match=r"not one linear layer behind the codes, but .*classifier"
     ):

@@ -12,20 +12,16 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._sklearn import check_columns, output_config
 from ..exceptions import ImageError, ImageSkippedWarning, InputError, ValueRangeError
-from ..inputs import Images, as_images
+from ..inputs import Images, as_images, skipped
 from ..inputs._collect import check_image_shape, collect, is_missing, name_of
 from ..inputs._images import survey_arrays
 from ..inputs._range import Range, auto_ranges, check_value_range
-from ._frozen_pass import codes_of, skipped
-
-if TYPE_CHECKING:
-    from ._estimator import CNNCodes
 
 __all__ = [
     "blank",
@@ -39,44 +35,36 @@ __all__ = [
 ]
 
 
-def transform_lazily(codes: CNNCodes, X: Any) -> Any:
-    """A dask array of the codes of a dask array, bag, series or one-column data frame."""
+def transform_lazily(sent: Any, X: Any) -> Any:
+    """A dask array of the codes of a dask array, bag, series or one-column data frame.
+
+    `sent` is a fitted `CNNCodes` of its own, which travels to whoever computes a chunk.
+    """
     from dask import delayed
     from dask.base import tokenize
 
-    container = output_config("transform", codes)["dense"]
+    container = output_config("transform", sent)["dense"]
     if container != "default":
         raise InputError(
             f"set_output(transform={container!r}) makes tables in memory, but X is lazy. Take "
             'set_output(transform="default"), and dask.dataframe.from_dask_array(codes, '
             "columns=estimator.get_feature_names_out()) for a table."
         )
-    sent = _to_send(codes)
     token = tokenize(type(sent), {k: v for k, v in vars(sent).items() if k != "_network"})
     estimator = delayed(sent, name=f"CNNCodes-{token}", traverse=False)
-    kind, reading = dask_kind(X), codes._fitted.reading
+    kind, reading = dask_kind(X), sent._fitted.reading
     if kind == "frame":
-        check_columns(codes, X._meta, reset=False)
+        check_columns(sent, X._meta, reset=False)
     elif kind == "array" and X.dtype.kind not in "OUT":
         one = blank(X)  # what is wrong with all of them is said now
-        check_columns(codes, one, reset=False)
+        check_columns(sent, one, reset=False)
         as_images(one, image_shape=reading.image_shape, layout=reading.layout)
     float_range = reading.float_range
     if float_range is None and reading.value_range == "auto":
         float_range = lazy_float_range(X, reading.image_shape)
     name = f"codes-{tokenize(X, token)}"
     make = _of_array if kind == "array" else _of_partitions
-    return make(X, estimator, float_range, codes.code_shape_, name)
-
-
-def _to_send(codes: CNNCodes) -> CNNCodes:
-    """The transformer as it is now: later calls of `fit` and `set_params` do not reach it."""
-    sent = object.__new__(type(codes))
-    sent.__dict__.update(vars(codes))
-    sent.verbose = 0  # a bar for each chunk, of several workers, helps nobody
-    if not isinstance(codes.backbone, str):
-        sent.backbone = codes.backbone_.name  # the module travels once, as the fitted network
-    return sent
+    return make(X, estimator, float_range, sent.code_shape_, name)
 
 
 def _of_array(X: Any, estimator: Any, float_range: Any, shape: tuple[int, ...], name: str) -> Any:
@@ -122,27 +110,27 @@ def _of_partitions(
 
 
 def _codes_of_block(
-    block: np.ndarray, codes: CNNCodes, float_range: Any, block_info: Any = None
+    block: np.ndarray, codes: Any, float_range: Any, block_info: Any = None
 ) -> np.ndarray:
     """Codes of a chunk of an array; errors name the row of the whole array where it is known."""
     start = block_info[0]["array-location"][0][0]
     number = block_info[0]["chunk-location"][0]
     first = None if start != start else int(start)  # NaN where chunks before have no length
     piece = np.prod(block_info[0]["num-chunks"]) > 1
-    return _codes_of(codes, block, float_range, first, f"chunk {number}", piece=bool(piece))
+    return _piece_of(codes, block, float_range, first, f"chunk {number}", piece=bool(piece))
 
 
 def _codes_of_partition(
-    part: Any, codes: CNNCodes, float_range: Any, number: int, piece: bool
+    part: Any, codes: Any, float_range: Any, number: int, piece: bool
 ) -> np.ndarray:
     """Codes of a partition, whose first image has no known number unless it is the first of all."""
     items = part if hasattr(part, "shape") else list(part)
     first = None if number else 0
-    return _codes_of(codes, items, float_range, first, f"partition {number}", piece=piece)
+    return _piece_of(codes, items, float_range, first, f"partition {number}", piece=piece)
 
 
-def _codes_of(
-    codes: CNNCodes, X: Any, float_range: Any, first: int | None, where: str, *, piece: bool
+def _piece_of(
+    codes: Any, X: Any, float_range: Any, first: int | None, where: str, *, piece: bool
 ) -> np.ndarray:
     if len(X) == 0:
         return np.empty((0, *codes.code_shape_), np.float32)
@@ -150,7 +138,7 @@ def _codes_of(
     images = reading.images(X, piece=piece)
     check_range_is_known(images, float_range, reading.value_range)
     try:
-        rows, failures = codes_of(codes, images)
+        rows, failures = codes._codes_of(images)
     except ImageError as error:
         raise _in_whole(error, first, where) from error.__cause__
     if failures:

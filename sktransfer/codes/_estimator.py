@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import sys
+import time
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,19 +23,42 @@ from .._parameters import (
     Network,
     parameters,
 )
-from .._sklearn import fit_context
-from ..networks._fitted import KeepsNetwork, check_given
+from .._sklearn import check_columns, check_feature_names_in, fit_context
+from ..compute import resolve_devices, usable_devices
+from ..compute._frozen_pass import FrozenPass, normalize_rows
+from ..compute._plan import ComputeSettings
+from ..config import shows_progress
+from ..exceptions import ImageError, ImageSkippedWarning, LayerError
+from ..inputs import Framing, Images, Reading, as_images, skipped, unreadable
+from ..networks import Backbone, load_backbone
+from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of
+from ..networks._layers import LayerTable
+from ..networks._load import BackboneInfo
+from ..networks._spec import make_framing
+from ..networks._split import cached_table
+from ..store import open_store
 from ._dask import is_lazy, look_at, transform_lazily
-from ._frozen_pass import (
-    FittedCodes,
-    feature_names,
-    fit_codes,
-    images_of,
-    transform_codes,
-)
-from ._to_file import TransformReport, stream_codes
+from ._to_file import OR_NAN, TransformReport, check_target, write_codes
 
-__all__ = ["CNNCodes"]
+__all__ = ["CNNCodes", "FittedCodes"]
+
+
+# Parameters that decide what the codes are.
+_OF_CODES = (*NETWORK, "layer", "pooling", "normalize")
+
+
+@dataclass(frozen=True)
+class FittedCodes:
+    """What decides the codes, as it was when `fit` was called."""
+
+    layers: tuple[str, ...]
+    columns: tuple[tuple[str, int], ...]
+    pooling: str | None
+    preparation: Framing
+    normalize: str | None
+    reading: Reading
+    # What the parameters were, which `partial_fit` needs to be as they were.
+    given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @parameters
@@ -124,7 +151,34 @@ class CNNCodes(
         """
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
-        fit_codes(self, X)
+        images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
+        resolve_devices(self.device)
+        open_store(self.cache)
+        network, cuts = self._cut()
+        layers = cuts.several(self.layer)
+        if self.pooling is None and len(layers) > 1:
+            raise LayerError(
+                f"pooling=None gives maps, and those of several layers cannot stand side by side: "
+                f"{[layer.name for layer in layers]}. Take one layer or another pooling."
+            )
+        preparation = self._prepare(network)
+        frozen = FrozenPass(network, cuts, layers, preparation, self.pooling)
+        fitted = FittedCodes(
+            layers=tuple(layer.name for layer in layers),
+            columns=frozen.columns,
+            pooling=self.pooling,
+            preparation=preparation,
+            normalize=self.normalize,
+            reading=images.reading,
+            given=given_of(self, _OF_CODES),
+        )
+        check_columns(self, X, reset=True)
+        self._fitted = fitted
+        self._network = None if network.portable else network
+        self.backbone_ = BackboneInfo.of(network, self.weights)
+        self.layers_ = list(fitted.layers)
+        self.image_size_ = preparation.image_size
+        self.code_shape_ = frozen.shape
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -158,7 +212,7 @@ class CNNCodes(
         check_given(self, self._fitted.given, "fit")
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
-        images = images_of(self, X)
+        images = self._images(X)
         reading = self._fitted.reading
         if reading.float_range is None:
             reading = replace(reading, float_range=images.float_range)
@@ -187,8 +241,11 @@ class CNNCodes(
         """
         check_is_fitted(self, "backbone_")
         if is_lazy(X):
-            return transform_lazily(self, X)
-        return transform_codes(self, X)
+            return transform_lazily(self._as_sent(), X)
+        rows, errors = self._codes_of(images := self._images(X))
+        if errors:
+            warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=3)
+        return rows
 
     def transform_to(
         self,
@@ -234,7 +291,20 @@ class CNNCodes(
             full.
         """
         check_is_fitted(self, "backbone_")
-        return stream_codes(self, path, X, dtype=dtype, overwrite=overwrite)
+        began = time.monotonic()
+        place, kind = check_target(path, dtype)
+        images = self._images(X)
+        return write_codes(
+            self._frozen().for_items(len(images)),
+            images,
+            place,
+            kind,
+            overwrite=overwrite,
+            normalize=self._fitted.normalize,
+            stop_at_error=self.on_error == "raise",
+            progress=self._progress(len(images)),
+            began=began,
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names such as ``resnet18_layer4_avg_0``: network, layer, pooling, number.
@@ -249,7 +319,10 @@ class CNNCodes(
         names : ndarray of str objects, shape (n_features,)
         """
         check_is_fitted(self, "backbone_")
-        return feature_names(self, input_features)
+        if input_features is not None and hasattr(self, "n_features_in_"):
+            check_feature_names_in(self, input_features)
+        names = [f"{stem}_{i}" for stem, width in self._fitted.columns for i in range(width)]
+        return np.asarray(names, dtype=object)
 
     def list_layers(self) -> list[Any]:
         """The cut points of the network, from the input to the codes, and its output.
@@ -262,9 +335,85 @@ class CNNCodes(
         layers : list of Layer
             Each with its name and the shape of its output for one image.
         """
-        from ._frozen_pass import table_of
+        return self._cut()[1].listed()
 
-        return table_of(self)[1].listed()
+    # What the parameters come to.
+
+    def _cut(self) -> tuple[Backbone, LayerTable]:
+        """The network of the parameters, and where it can be cut."""
+        network = load_backbone(
+            self.backbone,
+            weights=self.weights,
+            preprocessing=self.preprocessing,
+            verbose=self.verbose,
+        )
+        return network, cached_table(network, self._prepare(network).image_size)
+
+    def _prepare(self, network: Backbone) -> Framing:
+        return make_framing(
+            network.preprocessing,
+            image_size=self.image_size,
+            resize=self.resize,
+            crop_pct=self.crop_pct,
+        )
+
+    # What a fitted transformer computes.
+
+    def _images(self, X: Any) -> Images:
+        """The input as images, read as that of `fit` was."""
+        check_columns(self, X, reset=False)
+        return self._fitted.reading.images(X)
+
+    def _frozen(self) -> FrozenPass:
+        """The network of the fit up to its layers, run as the parameters say now."""
+        network = self._load_network()
+        cuts = cached_table(network, self.image_size_)
+        return FrozenPass(
+            network,
+            cuts,
+            tuple(cuts.resolve(name) for name in self._fitted.layers),
+            self._fitted.preparation,
+            self._fitted.pooling,
+            ComputeSettings(
+                device=usable_devices(self.device),
+                precision=self.precision,
+                engine=self.engine,
+                compile=self.compile,
+                batch_size=None if self.batch_size == "auto" else self.batch_size,
+                n_jobs=self.n_jobs,
+            ),
+            open_store(self.cache),
+            self.cache_layers,
+        )
+
+    def _codes_of(self, images: Images) -> tuple[np.ndarray, list[ImageError]]:
+        """Rows of codes, one for each image, and the images that could not be read."""
+        frozen = self._frozen().for_items(len(images))
+        rows = np.empty((len(images), *self.code_shape_), dtype=np.float32)
+        strict = self.on_error == "raise"
+        with self._progress(len(images)) as progress:
+            errors = frozen.fill(images, rows, stop_at_error=strict, progress=progress)
+        if errors and strict:
+            kept = "the codes computed so far are kept where there is a cache"
+            raise unreadable(errors[:1], f"{OR_NAN}; {kept}") from errors[0]
+        return normalize_rows(rows, self._fitted.normalize), errors
+
+    def _progress(self, n_images: int) -> AbstractContextManager[Any]:
+        if not shows_progress(self.verbose):
+            return nullcontext()
+        from tqdm.auto import tqdm
+
+        title = f"CNN codes ({self.backbone_.name})"
+        return tqdm(total=n_images, desc=title, unit="image", unit_scale=True, file=sys.stderr)
+
+    def _as_sent(self) -> Self:
+        """The transformer as it is now: later calls of `fit` and `set_params` do not reach it."""
+        sent = object.__new__(type(self))
+        sent.__dict__.update(vars(self))
+        sent.verbose = 0  # a bar for each chunk, of several workers, helps nobody
+        if not isinstance(self.backbone, str):
+            sent.backbone = self.backbone_.name  # the module travels once, as the fitted network
+        return sent
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -11,55 +11,75 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._files import NO_LINK, no_regular_file
-from ..compute._plan import Plan
+from ..compute._frozen_pass import FrozenPass, normalize_rows
 from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
-from ..inputs import Images
-from ._frozen_pass import fill, images_of, normalize_rows, prepare, skipped
+from ..inputs import Images, skipped, unreadable
 
-if TYPE_CHECKING:
-    from ._estimator import CNNCodes
-
-__all__ = ["CodeFile", "Journal", "TransformReport", "stream_codes"]
+__all__ = ["OR_NAN", "CodeFile", "Journal", "TransformReport", "check_target", "write_codes"]
 
 
 DTYPES = ("float32", "float16")
 
 
-def stream_codes(
-    codes: CNNCodes, path: str | os.PathLike[str], X: Any, *, dtype: str, overwrite: bool
+# What to do about an image that cannot be read, besides fixing it.
+OR_NAN = ', or have a row of NaN with on_error="nan"'
+
+
+def write_codes(
+    frozen: FrozenPass,
+    images: Images,
+    place: Path,
+    kind: np.dtype,
+    *,
+    overwrite: bool,
+    normalize: str | None,
+    stop_at_error: bool,
+    progress: AbstractContextManager[Any],
+    began: float,
 ) -> TransformReport:
     """Fill a file with rows of codes, one for each image."""
-    began = time.monotonic()
-    place, kind = _check_path(path), _check_dtype(dtype)
-    images = images_of(codes, X)
-    store, plan = prepare(codes, images)
-    plan.usual  # noqa: B018  (the file says what computed it)
-    shape = (len(images), *codes.code_shape_)
-    facts = _facts(codes, plan, shape, kind)
-    file = CodeFile(
-        place, shape, kind, facts, overwrite=overwrite, normalize=codes._fitted.normalize
-    )
+    shape = (len(images), *frozen.shape)
+    facts = _facts(frozen, shape, kind, normalize)
+    file = CodeFile(place, shape, kind, facts, overwrite=overwrite, normalize=normalize)
     try:
         if not overwrite:
             _check_photographs(file, images)
-        kept = f"the codes computed so far are kept in {shown(file.partial)}: call again to resume"
-        failures = fill(codes, images, store, plan, file, known=file.holds, kept=kept)
+        with progress as bar:
+            errors = frozen.fill(
+                images, file, known=file.holds, stop_at_error=stop_at_error, progress=bar
+            )
+        if errors and stop_at_error:
+            kept = f"the codes computed so far are kept in {shown(file.partial)}: call again to"
+            raise unreadable(errors[:1], f"{OR_NAN}; {kept} resume") from errors[0]
         file.finish()
     finally:
         file.close()
-    if failures:
-        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=3)
+    if errors:
+        warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=3)
     return TransformReport(
-        place, shape, kind, file.n_new, file.n_known, tuple(failures), time.monotonic() - began
+        place, shape, kind, file.n_new, file.n_known, tuple(errors), time.monotonic() - began
     )
+
+
+def check_target(path: str | os.PathLike[str], dtype: Any) -> tuple[Path, np.dtype]:
+    """Where codes are to be written, and as what numbers.
+
+    Raises
+    ------
+    ValueError
+        If the path does not end in ``.npy``, or the dtype is another than those allowed.
+    CodesFileError
+        If no file can be written there.
+    """
+    return _check_path(path), _check_dtype(dtype)
 
 
 def _check_path(path: str | os.PathLike[str]) -> Path:
@@ -96,24 +116,27 @@ def _check_dtype(dtype: Any) -> np.dtype:
     return np.dtype(name)
 
 
-def _facts(codes: CNNCodes, plan: Plan, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Everything but the photographs that decides what is in the file, as JSON has it.
+def _facts(
+    frozen: FrozenPass, shape: tuple[int, ...], dtype: np.dtype, normalize: str | None
+) -> Any:
+    """Everything but the images that decides what is in the file, as JSON has it.
 
     The fingerprint, which is the address of the codes in the store, covers the weights and
     all that is done to pixels; the rest tells a reader what differs.
     """
+    engine, precision = frozen.runs_on
     facts = {
         "shape": shape,
         "dtype": dtype.name,
-        "network": codes.backbone_.name,
-        "layers": codes.layers_,
-        "pooling": codes._fitted.pooling,
-        "normalize": codes._fitted.normalize,
-        "image size": codes.image_size_,
-        "resize": codes._fitted.framing.resize,
-        "engine": plan.runs_on[0],
-        "precision": plan.runs_on[1],
-        "fingerprint": plan.single.spaces,
+        "network": frozen.network.name,
+        "layers": [layer.name for layer in frozen.layers],
+        "pooling": frozen.pooling,
+        "normalize": normalize,
+        "image size": frozen.preparation.shape[:2],
+        "resize": getattr(frozen.preparation, "resize", None),
+        "engine": engine,
+        "precision": precision,
+        "fingerprint": frozen.addresses,
     }
     return json.loads(json.dumps(facts))
 

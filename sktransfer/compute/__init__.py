@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._base import PRECISIONS, Engine, resolve_devices, resolve_precision, usable_devices
+from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
 from ._threads import available_cores, worker_pool
 from ._torch import within_memory
@@ -10,8 +11,10 @@ from ._torch import within_memory
 __all__ = [
     "ENGINES",
     "PRECISIONS",
+    "ComputedCounter",
     "Engine",
     "available_cores",
+    "count_computed",
     "engine_identity",
     "make_engine",
     "resolve_devices",

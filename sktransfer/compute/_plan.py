@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..inputs import READING, Framing
-from ..networks import Backbone, Preprocessing
+from ..inputs import READING, Preparation
+from ..networks import Backbone
 from ..networks._fingerprint import is_private
 from ..networks._layers import Layer, LayerTable
 from ..networks._split import POOLINGS, freeze, has_token, identity_of, pooled_shape
@@ -20,16 +20,36 @@ from ._base import Engine
 from ._engine import engine_identity, make_engine
 
 __all__ = [
+    "ComputeSettings",
     "LayerShelf",
     "PackedShelf",
     "Pass",
     "Plan",
     "Shelf",
-    "make_framing",
-    "make_plan",
     "memory_of_all_layers",
-    "shape_of",
 ]
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """What runs a frozen network, and how.
+
+    Attributes
+    ----------
+    device : sequence of str
+        Those that are here.
+    precision, engine, compile : object
+        As in `CNNCodes`.
+    batch_size, n_jobs : int or None
+        Items a batch, and batches at a time; None is the engine's own and all cores.
+    """
+
+    device: Sequence[str] = ("auto",)
+    precision: str = "auto"
+    engine: str = "auto"
+    compile: bool = False
+    batch_size: int | None = None
+    n_jobs: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,65 +75,72 @@ class Pass:
 
 
 class Plan:
-    """How the codes of images are had: where they may be found, and what computes the others.
+    """How the codes of items are found: where they may be kept, and what computes the others.
 
     A *narrow* pass computes the layers that are asked for and nothing behind them, a *wide* one
     computes all layers. Engines are made when they are needed: what is known needs none.
 
     Parameters
     ----------
-    network : str
-        Its name, for messages.
-    layers : list of Layer
+    network : Backbone
+    cuts : LayerTable
+        Its layers.
+    layers : sequence of Layer
         Asked for.
-    sets_of : callable
-        Gives the lists of layers that may stand in one row, of which a wide pass computes the
-        first; none where layers cannot.
-    framing : Framing
-        Makes an image fit the network.
+    preparation : Preparation
+        Makes an item an array.
     pooling : str or None
-    facts : tuple
-        What decides the codes of every layer, but for the engine.
-    runs_on : tuple of str
-        Name and precision that the engine should have.
-    engine_of : callable
-        Makes the engine of some layers.
+    settings : ComputeSettings
     keep : {"auto", "asked", "all"}
         As `cache_layers` of `CNNCodes`.
-    private : bool
-        Whether codes must not reach another process, which cannot tell what network they are of.
 
     Attributes
     ----------
     network : str
-    framing : Framing
+        Its name, for messages.
     runs_on : tuple of str
         Name and precision of the engine. One that cannot run this network gives way to another
         when it is made; from then on this, and every address, is that of the other.
     claim_space : str
-        One for all layers: an image goes through the network in one place at a time.
+        One for all layers: an item goes through the network in one place at a time.
+    private : bool
+        Whether codes must not reach another process, which cannot tell what network they are of.
+
+    Raises
+    ------
+    EngineError
+        If the engine that is asked for is not installed, or is not for this device.
     """
 
     def __init__(
         self,
-        network: str,
-        layers: list[Layer],
-        framing: Framing,
+        network: Backbone,
+        cuts: LayerTable,
+        layers: Sequence[Layer],
+        preparation: Preparation,
         *,
         pooling: str | None,
-        facts: tuple[object, ...],
-        runs_on: tuple[str, str],
-        sets_of: Callable[[], list[list[Layer]]],
-        engine_of: Callable[[list[Layer]], Engine],
+        settings: ComputeSettings,
         keep: str,
-        private: bool,
     ):
-        self.network, self.framing, self.runs_on = network, framing, runs_on
-        self._layers, self._pooling, self._facts = layers, pooling, facts
-        self._sets_of, self._engine_of, self._keep = sets_of, engine_of, keep
-        self.private = private
+        self.network, self.preparation = network.name, preparation
+        self._backbone, self._cuts, self._layers = network, cuts, list(layers)
+        self._pooling, self._settings, self._keep = pooling, settings, keep
+        self._identity = identity_of(network, cuts)
+        self.private = is_private(self._identity)
+        self.runs_on = engine_identity(
+            settings.device,
+            precision=settings.precision,
+            engine=settings.engine,
+            compile=settings.compile,
+        )
         self._addresses: dict[object, str] = {}
         self.claim_space = "claim " + self._address([])
+
+    @property
+    def separate(self) -> bool:
+        """Whether layers stand in rows of their own: maps cannot stand side by side."""
+        return self._pooling is None and len(self._layers) > 1
 
     @property
     def single(self) -> LayerShelf:
@@ -129,7 +156,37 @@ class Plan:
 
     @cached_property
     def _sets(self) -> list[list[Layer]]:
-        return self._sets_of()
+        """Lists of layers that may stand in one row, of which a wide pass computes the first."""
+        usual, every = (self._packable(s) for s in (self._cuts.nameable(), self._cuts.every()))
+        sets = [usual] if usual == every else [usual, every]
+        return [some for some in sets if set(self._layers) <= set(some)]
+
+    def _packable(self, layers: list[Layer]) -> list[Layer]:
+        """Those of some layers whose codes are one short row an item."""
+        pooling = self._pooling
+        if pooling not in POOLINGS or pooling == "flatten":
+            return []
+        return [
+            layer
+            for layer in layers
+            if self._cuts.keeps_images_apart(layer) and (pooling != "token" or has_token(layer))
+        ]
+
+    def _engine_of(self, layers: list[Layer]) -> Engine:
+        # Normalisation is part of the network that runs, so it is part of what it is.
+        height, width = image_size = self.preparation.shape[:2]
+        names = tuple(layer.name for layer in layers)
+        key = (self._identity, self._backbone.preprocessing, names, self._pooling, image_size)
+        return make_engine(
+            key,
+            lambda: freeze(self._backbone, self._cuts, layers, self._pooling),
+            image_size=(height, width),
+            device=self._settings.device,
+            precision=self._settings.precision,
+            engine=self._settings.engine,
+            compile=self._settings.compile,
+            on_disk=not self.private,
+        )
 
     @cached_property
     def narrow(self) -> Pass:
@@ -195,77 +252,10 @@ class Plan:
         """A name that changes with whatever could change a code."""
         names = "|".join(layer.name for layer in layers)
         if (names, self.runs_on) not in self._addresses:
-            described = repr((*self._facts, *self.runs_on, names)).encode()
+            facts = (READING, self._identity, self._backbone.preprocessing, self.preparation)
+            described = repr((*facts, self._pooling, *self.runs_on, names)).encode()
             self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
         return self._addresses[names, self.runs_on]
-
-
-def make_plan(
-    backbone: Backbone,
-    table: LayerTable,
-    layers: list[Layer],
-    framing: Framing,
-    *,
-    pooling: str | None,
-    device: list[str],
-    precision: str,
-    engine: str,
-    compile: bool,
-    keep: str = "asked",
-) -> Plan:
-    """Say how the codes of some layers are had.
-
-    Raises
-    ------
-    EngineError
-        If the engine that is asked for is not installed, or is not for this device.
-    """
-
-    network = identity_of(backbone, table)
-
-    def engine_of(computed: list[Layer]) -> Engine:
-        # Normalisation is part of the network that runs, so it is part of what it is.
-        key = (network, backbone.preprocessing,
-               tuple(layer.name for layer in computed), pooling, framing.image_size)  # fmt: skip
-        return make_engine(
-            key,
-            lambda: freeze(backbone, table, computed, pooling),
-            image_size=framing.image_size,
-            device=device,
-            precision=precision,
-            engine=engine,
-            compile=compile,
-            on_disk=not is_private(network),
-        )
-
-    def sets_of() -> list[list[Layer]]:
-        usual, every = (_packable(table, s, pooling) for s in (table.nameable(), table.every()))
-        sets = [usual] if usual == every else [usual, every]
-        return [some for some in sets if set(layers) <= set(some)]
-
-    return Plan(
-        backbone.name,
-        layers,
-        framing,
-        pooling=pooling,
-        facts=(READING, network, backbone.preprocessing, framing, pooling),
-        runs_on=engine_identity(device, precision=precision, engine=engine, compile=compile),
-        sets_of=sets_of,
-        engine_of=engine_of,
-        keep=keep,
-        private=is_private(network),
-    )
-
-
-def _packable(table: LayerTable, layers: list[Layer], pooling: str | None) -> list[Layer]:
-    """Those of some layers whose codes are one short row an image, and may stand side by side."""
-    if pooling not in POOLINGS or pooling == "flatten":
-        return []
-    return [
-        layer
-        for layer in layers
-        if table.keeps_images_apart(layer) and (pooling != "token" or has_token(layer))
-    ]
 
 
 def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
@@ -276,14 +266,6 @@ def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
 @lru_cache(maxsize=8)
 def _bytes_of_all_layers(table: LayerTable) -> int:
     return sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
-
-
-def shape_of(layers: list[Layer], pooling: str | None) -> tuple[int, ...]:
-    """Shape of the codes of one image; several layers stand side by side."""
-    shapes = [pooled_shape(layer, pooling) for layer in layers]
-    if len(shapes) == 1:
-        return shapes[0]
-    return (sum(shape[0] for shape in shapes),)
 
 
 # Where in the store the codes of an image stand.
@@ -377,47 +359,3 @@ def _is_finite(part: np.ndarray) -> bool:
     flat = part.reshape(-1)
     # A sum of squares is a quarter of the work, and finite only if all numbers are.
     return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
-
-
-# From the facts about weights and the user's wishes to one framing.
-
-
-def _as_size(image_size: int | tuple[int, int] | None, facts: Preprocessing) -> tuple[int, int]:
-    """Height and width in pixels; None is the size the weights were trained with."""
-    if image_size is None:
-        return facts.image_size
-    if isinstance(image_size, (tuple, list)):
-        if len(image_size) != 2 or min(image_size) < 1:
-            raise ValueError(
-                f"image_size must be a number of pixels or (height, width), got {image_size!r}."
-            )
-        return int(image_size[0]), int(image_size[1])
-    return int(image_size), int(image_size)
-
-
-def make_framing(
-    facts: Preprocessing,
-    *,
-    image_size: int | tuple[int, int] | None,
-    resize: str,
-    crop_pct: float | None,
-) -> Framing:
-    """How a photograph is made to fit.
-
-    The weights' own size and crop are used to the pixel where neither is asked for
-    otherwise; else the photograph is scaled to cover ``image_size / crop_pct``.
-    """
-    size = _as_size(image_size, facts)
-    if size == facts.image_size and crop_pct is None:
-        cover = facts.resize_size()
-        covers = (cover, cover) if isinstance(cover, int) else tuple(cover)
-    else:
-        share = facts.crop_pct if crop_pct is None else crop_pct
-        covers = tuple(math.floor(side / share) for side in size)
-    return Framing(
-        image_size=size,
-        resize=resize,
-        resize_size=(covers[0], covers[1]),
-        interpolation=facts.interpolation,
-        background=tuple(round(255 * level) for level in facts.mean),
-    )

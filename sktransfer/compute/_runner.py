@@ -1,4 +1,4 @@
-"""From images to rows: look up what is known, compute what is not, keep it at once."""
+"""From items to rows: look up what is known, compute what is not, keep it at once."""
 
 from __future__ import annotations
 
@@ -12,92 +12,97 @@ from typing import Any
 import numpy as np
 
 from ..exceptions import EngineError, ImageError, StoreWarning
-from ..inputs import Images, OpenedImage, frame, tell
+from ..inputs import Item, Items, Preparation
 from ..store import MemoryStore, Store
+from ._count import count
 from ._plan import Pass, Plan
 from ._threads import available_cores, worker_pool
 
-__all__ = ["BatchRunner", "Waiting", "compute_codes"]
+__all__ = ["BatchRunner", "Waiting", "compute_rows", "prepare_rows"]
 
 
-# Opened images hold the bytes of their files, so a chunk ends at whichever comes first.
-_CHUNK_IMAGES, _CHUNK_BYTES = 512, 64 * 2**20
+# Opened items hold the bytes of their files, so a chunk ends at whichever comes first.
+_CHUNK_ITEMS, _CHUNK_BYTES = 512, 64 * 2**20
+
+Waiting = tuple[int, Item]
+Failures = dict[int, ImageError]
 
 
-def compute_codes(
-    images: Images,
+def compute_rows(
+    items: Items,
     plan: Plan,
     store: Store | None,
-    out: np.ndarray,
+    out: Any,
     *,
     batch_size: int | None = None,
     n_jobs: int | None = None,
     stop_at_error: bool = True,
     progress: Any = None,
     known: Callable[[int, bytes], bool] | None = None,
-    computed: Callable[[int], None] | None = None,
-    kept: str = "the codes computed so far are kept where there is a cache",
 ) -> list[ImageError]:
-    """Fill rows with the codes of images.
+    """Fill rows with what the layers of a plan make of items.
 
     Parameters
     ----------
-    images : Images
+    items : Items
     plan : Plan
     store : Store or None
         Asked first; every batch is kept in it as soon as it is done.
-    out : ndarray of shape (n_images, ...), float32
-        Filled, or anything with rows that can be set; rows of images that cannot be read
+    out : ndarray of shape (n_items, ...), float32
+        Filled, or anything with rows that can be set; rows of items that cannot be read
         become NaN.
     batch_size, n_jobs : int or None
-        Images a batch, and batches at a time; None is the engine's own and all cores.
+        Items a batch, and batches at a time; None is the engine's own and all cores.
     stop_at_error : bool
-        Raise the first error, after what is under way is done and kept.
+        End after the first chunk with an item that cannot be read, what is under way done and kept.
     progress : tqdm or None
-        Moved on by one for each image.
+        Moved on by one for each item.
     known : callable or None
-        Tells by the number and digest of an image that its row need not be filled.
-    computed : callable or None
-        Told how many images have gone through the network, batch by batch.
-    kept : str
-        What an error says has become of the codes computed so far.
+        Tells by the row and digest of an item that its row need not be filled.
 
     Returns
     -------
     list of ImageError
-        Images that could not be read, in order.
+        Of items that could not be read, in order; each with its number in the whole input.
     """
-    tell(images)
+    items.tell()
     store = _shareable(store, plan)
     pool = worker_pool()
-    runner = BatchRunner(
-        plan, store, pool, batch_size=batch_size, n_jobs=n_jobs, computed=computed
-    )
-    failures: list[ImageError] = []
-    for chunk in _chunks(images, pool):
-        opened = [item for item in chunk if isinstance(item[1], OpenedImage)]
-        failed = [item[1] for item in chunk if isinstance(item[1], ImageError)]
+    runner = BatchRunner(plan, store, pool, batch_size=batch_size, n_jobs=n_jobs)
+    errors: list[ImageError] = []
+    for opened, failures in _chunks(items, pool):
         if known is not None:
-            wanted = [item for item in opened if not known(item[0], item[1].digest)]
+            wanted = [one for one in opened if not known(one[0], one[1].digest)]
             if progress is not None:
                 progress.update(len(opened) - len(wanted))
             opened = wanted
-        failed += runner.fill(opened, out, progress)
-        for error in failed:
-            out[error.index] = np.nan
+        failures.update(runner.fill(opened, out, progress))
+        for row in failures:
+            out[row] = np.nan
         if progress is not None:
-            progress.update(len(failed))
-        failures += sorted(failed, key=lambda error: error.index or 0)
-        if failures and stop_at_error:
-            first = failures[0]
-            what = "file" if first.source else "image"
-            cause = (
-                f"{first.cause}. Fix or remove the {what}, or have a row of NaN with "
-                f'on_error="nan"; {kept}'
-            )
-            raise ImageError(cause, first.index, first.source) from first
-    tell(images)
-    return failures
+            progress.update(len(failures))
+        errors += [failures[row] for row in sorted(failures)]
+        if errors and stop_at_error:
+            return errors
+    items.tell()
+    return errors
+
+
+def prepare_rows(items: Items, preparation: Preparation, out: Any) -> list[ImageError]:
+    """Fill rows with the prepared items themselves; rows of those that cannot be read stay."""
+
+    def one(row: int) -> None:
+        out[row] = preparation(items.open(row))
+
+    errors = []
+    for future in [worker_pool().submit(one, row) for row in range(len(items))]:
+        error = future.exception()
+        if isinstance(error, ImageError):
+            errors.append(error)
+        elif error is not None:
+            raise error
+    items.tell()
+    return errors
 
 
 def _shareable(store: Store | None, plan: Plan) -> Store | None:
@@ -114,42 +119,45 @@ def _shareable(store: Store | None, plan: Plan) -> Store | None:
     return None
 
 
-def _chunks(images: Images, pool: ThreadPoolExecutor) -> Iterator[Sequence[Waiting | Any]]:
-    """Open images a few at a time, so that memory does not grow with their number."""
-    chunk: list[Any] = []
+def _chunks(items: Items, pool: ThreadPoolExecutor) -> Iterator[tuple[list[Waiting], Failures]]:
+    """Open items a few at a time, so that memory does not grow with their number."""
+    opened: list[Waiting] = []
+    failures: Failures = {}
     size, step = 0, 32
-    for start in range(0, len(images), step):
-        numbers = range(start, min(start + step, len(images)))
-        for item in pool.map(lambda i: (i, _open(images, i)), numbers):
-            chunk.append(item)
-            size += getattr(item[1], "n_bytes", 0)
-        if len(chunk) >= _CHUNK_IMAGES or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+    for start in range(0, len(items), step):
+        rows = range(start, min(start + step, len(items)))
+        for row, item in zip(rows, pool.map(lambda i: _open(items, i), rows), strict=True):
+            if isinstance(item, ImageError):
+                failures[row] = item
+            else:
+                opened.append((row, item))
+                size += item.n_bytes
+        if len(opened) + len(failures) >= _CHUNK_ITEMS or size >= _CHUNK_BYTES:
+            yield opened, failures
+            opened, failures, size = [], {}, 0
+    if opened or failures:
+        yield opened, failures
 
 
-def _open(images: Images, index: int) -> OpenedImage | ImageError:
+def _open(items: Items, row: int) -> Item | ImageError:
     try:
-        return images.open(index)
+        return items.open(row)
     except ImageError as error:
         # Without its traceback, which would keep alive what the frames hold.
         return ImageError(error.cause, error.index, error.source)
 
 
-# One chunk of images: what the store knows, what this process computes, what others do.
+# One chunk of items: what the store knows, what this process computes, what others do.
 
 
-Waiting = tuple[int, OpenedImage]
-Outcome = tuple[list[bytes], list[tuple[np.ndarray, ...]], list[ImageError]]
+Outcome = tuple[list[bytes], list[tuple[np.ndarray, ...]], dict[bytes, str]]
 # How long to wait for another process before looking whether it is still alive, and how long for
 # one that is alive and gets nothing done.
 _PATIENCE, _LONGEST = 5.0, 30.0
 
 
 class BatchRunner:
-    """Computes the codes of chunks of images.
+    """Computes the rows of chunks of items.
 
     Parameters
     ----------
@@ -157,8 +165,6 @@ class BatchRunner:
     store : Store or None
     pool : ThreadPoolExecutor
     batch_size, n_jobs : int or None
-    computed : callable or None
-        Told how many images have gone through the network, batch by batch.
     """
 
     def __init__(
@@ -169,28 +175,26 @@ class BatchRunner:
         *,
         batch_size: int | None,
         n_jobs: int | None,
-        computed: Callable[[int], None] | None = None,
     ):
-        self.plan, self.store, self.pool, self.computed = plan, store, pool, computed
+        self.plan, self.store, self.pool = plan, store, pool
         cores = available_cores()
         self.workers = cores if n_jobs is None or n_jobs < 1 else min(n_jobs, cores)
         self.batch_size = batch_size
 
-    def fill(self, opened: Sequence[Waiting], out: np.ndarray, progress: Any) -> list[ImageError]:
-        """Write the rows of some images; give back those that could not be decoded."""
-        self._places: dict[bytes, list[int]] = {}
+    def fill(self, opened: Sequence[Waiting], out: Any, progress: Any) -> Failures:
+        """Write the rows of some items; give back those that could not be decoded."""
+        self._places: dict[bytes, list[Waiting]] = {}
         self._out, self._progress = out, progress
-        images: dict[bytes, OpenedImage] = {}
-        for index, image in opened:
-            # Without a store every image is computed, also one that is there twice.
-            key = image.digest if self.store is not None else index.to_bytes(16, "big")
-            self._places.setdefault(key, []).append(index)
-            images.setdefault(key, image)
-        failures: list[ImageError] = []
-        missing = self._look_up(list(images))
+        for row, item in opened:
+            # Without a store every item is computed, also one that is there twice.
+            key = item.digest if self.store is not None else row.to_bytes(16, "big")
+            self._places.setdefault(key, []).append((row, item))
+        items = {key: places[0][1] for key, places in self._places.items()}
+        failures: Failures = {}
+        missing = self._look_up(list(items))
         claim, since = True, time.monotonic()
         while missing:
-            wanted = {key: images[key] for key in missing}
+            wanted = {key: items[key] for key in missing}
             postponed = self._compute(wanted, failures, claim=claim)
             free = self._await_others(postponed)
             missing = self._look_up(postponed) if postponed else []
@@ -218,21 +222,23 @@ class BatchRunner:
 
     def _write(self, key: bytes, parts: tuple[np.ndarray, ...]) -> None:
         places = self._places[key]
-        row = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        for index in places:
-            self._out[index] = row
+        value: Any = parts
+        if not self.plan.separate:
+            value = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for row, _ in places:
+            self._out[row] = value
         if self._progress is not None:
             self._progress.update(len(places))
 
     def _compute(
-        self, images: dict[bytes, OpenedImage], failures: list[ImageError], *, claim: bool
+        self, items: dict[bytes, Item], failures: Failures, *, claim: bool
     ) -> list[bytes]:
         """Compute what no other process is computing; give back the keys of the rest."""
         postponed: list[bytes] = []
         running: deque[Future[Outcome]] = deque()
         try:
-            for way, keys in self._batches(list(images), postponed if claim else None):
-                batch = [images[key] for key in keys]
+            for way, keys in self._batches(list(items), postponed if claim else None):
+                batch = [items[key] for key in keys]
                 running.append(self.pool.submit(self._work, way, keys, batch))
                 # Each worker has a batch in hand and one waiting, never the whole set.
                 while len(running) >= 2 * self.workers:
@@ -244,7 +250,8 @@ class BatchRunner:
             for future in running:
                 if not future.cancel():
                     future.exception()
-            self._release_all(images)
+            if self.store is not None:
+                self.store.release(self.plan.claim_space, list(items))
         return postponed
 
     def _batches(
@@ -281,75 +288,70 @@ class BatchRunner:
                     del waiting[:size]
         yield from ((way, waiting) for way, waiting in mine.items() if waiting)
 
-    def _even_size(self, way: Pass, n_images: int) -> int:
+    def _even_size(self, way: Pass, n_items: int) -> int:
         """The engine's batch size, or less where there is not one batch for each worker."""
-        return max(1, min(way.engine.batch_size, -(-n_images // self.workers)))
+        return max(1, min(way.engine.batch_size, -(-n_items // self.workers)))
 
-    def _work(self, way: Pass, keys: list[bytes], images: list[OpenedImage]) -> Outcome:
+    def _work(self, way: Pass, keys: list[bytes], items: list[Item]) -> Outcome:
         """Read, compute and keep one batch; runs in a thread of the pool."""
-        good: list[bytes] = []
-        read: list[OpenedImage] = []
-        pixels: list[np.ndarray] = []
-        failures: list[ImageError] = []
-        for key, image in zip(keys, images, strict=True):
+        prepared: dict[tuple[int, ...], list[tuple[bytes, Item, np.ndarray]]] = {}
+        causes: dict[bytes, str] = {}
+        for key, item in zip(keys, items, strict=True):
             try:
-                pixels.append(frame(image.pixels(), self.plan.framing))
-                good.append(key)
-                read.append(image)
+                array = self.plan.preparation(item)
             except ImageError as error:
-                failures += [
-                    ImageError(error.cause, index, error.source) for index in self._places[key]
-                ]
-        if not good:
-            return [], [], failures
-        outputs = way.engine.run(np.stack(pixels))
-        self._check(way, outputs, read)
-        if self.store is not None:
-            way.shelf.put(self.store, good, outputs)
-        rows = zip(*(outputs[i] for i in way.wanted), strict=True)
-        return good, list(rows), failures
+                causes[key] = error.cause
+            else:
+                prepared.setdefault(array.shape, []).append((key, item, array))
+        good: list[bytes] = []
+        rows: list[tuple[np.ndarray, ...]] = []
+        for alike in prepared.values():  # one group, unless the preparation keeps their shapes
+            some, read, arrays = zip(*alike, strict=True)
+            outputs = way.engine.run(np.stack(arrays))
+            count(len(arrays))
+            self._check(way, outputs, read)
+            if self.store is not None:
+                way.shelf.put(self.store, some, outputs)
+            good += some
+            rows += zip(*(outputs[i] for i in way.wanted), strict=True)
+        return good, rows, causes
 
     def _check(
-        self, way: Pass, outputs: tuple[np.ndarray, ...], images: list[OpenedImage]
+        self, way: Pass, outputs: tuple[np.ndarray, ...], items: Sequence[Item]
     ) -> None:
-        """Refuse codes that are not numbers: the images were read, so it is the network."""
+        """Refuse codes that are not numbers: the items were read, so it is the network."""
         for layer, rows in ((way.layers[i], outputs[i]) for i in way.wanted):
-            if len(rows) != len(images):
+            if len(rows) != len(items):
                 raise EngineError(
                     f"Layer {layer!r} of {self.plan.network} must give one row for each image, "
-                    f"but gives {len(rows)} for {len(images)}: it puts images and places into one "
+                    f"but gives {len(rows)} for {len(items)}: it puts images and places into one "
                     "axis. Take another layer."
                 )
             # A sum is not finite if one number is not, and is had in a fifth of the time.
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(rows.sum()):
                     continue
-            for image, row in zip(images, rows, strict=True):
+            for item, row in zip(items, rows, strict=True):
                 if not np.isfinite(row).all():
-                    self._refuse(image, layer, way.engine.precision)
+                    self._refuse(item, layer, way.engine.precision)
 
-    def _refuse(self, image: OpenedImage, layer: str, precision: str) -> None:
+    def _refuse(self, item: Item, layer: str, precision: str) -> None:
         cause = "Its weights may be damaged, or preprocessing= may not be theirs"
         if precision == "float16":
             cause = 'float16 holds nothing above 65,504: take precision="float32" or "bfloat16"'
         raise EngineError(
-            f"{image.label}: its codes of layer {layer!r} of {self.plan.network}, in {precision}, "
+            f"{item.label}: its codes of layer {layer!r} of {self.plan.network}, in {precision}, "
             f"are NaN or infinite, though it could be read. {cause}."
         )
 
-    def _finish(self, future: Future[Outcome], failures: list[ImageError]) -> None:
-        keys, rows, failed = future.result()
+    def _finish(self, future: Future[Outcome], failures: Failures) -> None:
+        keys, rows, causes = future.result()
         for key, parts in zip(keys, rows, strict=True):
             self._write(key, parts)
-        failures += failed
-        if self.computed is not None:
-            self.computed(len(keys))
+        for key, cause in causes.items():
+            failures.update({row: item.error(cause) for row, item in self._places[key]})
         if self.store is not None:
             self.store.release(self.plan.claim_space, keys)
-
-    def _release_all(self, images: dict[bytes, OpenedImage]) -> None:
-        if self.store is not None:
-            self.store.release(self.plan.claim_space, list(images))
 
     def _await_others(self, keys: list[bytes]) -> bool:
         """Wait for what others compute; False if they have not finished in time."""

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..compute._frozen_pass import FrozenPass
+from ..inputs import Items, Subset
 from ._augment import Augment, Augmented
-from ._prefix import Opens, Prefix, Some
 
 __all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage"]
 
@@ -26,8 +27,8 @@ class Views:
 
     Parameters
     ----------
-    images : sequence of images
-    prefix : Prefix
+    images : Images or Subset
+    prefix : FrozenPass
     augment : Augment or None
         None is one view, the photograph as it is.
     n_views : int
@@ -40,8 +41,8 @@ class Views:
 
     def __init__(
         self,
-        images: Opens,
-        prefix: Prefix,
+        images: Any,
+        prefix: FrozenPass,
         augment: Augment | None,
         n_views: int,
         *,
@@ -61,16 +62,17 @@ class Views:
         """Activations of some photographs in one view."""
         view %= self.n_views
         if self._where == "nowhere":
-            images = Some(self._of(view), numbers)
-            return self._prefix.compute(images, keep=False).astype(self._dtype, copy=False)
+            images = Subset(self._of(view), numbers)
+            rows: np.ndarray = self._prefix.rows(images, keep=False)
+            return rows.astype(self._dtype, copy=False)
         if view not in self._kept:
             # Views of a transform that cannot be told from others are for this fit alone.
             keep = view == 0 or self._augment is None or self._augment.key is not None
             room = self._room(view)
-            self._kept[view] = self._prefix.compute(self._of(view), room, keep=keep)
+            self._kept[view] = self._prefix.rows(self._of(view), room, keep=keep)
         return self._kept[view][numbers]
 
-    def _of(self, view: int) -> Opens:
+    def _of(self, view: int) -> Items:
         if self._augment is None:
             return self._images
         return Augmented(self._images, self._augment, view)

@@ -24,8 +24,7 @@ from PIL import Image, ImageEnhance
 from .._content import GENERATORS, content_of
 from .._optional import cloudpickle
 from ..exceptions import ImageError, TrainingError, shown
-from ..inputs import OpenedImage, digest_of
-from ._prefix import Opens
+from ..inputs import Images, OpenedImage, Subset, digest_of
 
 __all__ = ["Augment", "Augmented", "check_augment", "make_augment"]
 
@@ -314,7 +313,7 @@ def _in_8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
     )
 
 
-def check_augment(augment: Any, images: Opens) -> None:
+def check_augment(augment: Any, images: Images) -> None:
     """Look at what a transform gives before anything long begins.
 
     It is tried on the first image, and on one that holds black, white and all between, since an
@@ -374,28 +373,32 @@ class Augmented:
 
     Parameters
     ----------
-    images : sequence of images
+    images : Images or Subset
     augment : Augment
     view : int
         0 is the image as it is.
     """
 
-    def __init__(self, images: Opens, augment: Augment, view: int):
+    def __init__(self, images: Images | Subset, augment: Augment, view: int):
         self.images, self._augment, self._view = images, augment, view
 
     def __len__(self) -> int:
         return len(self.images)
 
     def open(self, index: int) -> OpenedImage:
-        opened = self.images.open(index)
+        opened: Any = self.images.open(index)
         if self._view == 0:
             return opened
         digest = digest_of(f"view {self._view}, {self._augment.key}", opened.digest)
         seed = int.from_bytes(digest, "little")
         return opened.changed(digest, partial(self._change, opened, seed))
 
+    def tell(self) -> None:
+        """Warn of what was met in the images."""
+        self.images.tell()
+
     def _change(self, opened: OpenedImage, seed: int, picture: Image.Image) -> Image.Image:
         try:
             return self._augment(picture, np.random.default_rng(seed))
         except (TrainingError, ValueError) as error:
-            raise type(error)(opened.named(str(error))) from error.__cause__
+            raise type(error)(str(opened.error(str(error)))) from error.__cause__

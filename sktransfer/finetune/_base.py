@@ -39,12 +39,14 @@ from .._parameters import (
 )
 from .._sklearn import check_columns
 from ..compute import resolve_devices, usable_devices
-from ..compute._plan import make_framing
+from ..compute._frozen_pass import FrozenPass
+from ..compute._plan import ComputeSettings
 from ..exceptions import DivergenceWarning, InputError, LayerError, SktransferWarning, shown
-from ..inputs import Framing, Images, Reading, as_images
+from ..inputs import Framing, Images, Reading, Subset, as_images
 from ..networks import Backbone, load_backbone
 from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state
 from ..networks._load import BackboneInfo
+from ..networks._spec import make_framing
 from ..store import open_store
 from ._activations import Examples, Storage, Views, choose_storage
 from ._augment import check_augment, make_augment
@@ -67,7 +69,6 @@ from ._lr_find import LearningRateRange, find_range
 from ._model import Design, Model, build_model, code_width
 from ._net import make_net, renew_schedule, train
 from ._parameter_groups import Rates, layer_states, learning_names, plain_name
-from ._prefix import Prefix, Some
 from ._tasks import as_weights, split, weights_by_class
 
 __all__ = [
@@ -328,7 +329,7 @@ class Part:
 
     def take(self, numbers: np.ndarray) -> Part:
         weight = None if self.weight is None else self.weight[numbers]
-        return Part(Some(self.images, numbers), self.target[numbers], weight)
+        return Part(Subset(self.images, numbers), self.target[numbers], weight)
 
 
 def images_of(est: FineTuneBase, X: Any) -> Images:
@@ -346,19 +347,20 @@ def model_of(est: FineTuneBase) -> Model:
     return est._model
 
 
-def prefix_of(est: FineTuneBase, model: Model) -> Prefix:
+def prefix_of(est: FineTuneBase, model: Model) -> FrozenPass:
     """The frozen part, run as the parameters say."""
-    return Prefix(
-        backbone=model.backbone,
-        table=model.table,
-        start=model.start,
-        framing=est._fitted.framing,
-        store=open_store(est.cache),
-        device=usable_devices(est.device),
-        precision=est.precision,
-        engine=est.engine,
-        batch_size=None,
-        n_jobs=est.n_jobs,
+    layers, pooling = model.frozen
+    settings = ComputeSettings(
+        usable_devices(est.device), est.precision, est.engine, n_jobs=est.n_jobs
+    )
+    return FrozenPass(
+        model.backbone,
+        model.table,
+        layers,
+        est._fitted.framing,
+        pooling,
+        settings,
+        open_store(est.cache),
     )
 
 
@@ -375,8 +377,9 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
     if not run.go_on and not run.refit:
         warn_of_waiting_stages(est, run)
     if run.team is not None:
-        prefix = replace(prefix, device=[str(run.team.device)])
-    device = torch.device(prefix.device[0])
+        alone = replace(prefix.settings, device=[str(run.team.device)])
+        prefix = replace(prefix, settings=alone)
+    device = torch.device(prefix.settings.device[0])
     if not run.go_on and run.state is None:
         _start_head(est, model, prefix, part)
     model.module.to(device)
@@ -453,37 +456,37 @@ def net_of(est: FineTuneBase, run: Run | None = None) -> Any:
     return net
 
 
-def _start_head(est: FineTuneBase, model: Model, prefix: Prefix, learn: Part) -> None:
+def _start_head(est: FineTuneBase, model: Model, prefix: FrozenPass, learn: Part) -> None:
     if est.head_init == "random":
         return
     code = model.table.layers[-1]
-    codes = prefix.at(code).compute(learn.images)
+    codes = prefix.at([code], "avg").rows(learn.images)
     classes = est._fitted.design.n_outputs if learn.target.ndim == 1 else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(est._fitted.design.seed)
         fit_head(model.module.head, codes, learn.target, learn.weight, classes=classes)
 
 
-def _storage(est: FineTuneBase, prefix: Prefix, n: int, run: Run) -> Storage:
-    size = 1 if prefix.start is None else np.dtype(est.activation_dtype).itemsize
+def _storage(est: FineTuneBase, prefix: FrozenPass, n: int, run: Run) -> Storage:
+    size = np.dtype(est.activation_dtype).itemsize if prefix.layers else 1
     storage = choose_storage(
         n * int(np.prod(prefix.shape)) * size,
         # What memory allowed when the fit began.
         views=est.augment_views if run.state is None else run.state["n_views"],
         augmented=est.augment is not None,
-        from_pixels=prefix.start is None,
+        from_pixels=not prefix.layers,
         epochs=run.epochs,
         asked=est.cache_activations,
     )
-    if est.verbose and run.leads and prefix.start is not None:
+    if est.verbose and run.leads and prefix.layers:
         print(
-            f"Frozen up to {prefix.start.name!r}: {storage.n_views} view(s) of {n} photographs, "
+            f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} view(s) of {n} images, "
             f"{storage.n_bytes / 2**20:.0f} MB, kept {_PLACES[storage.where]}."
         )
     return storage
 
 
-def _views(est: FineTuneBase, prefix: Prefix, learn: Part, storage: Storage) -> Views:
+def _views(est: FineTuneBase, prefix: FrozenPass, learn: Part, storage: Storage) -> Views:
     return Views(
         learn.images,
         prefix,

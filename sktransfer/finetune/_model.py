@@ -16,14 +16,15 @@ from torch import nn
 from .._content import content_of
 from .._optional import import_optional
 from ..compute import worker_pool
+from ..compute._frozen_pass import FrozenPass
 from ..exceptions import LayerError, TrainingError, shown
+from ..inputs import Items, Subset
 from ..networks import Backbone
 from ..networks._layers import Layer, LayerTable, Stage, stages_of
 from ..networks._split import Pool, cached_table, pooled_shape, tail_of
 from ..networks._trace import running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import first_cut, is_norm, learning_names, plain_name, stage_parameters
-from ._prefix import Opens, Prefix, Some
 
 __all__ = [
     "Design",
@@ -103,16 +104,24 @@ class Model:
         return {name: i for i, part in enumerate(self.names) for name in part}
 
     @property
+    def frozen(self) -> tuple[tuple[Layer, ...], str | None]:
+        """What the tail takes: a layer and how it is pooled, or nothing, the pixels themselves."""
+        if self.start is None:
+            return (), None
+        # The codes themselves are pooled where they are made, as CNNCodes has them.
+        return (self.start,), "avg" if self.start is self.table.layers[-1] else None
+
+    @property
     def stages_learn(self) -> bool:
         """Whether anything is behind the cut but the head."""
         return self.start is not self.table.layers[-1]
 
-    def outputs(self, prefix: Prefix, images: Opens, *, codes: bool = False) -> np.ndarray:
+    def outputs(self, prefix: FrozenPass, images: Items, *, codes: bool = False) -> np.ndarray:
         """Outputs of the head, or codes before it, of every image; memory stays flat."""
         self.module.eval()
         head = nn.Identity() if codes else _exact(self.module.head)
         parts = [
-            self._of_chunk(prefix.compute(Some(images, numbers)), head)
+            self._of_chunk(prefix.rows(Subset(images, numbers)), head)
             for numbers in _chunks(len(images))
         ]
         found = np.concatenate(parts)

@@ -15,8 +15,9 @@ upright 8-bit RGB images, one at a time, so that memory stays flat.
 What Pillow was told in the main process (`_process`) travels to workers with the estimators.
 """
 
+from ._base import Item, Items, Preparation, Subset, skipped, unreadable
 from ._formats import HINTS, readable_formats
-from ._images import Images, OpenedImage, Reading, as_images, digest_of, tell
+from ._images import Images, OpenedImage, Reading, as_images, digest_of
 from ._process import pack_settings, take_settings
 from ._resize import READING, RESIZES, Framing, frame
 
@@ -26,13 +27,18 @@ __all__ = [
     "RESIZES",
     "Framing",
     "Images",
+    "Item",
+    "Items",
     "OpenedImage",
+    "Preparation",
     "Reading",
+    "Subset",
     "as_images",
     "digest_of",
     "frame",
     "pack_settings",
     "readable_formats",
+    "skipped",
     "take_settings",
-    "tell",
+    "unreadable",
 ]

@@ -169,14 +169,6 @@ class Reading:
         )
 
 
-def tell(images: Any) -> None:
-    """Warn of what was met in images; `images` may be some or other views of :class:`Images`."""
-    while not isinstance(images, Images) and hasattr(images, "images"):
-        images = images.images
-    if isinstance(images, Images):
-        images.tell()
-
-
 class Images:
     """A sequence of images that are opened one at a time; made by :func:`as_images`.
 
@@ -425,19 +417,17 @@ class OpenedImage:
         content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()))
         return OpenedImage(content, self._index, self._source)
 
-    def named(self, cause: str) -> str:
-        """What is wrong with it, behind its number and its path."""
-        return str(ImageError(cause, self._index, self._source))
+    def error(self, cause: str) -> ImageError:
+        """What is wrong with it, with its number and its path."""
+        return ImageError(cause, self._index, self._source)
 
     def _made(self, make: Callable[[], Made]) -> Made:
         try:
             return make()
         except ImageError as error:
-            raise ImageError(error.cause, self._index, self._source) from error.__cause__
+            raise self.error(error.cause) from error.__cause__
         except MemoryError as error:
-            raise ImageError(
-                "cannot be decoded: there is not enough memory", self._index, self._source
-            ) from error
+            raise self.error("cannot be decoded: there is not enough memory") from error
 
 
 # One look at all arrays of an input, some at a time: their extremes, and bad images.

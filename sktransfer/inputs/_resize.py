@@ -64,6 +64,20 @@ class Framing:
         """Channels of the result: 3, or 1 for grey."""
         return len(self.background)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels of the result."""
+        return (*self.image_size, self.n_channels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Whole numbers from 0 to 255: normalising is part of the network that runs."""
+        return np.dtype(np.uint8)
+
+    def __call__(self, item: Any) -> np.ndarray:
+        """The pixels of an opened image, made to fit."""
+        return frame(item.pixels(), self)
+
 
 def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
     """Fit a photograph.

@@ -43,6 +43,8 @@ class KeepsNetwork:
     """
 
     backbone_: BackboneInfo
+    # What decides what it computes, as it was in `fit`.
+    _fitted: Any
     # None where name and weights suffice to load it again; packed as it came from a pickle.
     _network: Backbone | Bundle | None
 

@@ -138,6 +138,24 @@ class LayerTable:
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
         )
 
+    def several(self, layer: str | int | Sequence[str | int] | None) -> tuple[Layer, ...]:
+        """The layers that a parameter means: one by name or number, or a list of these.
+
+        Raises
+        ------
+        LayerError
+            If one of them does not exist, or the list is empty or names a layer twice.
+        """
+        if layer is None or isinstance(layer, (str, int)):
+            return (self.resolve(layer),)
+        layers = tuple(self.resolve(one) for one in layer)
+        if not layers or len(set(layers)) < len(layers):
+            raise LayerError(
+                f"layer={layer!r} must be one or more different layers, "
+                f"but means {[one.name for one in layers]}."
+            )
+        return layers
+
     def _no_default(self) -> str:
         names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
         if len(self.outputs) > 1:

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PreprocessingError, did_you_mean, shown
+from ..inputs import Framing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ __all__ = [
     "Backbone",
     "Preprocessing",
     "as_preprocessing",
+    "make_framing",
     "names_elsewhere",
     "reason_of",
 ]
@@ -121,6 +123,46 @@ class Preprocessing:
         """
         height, width = self.image_size
         return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+
+
+def make_framing(
+    facts: Preprocessing,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "pad",
+    crop_pct: float | None = None,
+) -> Framing:
+    """How an image is made to fit: what weights want, and what else was asked for.
+
+    The weights' own size and crop are used to the pixel where neither is asked for
+    otherwise; else the image is scaled to cover ``image_size / crop_pct``.
+    """
+    size = _asked_size(image_size, facts)
+    if size == facts.image_size and crop_pct is None:
+        cover = facts.resize_size()
+    else:
+        share = facts.crop_pct if crop_pct is None else crop_pct
+        cover = math.floor(size[0] / share), math.floor(size[1] / share)
+    return Framing(
+        image_size=size,
+        resize=resize,
+        resize_size=cover,
+        interpolation=facts.interpolation,
+        background=tuple(round(255 * level) for level in facts.mean),
+    )
+
+
+def _asked_size(asked: int | tuple[int, int] | None, facts: Preprocessing) -> tuple[int, int]:
+    """Height and width in pixels; None is the size the weights were trained with."""
+    if asked is None:
+        return facts.image_size
+    if isinstance(asked, (tuple, list)):
+        if len(asked) != 2 or min(asked) < 1:
+            raise ValueError(
+                f"image_size must be a number of pixels or (height, width), got {asked!r}."
+            )
+        return int(asked[0]), int(asked[1])
+    return int(asked), int(asked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,16 +14,11 @@ from sklearn.base import clone
 from torch import nn
 
 from ..codes import CNNCodes
-from ..codes._frozen_pass import (
-    asked_layers,
-    fill,
-    images_of,
-    normalize_rows,
-    prepare,
-    skipped,
-    table_of,
-)
+from ..codes._to_file import OR_NAN
+from ..compute._count import count_computed
+from ..compute._frozen_pass import normalize_rows
 from ..exceptions import ImageSkippedWarning, LayerError, did_you_mean
+from ..inputs import skipped, unreadable
 from ..networks._layers import LayerTable, stages_of
 from ..networks._split import POOLINGS
 from ..networks._trace import is_passive
@@ -92,7 +87,9 @@ def check_params(function: str, params: dict[str, Any]) -> None:
             )
 
 
-def pass_over(codes: CNNCodes, X: Any, *, outputs: bool = False) -> Seen:
+def pass_over(
+    codes: CNNCodes, X: Any, *, outputs: bool = False, remedy: str | None = OR_NAN
+) -> Seen:
     """Compute the codes of the asked layer and of some by depth, at once.
 
     Parameters
@@ -101,6 +98,8 @@ def pass_over(codes: CNNCodes, X: Any, *, outputs: bool = False) -> Seen:
     X : images
     outputs : bool, default=False
         Whether to ask the network's own classifier, too.
+    remedy : str or None
+        What an error says may be done about an image that cannot be read, besides fixing it.
 
     Raises
     ------
@@ -109,15 +108,15 @@ def pass_over(codes: CNNCodes, X: Any, *, outputs: bool = False) -> Seen:
     BackboneError
         If the network cannot be had.
     """
-    table = table_of(codes)[1]
-    asked = asked_layers(table, codes.layer)
+    table = codes._cut()[1]
+    asked = table.several(codes.layer)
     if not table.has_default:
         table = table.up_to(asked[-1].name)
     names = list(dict.fromkeys([*_depth(codes, table), *(layer.name for layer in asked)]))
     fitted = clone(codes).set_params(layer=names if len(names) > 1 else names[0]).fit(X)
     if len(fitted.code_shape_) != 1:
         raise LayerError("codes must be rows: take another pooling than None.")
-    rows, kept, speed = _compute(fitted, X)
+    rows, kept, speed = _compute(fitted, X, remedy)
     columns = _columns(rows[kept], [width for _, width in fitted._fitted.columns])
     raw = dict(zip(names, columns, strict=True))
     # What follows, in the network, is fed with averages.
@@ -167,24 +166,28 @@ def _probabilities(table: LayerTable, codes: np.ndarray | None) -> tuple[np.ndar
         return None, str(error)
 
 
-def _compute(codes: CNNCodes, X: Any) -> tuple[np.ndarray, np.ndarray, float]:
-    """Rows, not normalised; which photographs could be read; and photographs a second."""
-    images = images_of(codes, X)
-    store, plan = prepare(codes, images)
-    rows = np.empty((len(images), *codes.code_shape_), dtype=np.float32)
-    batches: list[int] = []
-    plan.usual  # noqa: B018  (made before the clock starts)
-    start = time.perf_counter()
-    failures = fill(codes, images, store, plan, rows, computed=batches.append)
+def _compute(
+    codes: CNNCodes, X: Any, remedy: str | None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rows, not normalised; which images could be read; and images a second."""
+    images = codes._images(X)
+    frozen = codes._frozen().for_items(len(images))
+    rows = np.empty((len(images), *frozen.shape), dtype=np.float32)
+    key = (codes.backbone_.fingerprint, codes.image_size_, *frozen.runs_on)
+    strict = codes.on_error == "raise"
+    start = time.perf_counter()  # the engine was made for the key
+    with codes._progress(len(images)) as progress, count_computed() as computed:
+        errors = frozen.fill(images, rows, stop_at_error=strict, progress=progress)
     seconds = time.perf_counter() - start
+    if errors and strict:
+        raise unreadable(errors[:1], remedy) from errors[0]
     kept = np.ones(len(images), dtype=bool)
-    if failures:
-        kept[[int(error.index or 0) for error in failures]] = False
-        warnings.warn(skipped(failures, len(images)), ImageSkippedWarning, stacklevel=4)
-    key = (codes.backbone_.fingerprint, codes.image_size_, *plan.runs_on)
+    if errors:
+        kept[[int(error.index or 0) for error in errors]] = False
+        warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=4)
     # A few among many that were known tell nothing about speed.
-    if sum(batches) > len(images) / 2:
-        _SPEEDS[key] = sum(batches) / seconds
+    if computed.n_items > len(images) / 2:
+        _SPEEDS[key] = computed.n_items / seconds
     return rows, kept, _SPEEDS.get(key, float("nan"))
 
 

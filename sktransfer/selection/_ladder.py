@@ -12,8 +12,6 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from ..codes import CNNCodes
-from ..exceptions import ImageError
-from ..finetune._prefix import leave_it_out
 from ._advise import take_photographs
 from ._features import Seen, pass_over
 from ._probe import (
@@ -83,13 +81,8 @@ class Ladder:
         return self._rung("probe", score, self.codes, start)
 
     def _pass(self) -> Seen:
-        try:
-            return pass_over(self.codes, self.X)
-        except ImageError as error:
-            # A transformer may be told to go on without the image, a classifier may not.
-            first = error.__cause__ if isinstance(error.__cause__, ImageError) else error
-            cause = f"{first.cause}. {leave_it_out(error)}"
-            raise ImageError(cause, error.index, error.source) from first
+        # A transformer may be told to continue without the image, a classifier may not.
+        return pass_over(self.codes, self.X, remedy=None)
 
     def _framings(self) -> Iterator[Rung]:
         """The last layer with photographs framed otherwise; what follows takes the best."""

@@ -11,7 +11,6 @@ from sklearn.preprocessing import StandardScaler
 
 from .._parameters import Cache, Compute, ImageInput, Network, values_of
 from ..codes import CNNCodes
-from ..codes._frozen_pass import table_of
 from ..finetune import FineTuneClassifier
 from ..networks._layers import stages_of
 from ._probe import PROBE_C
@@ -59,7 +58,7 @@ def tune_up_to(
     codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, **params: Any
 ) -> FineTuneClassifier:
     """A network that ends with a layer; of its stages the last learn, or all it has."""
-    table = table_of(codes)[1]
+    table = codes._cut()[1]
     if trainable != "all":
         trainable = min(trainable, len(stages_of(table.up_to(layer))))
     end = None if layer == table.layers[-1].name else layer

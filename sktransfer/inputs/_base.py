@@ -1,0 +1,144 @@
+"""What goes in: items that are opened one at a time, and how each becomes an array.
+
+A network sees arrays. Whatever an input is (images today), it is a sequence of items with a digest
+of their content, and a preparation that makes an array of each; the rooms behind this one know no
+more of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..exceptions import ImageError
+
+__all__ = ["Item", "Items", "Preparation", "Subset", "skipped", "unreadable"]
+
+
+class Item(Protocol):
+    """One item whose content is in memory.
+
+    Attributes
+    ----------
+    digest : bytes
+        16 bytes that tell its content from any other; with the preparation they decide its array.
+    n_bytes : int
+        Size of what is kept in memory until the array is made.
+    label : str
+        Its name in messages, such as ``image 3 (photos/a.jpg)``.
+    """
+
+    digest: bytes
+    n_bytes: int
+
+    @property
+    def label(self) -> str: ...
+
+    def error(self, cause: str) -> ImageError:
+        """What is wrong with it, with its number in the whole input and its source."""
+        ...
+
+
+class Items(Protocol):
+    """A sequence of items; may be opened from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> Item:
+        """Read one item.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read; names its number in the whole input, and its source.
+        """
+        ...
+
+    def tell(self) -> None:
+        """Warn of what was met in the items that were opened so far; of each thing once."""
+        ...
+
+
+class Preparation(Protocol):
+    """Makes an item an array: a hashable value, whose repr is part of the keys of the cache.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the array of an item.
+    dtype : numpy.dtype
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __call__(self, item: Item) -> np.ndarray:
+        """The array of an item.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some items of a sequence, in the order of their numbers.
+
+    Attributes
+    ----------
+    items : Items
+    numbers : sequence of int
+    """
+
+    items: Items
+    numbers: Sequence[int] | np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def open(self, index: int) -> Item:
+        """Read one of them; errors name its number in the whole input."""
+        return self.items.open(int(self.numbers[index]))
+
+    def tell(self) -> None:
+        """Warn of what was met in the sequence."""
+        self.items.tell()
+
+
+def unreadable(errors: Sequence[ImageError], remedy: str | None = None) -> ImageError:
+    """The error to raise where some items cannot be read: the first, and what to do about it.
+
+    Parameters
+    ----------
+    errors : sequence of ImageError
+        At least one; of more their number is told.
+    remedy : str or None
+        What may be done besides fixing or removing it, with the comma or semicolon before it.
+    """
+    first, more = errors[0], len(errors) - 1
+    also = f", and {more} more cannot be read" if more else ""
+    if remedy is None:
+        remedy = "; load_image_folder(..., verify=True) skips such files" if first.source else ""
+    what = "file" if first.source else "image"
+    return ImageError(
+        f"{first.cause}{also}. Fix or remove the {what}{remedy}", first.index, first.source
+    )
+
+
+def skipped(failures: Sequence[ImageError], n_images: int, where: str = "") -> str:
+    """Say which images have rows of NaN."""
+    told = "\n".join(f"  {error}" for error in failures[:20])
+    more = f"\n  … and {len(failures) - 20} more" if len(failures) > 20 else ""
+    return (
+        f"{len(failures)} of {n_images} images{where} could not be read; their rows are NaN:\n"
+        f"{told}{more}"
+    )
