@@ -15,7 +15,7 @@ from skorch.callbacks import EarlyStopping as SkorchStopping
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import SktransferWarning
 from sktransfer.finetune._callbacks import BestEpoch, _is_worse
-from sktransfer.finetune._tasks import split
+from sktransfer.finetune._tasks import Labels, Values
 
 QUICK = {"image_size": 32, "max_epochs": 3, "trainable": "head", "random_state": 0}
 # At this rate the loss of labels drawn at random rises soon.
@@ -120,7 +120,8 @@ def test_one_image_or_no_weight_tells_nothing():
 def run(losses, *, patience=2, warmup=0, restores=True):
     """The epochs of a net whose images have these losses, a row for each epoch."""
     module = torch.nn.Linear(1, 1)
-    net = SimpleNamespace(history=[], module_=module, losses=lambda out, target: out[:, 0])
+    task = SimpleNamespace(losses=lambda out, target: out[:, 0], hits=lambda out, target: None)
+    net = SimpleNamespace(history=[], module_=module, recipe=SimpleNamespace(task=task))
     valid = SimpleNamespace(target=torch.zeros(4, 1), weight=torch.ones(4))
     callback = BestEpoch(patience, warmup, restores=restores)
     callback.on_train_begin(net)
@@ -246,8 +247,9 @@ def test_few_groups(n_groups, stratified):
     """Also where one group holds nearly everything, neither side is empty."""
     for groups in (np.arange(40) % n_groups, np.minimum(np.arange(40), n_groups - 1)):
         for classes in (2, 40):
-            numbers = np.arange(40) % classes if stratified else None
-            learn, validate = split(numbers, 40, groups, 0.1, 0)
+            kind = Labels if stratified else Values
+            task, target = kind.of(np.arange(40) % classes, 40)
+            learn, validate = task.split(target, groups, 0.1, 0)
             assert len(learn) and len(validate) and len(learn) + len(validate) == 40
             assert not set(groups[learn]) & set(groups[validate])
 
@@ -255,7 +257,8 @@ def test_few_groups(n_groups, stratified):
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
 def test_every_class_is_on_both_sides(fraction):
     numbers = np.repeat([0, 1, 3], 2)
-    for side in split(numbers, 6, None, fraction, 0):
+    task, target = Labels.of(numbers, 6)
+    for side in task.split(target, None, fraction, 0):
         assert set(numbers[side]) == {0, 1, 3}
 
 

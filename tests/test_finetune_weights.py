@@ -145,19 +145,19 @@ def test_weights_are_routed_by_searches_and_pipelines(photos, routing):
 
 
 def test_groups_are_routed_and_stay_together(photos, routing, monkeypatch):
-    from sktransfer.finetune import _base as _fitting
+    from sktransfer.finetune._tasks import Labels
 
     X, y = photos
     groups = np.arange(40) // 4
     seen = []
-    split = _fitting.split
+    split = Labels.split
 
-    def noting(numbers, n, groups, *rest):
-        found = split(numbers, n, groups, *rest)
+    def noting(task, numbers, groups, *rest):
+        found = split(task, numbers, groups, *rest)
         seen.append((groups, found))
         return found
 
-    monkeypatch.setattr(_fitting, "split", noting)
+    monkeypatch.setattr(Labels, "split", noting)
     clf = classifier(early_stopping=True, validation_fraction=0.3).set_fit_request(groups=True)
     cross_validate(clf, X, y, params={"groups": groups}, cv=GroupKFold(2), error_score="raise")
     assert len(seen) == 2

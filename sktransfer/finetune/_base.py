@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import pickle
 import sys
 import warnings
@@ -16,12 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    is_classifier,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
@@ -69,7 +63,8 @@ from ._lr_find import LearningRateRange, find_range
 from ._model import Design, Model, build_model, code_width
 from ._net import make_net, renew_schedule, train
 from ._parameter_groups import Rates, layer_states, learning_names, plain_name
-from ._tasks import as_weights, split, weights_by_class
+from ._targets import as_weights
+from ._tasks import Task
 
 __all__ = [
     "FineTuneBase",
@@ -134,17 +129,15 @@ def _fit(
         _check_network(est)
     images = images_of(est, X) if go_on else _first_images(est, X)
     name = "y" if epochs is None else "y of partial_fit"
-    target = est._encode(y, len(images), classes=classes, known=go_on, name=name)
+    task, target = est._encode(y, len(images), est._task if go_on else None, classes, name)
     every = Part(images, target, as_weights(sample_weight, images))
     check_augment(est.augment, images)
     team = make_team(est)
     if not go_on:
         resolve_devices(est.device)
         check_columns(est, X, reset=True)
-        _design(est, images, every)
-    balanced = isinstance(getattr(est, "class_weight", None), str)
-    if not (go_on and epochs is not None and balanced):  # a piece has not all labels
-        est._class_weight = est._class_weights(target)
+        _design(est, images, task)
+    est._task = task
     if team is not None:
         _agree(est, team, every)
     held_out = _validation(est, validation_data)
@@ -158,10 +151,12 @@ def _fit(
             # A call of `fit` follows the parameters as they are now; `partial_fit` goes on.
             est.__dict__.pop("net_", None)
             est.__dict__.pop("best_epoch_", None)
-        every = _by_class(est, every)
-        part, validate = every, held_out and _by_class(est, held_out)
+        every = every.weighed(task)
+        part, validate = every, held_out and held_out.weighed(task)
         if stops and validate is None:
-            part, validate = _split(est, every, groups)
+            seed = est._fitted.design.seed
+            sides = task.split(every.target, groups, est.validation_fraction, seed)
+            part, validate = (every.take(np.sort(side)) for side in sides)
         if stops and validate is not None:
             warn_if_few_are_held_out(len(validate.target))
         if validate is not None and part is not every and _refits(est):
@@ -174,13 +169,6 @@ def _fit(
     finally:
         if saved is not None:
             saved.close()
-
-
-def _by_class(est: FineTuneBase, part: Part) -> Part:
-    """Weights of classes times those of photographs."""
-    if est._class_weight is None:
-        return part
-    return replace(part, weight=weights_by_class(est._class_weight, part.target, part.weight))
 
 
 def _agree(est: FineTuneBase, team: Team, every: Part) -> None:
@@ -210,7 +198,7 @@ def _first_images(est: FineTuneBase, X: Any) -> Images:
     return as_images(X, image_shape=est.image_shape, value_range=est.value_range)
 
 
-def _design(est: FineTuneBase, images: Images, every: Part) -> None:
+def _design(est: FineTuneBase, images: Images, task: Task) -> None:
     """Settle the network; on an error the estimator is as it was."""
     backbone = load_backbone(
         est.backbone, weights=est.weights, preprocessing=est.preprocessing, verbose=est.verbose
@@ -229,7 +217,7 @@ def _design(est: FineTuneBase, images: Images, every: Part) -> None:
         dropout=est.dropout,
         method=est.method,
         batchnorm=est.batchnorm,
-        n_outputs=est._n_outputs(every.target),
+        n_outputs=task.n_outputs,
         seed=seed,
     )
     model = build_model(backbone, framing.image_size, design)
@@ -278,20 +266,7 @@ def _validation(est: FineTuneBase, validation_data: Any) -> Part | None:
     X, y = validation_data
     images = images_of(est, X)
     name = "y of validation_data"
-    return Part(images, est._encode(y, len(images), classes=None, known=True, name=name), None)
-
-
-def _split(est: FineTuneBase, every: Part, groups: Any) -> tuple[Part, Part]:
-    numbers = every.target if every.target.ndim == 1 else None
-    learn, validate = split(
-        numbers,
-        len(every.target),
-        groups,
-        est.validation_fraction,
-        est._fitted.design.seed,
-        getattr(est, "classes_", None),
-    )
-    return every.take(np.sort(learn)), every.take(np.sort(validate))
+    return Part(images, est._task.encode(y, len(images), name), None)
 
 
 def _refits(est: FineTuneBase) -> bool:
@@ -326,6 +301,10 @@ class Part:
     images: Any
     target: np.ndarray
     weight: np.ndarray | None
+
+    def weighed(self, task: Task) -> Part:
+        """The same with the weights of classes in those of images."""
+        return replace(self, weight=task.image_weights(self.target, self.weight))
 
     def take(self, numbers: np.ndarray) -> Part:
         weight = None if self.weight is None else self.weight[numbers]
@@ -392,6 +371,7 @@ def learn(est: FineTuneBase, part: Part, validate: Part | None, run: Run) -> Non
     try:
         est._n_learnt = len(part.target)
         if "net_" in vars(est):
+            est.net_.recipe.task = est._task
             renew_schedule(est, est.net_, est._n_learnt, run)
         else:
             est.net_ = net_of(est, run)
@@ -461,10 +441,9 @@ def _start_head(est: FineTuneBase, model: Model, prefix: FrozenPass, learn: Part
         return
     code = model.table.layers[-1]
     codes = prefix.at([code], "avg").rows(learn.images)
-    classes = est._fitted.design.n_outputs if learn.target.ndim == 1 else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(est._fitted.design.seed)
-        fit_head(model.module.head, codes, learn.target, learn.weight, classes=classes)
+        fit_head(model.module.head, codes, learn.target, learn.weight, est._task)
 
 
 def _storage(est: FineTuneBase, prefix: FrozenPass, n: int, run: Run) -> Storage:
@@ -628,18 +607,12 @@ class FineTuneBase(
         Their names, where they have names.
     """
 
+
     @abstractmethod
     def _encode(
-        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
-    ) -> np.ndarray:
-        """The targets as the net takes them."""
-
-    @abstractmethod
-    def _n_outputs(self, target: np.ndarray) -> int:
-        """Numbers that the head gives."""
-
-    def _class_weights(self, target: np.ndarray) -> np.ndarray | None:
-        return None
+        self, y: Any, n_images: int, before: Any, classes: Any, name: str
+    ) -> tuple[Task, np.ndarray]:
+        """The task, and the targets as it encodes them; `before` is that of earlier calls."""
 
     def _outputs(self, X: Any) -> np.ndarray:
         """What the head gives for each image."""
@@ -859,10 +832,8 @@ def warn_if_diverged(est: FineTuneBase, run: Run) -> None:
     losses = [row["train_loss"] for row in est.net_.history if "train_loss" in row]
     if not losses:
         return
-    # Classes that are all as likely; targets of regression have a variance of one.
-    guess = math.log(est._fitted.design.n_outputs) if is_classifier(est) else 1.0
-    # A classifier that began as a linear probe began below that.
-    from_probe = is_classifier(est) and est.head_init == "linear_probe"
+    guess = est._task.guess()
+    from_probe = est._task.starts_below_guessing and est.head_init == "linear_probe"
     restored = est.early_stopping and not run.refit
     loss = min(losses) if restored else losses[-1]
     end = getattr(est.net_, "end_loss_", 0.0)  # after the last step

@@ -44,7 +44,7 @@ class Ledger(Callback):
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
         self._seen = {True: 0, False: 0}
-        self._right = {True: 0.0, False: 0.0}
+        self._right, self._asked = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
         self._rates: dict[str, list[float]] = {}
 
     def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
@@ -55,15 +55,16 @@ class Ledger(Callback):
             self._rates.setdefault(name, []).append(group["lr"] if learns else 0.0)
 
     def on_batch_end(self, net: Any, batch: Any, training: bool, y_pred: Any, **_: Any) -> None:
-        target = batch[1].to(y_pred.device)
-        self._seen[training] += len(target)
-        if target.ndim == 1:
-            self._right[training] += float((y_pred.argmax(1) == target).sum())
+        self._seen[training] += len(batch[1])
+        hits = net.recipe.task.hits(y_pred, batch[1].to(y_pred.device))
+        if hits is not None:
+            self._right[training] += float(hits[0].sum())
+            self._asked[training] += float(hits[1].sum())
 
     def on_epoch_end(self, net: Any, dataset_train: Any = None, **_: Any) -> None:
         for training, name in ((True, "train_acc"), (False, "valid_acc")):
-            if self._seen[training] and self._right[training] >= 0 and hasattr(net, "classes"):
-                net.history.record(name, self._right[training] / self._seen[training])
+            if self._asked[training]:
+                net.history.record(name, self._right[training] / self._asked[training])
         for name, rates in self._rates.items():
             net.history.record(f"lr {name}".strip(), float(np.mean(rates)))
         if dataset_train is not None:
@@ -171,9 +172,11 @@ class BestEpoch(Callback):
             return
         out, self._outputs = torch.cat(self._outputs).cpu(), []
         target, weight = dataset_valid.target, dataset_valid.weight
-        now = {"losses": net.losses(out, target).double()}
-        if target.ndim == 1:
-            now["right"] = (out.argmax(1) == target).double()
+        task = net.recipe.task
+        now = {"losses": task.losses(out, target).double()}
+        hits = task.hits(out, target)
+        if hits is not None:
+            now["right"] = hits[0].double() / hits[1].clamp(min=1)
         epoch = len(net.history)
         lowest = math.nan if self._lowest is None else _mean(self._lowest["losses"], weight)
         if self._lowest is None or not lowest <= _mean(now["losses"], weight):

@@ -728,7 +728,7 @@ def _facts(
     }
     for name, value in plain.items():
         yield name, (digest_of(value), shown(repr(value), 80))
-    classes = getattr(est, "classes_", None)
+    classes = est._task.classes
     yield "the set of classes", (digest_of(classes), _size(classes, "classes"))
     for where, part in zip(("X", "X of validation_data"), parts, strict=False):
         yield where, (_images(part.images), f"{len(part.images)} images")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from .._parameters import param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
-from ..exceptions import shown
 from ._base import FineTuneBase, fit_estimator
-from ._tasks import array_of, as_labels, as_values, class_weights, labels_of
+from ._tags import Tags
+from ._targets import is_indicator
+from ._tasks import Labels, Task, Values
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor"]
 
@@ -28,7 +29,8 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, in order.
+        The labels, in order; of several tags an image the numbers of the columns of `y`, as
+        scikit-learn's MLPClassifier and OneVsRestClassifier have it.
 
     See Also
     --------
@@ -50,14 +52,16 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     True
     """
 
-    class_weight: dict[Any, float] | Literal["balanced"] | None = param(
-        default=None, valid=[dict, StrOptions({"balanced"}), None],
-        type='dict, "balanced" or None', doc="""
+    class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = param(
+        default=None, valid=[dict, list, StrOptions({"balanced"}), None],
+        type='dict, list of dicts, "balanced" or None', doc="""
         Weights of the classes in the loss, by label; "balanced" makes them inversely
-        proportional to their images.""")
+        proportional to their images. Of several tags an image, a dict such as {0: 1, 1: 5} for
+        all tags, or a list of one for each; "balanced" balances each tag by itself.""")
     label_smoothing: float = param(
         default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
-        Share of the target that is spread over all classes, in [0, 1).""")
+        Share of the target that is spread over all classes, in [0, 1); of several tags over
+        both answers for each.""")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -75,8 +79,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         ----------
         X : array, list or table of images
             As in :class:`sktransfer.CNNCodes`.
-        y : array-like of shape (n_samples,)
-            Labels of any kind.
+        y : array-like of shape (n_samples,) or (n_samples, n_tags)
+            Labels of any kind. Or several tags an image: a matrix of 0 and 1, dense, sparse or a
+            data frame, with a column for each tag. NaN is a tag that is not known; it counts
+            nowhere.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each photograph counts.
         groups : array-like of shape (n_samples,), default=None
@@ -116,10 +122,11 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         ----------
         X : array, list or table of images
             As in `fit`.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_tags)
             As in `fit`.
         classes : array-like, default=None
-            All labels there are; needed in the first call if `y` has not all of them.
+            All labels there are; needed in the first call if `y` has not all of them. Of several
+            tags an image `y` tells how many there are.
         sample_weight : array-like of shape (n_samples,), default=None
             As in `fit`.
 
@@ -127,7 +134,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         -------
         self : object
         """
-        unknown = "_fitted" not in vars(self) or self._class_weight is None
+        unknown = "_fitted" not in vars(self) or self._task.class_weight is None
         if isinstance(self.class_weight, str) and unknown:
             raise ValueError(
                 'class_weight="balanced" needs all labels at once, which partial_fit does not '
@@ -139,7 +146,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Outputs of the head before softmax.
+        """Outputs of the head before softmax, of several tags before the sigmoid.
 
         Parameters
         ----------
@@ -149,13 +156,14 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes the difference of the second and the first.
+            For two classes the difference of the second and the first; of several tags one
+            number for each, (n_samples, n_tags).
         """
         outputs = self._outputs(X)
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+        return self._task.decision_function(outputs)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each photograph.
+        """The most probable label of each image, or its tags.
 
         Parameters
         ----------
@@ -164,10 +172,11 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
+        labels : ndarray of shape (n_samples,) or (n_samples, n_tags)
+            Of several tags an image 1 where a tag has a probability above 0.5, and 0 elsewhere.
         """
         outputs = self._outputs(X)
-        return self.classes_[outputs.argmax(axis=1)]
+        return self._task.predict(outputs)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes, in the order of `classes_`.
@@ -180,9 +189,10 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1.
+            Rows sum to 1; of several tags each is a probability by itself.
         """
-        return softmax(self._outputs(X).astype(np.float64), axis=1)
+        outputs = self._outputs(X)
+        return self._task.predict_proba(outputs)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of the probabilities.
@@ -196,51 +206,53 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         -------
         logarithms : ndarray of shape (n_samples, n_classes), float64
         """
-        return log_softmax(self._outputs(X).astype(np.float64), axis=1)
+        outputs = self._outputs(X)
+        return self._task.predict_log_proba(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of photographs whose label is predicted right.
+        """Share of images whose label is predicted right; of several tags, all known ones.
+
+        Images of which no tag is known are left out.
 
         Parameters
         ----------
         X : array, list or table of images
             As in `fit`.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_tags)
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each photograph counts.
+            How much each image counts.
 
         Returns
         -------
         accuracy : float
         """
-        return super().score(X, array_of(y), sample_weight)
+        predicted = self.predict(X)
+        return self._task.score(y, predicted, sample_weight)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return self._task.classes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     def _encode(
-        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
-    ) -> np.ndarray:
-        if known and classes is not None:
-            _check_classes(classes, self.classes_)
-        given = self.classes_ if known else classes
-        self.classes_: np.ndarray
-        self.classes_, numbers = as_labels(y, n_images, given, name)
-        return numbers
-
-    def _n_outputs(self, target: np.ndarray) -> int:
-        return len(self.classes_)
-
-    def _class_weights(self, target: np.ndarray) -> np.ndarray | None:
-        return class_weights(self.class_weight, self.classes_, target)
-
-
-def _check_classes(classes: Any, before: np.ndarray) -> None:
-    """Later calls of `partial_fit` may name the classes again, and no others."""
-    named = labels_of(classes, "classes").tolist()
-    if set(named) != set(before.tolist()):
-        raise ValueError(
-            f"classes must be those of the first call, {shown(before.tolist())}, got "
-            f"{shown(named)}."
-        )
+        self, y: Any, n_images: int, before: Labels | Tags | None, classes: Any, name: str
+    ) -> tuple[Task, np.ndarray]:
+        if before is None:
+            kind: Any = Tags if is_indicator(y) else Labels
+            task, target = kind.of(y, n_images, classes, name)
+        else:
+            if classes is not None:
+                before.check_classes(classes)
+            task, target = before, before.encode(y, n_images, name)
+        task = replace(task, label_smoothing=self.label_smoothing)
+        if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
+            task = task.weighted(self.class_weight, target)
+        return task, target
 
 
 # The regressor.
@@ -349,25 +361,15 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         -------
         values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
         """
-        values = self._outputs(X).astype(np.float64) * self._scale + self._center
-        return values[:, 0] if self._is_flat else values
+        outputs = self._outputs(X)
+        return self._task.predict(outputs)
 
     def _encode(
-        self, y: Any, n_images: int, *, classes: Any, known: bool, name: str
-    ) -> np.ndarray:
-        values, is_flat = as_values(y, n_images, name, len(self._center) if known else None)
-        if not known:
-            with np.errstate(over="ignore", invalid="ignore"):
-                center, spread = values.mean(axis=0), values.std(axis=0)
-            if not np.isfinite([center, spread]).all():
-                raise ValueError(f"{name} must hold numbers whose variance float64 can hold.")
-            self._is_flat = is_flat
-            self._center: np.ndarray = center
-            self._scale: np.ndarray = np.where(spread > 0, spread, 1.0)
-        return ((values - self._center) / self._scale).astype(np.float32)
-
-    def _n_outputs(self, target: np.ndarray) -> int:
-        return target.shape[1]
+        self, y: Any, n_images: int, before: Values | None, classes: Any, name: str
+    ) -> tuple[Task, np.ndarray]:
+        if before is None:
+            return Values.of(y, n_images, name)
+        return before, before.encode(y, n_images, name)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -10,29 +10,21 @@ import hashlib
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import cross_val_score
 from torch import nn
 
 from .._lru import LRU
 from ..compute import worker_pool
 from ._gradients import Dropout, own_draws
 from ._model import Scale, has_hooks
+from ._tasks import LinearFit, Task
 
 __all__ = ["fit_head", "linear_layer"]
 
 
-# Inverse strengths of the penalty on standardised codes; the first is taken where there are too
-# few photographs to choose by cross-validation.
-_STRENGTHS = (3e-3, 3e-4, 3e-2)
-_FOLDS, _ENOUGH = 3, 5000
-_ALPHAS = np.logspace(-1, 5, 13)
 _STEPS = 200
 
-# Classes that were there, their weights and intercepts.
-Probe = tuple[np.ndarray, np.ndarray, np.ndarray]
 # Candidates of a search that differ in their learning rates start from the same head.
-_probes: LRU[Probe] = LRU(16)
+_fits: LRU[LinearFit] = LRU(16)
 
 
 def linear_layer(head: nn.Module) -> nn.Linear | None:
@@ -52,8 +44,7 @@ def fit_head(
     codes: np.ndarray,
     target: np.ndarray,
     weight: np.ndarray | None,
-    *,
-    classes: int | None,
+    task: Task,
 ) -> None:
     """Fit a head, in place, on codes of the pretrained network.
 
@@ -64,10 +55,9 @@ def fit_head(
         into its weights; another one by 200 steps of AdamW on all codes at once.
     codes : ndarray of shape (n_samples, width), float32
     target : ndarray
-        Numbers of classes, or values of shape (n_samples, n_outputs).
+        As `task` encodes it.
     weight : ndarray of shape (n_samples,) or None
-    classes : int or None
-        Number of classes; None in regression.
+    task : Task
     """
     if weight is not None:
         used = weight > 0
@@ -78,21 +68,18 @@ def fit_head(
     if layer is None:
         # In the pool a thread has one core: sums do not hang on how many there are.
         seed = torch.initial_seed()
-        worker_pool().submit(_fit_by_steps, head, codes, target, weight, classes, seed).result()
+        worker_pool().submit(_fit_by_steps, head, codes, target, weight, task, seed).result()
         return
     # One scale for all codes: as good as one for each, and no weight is large because its code
     # hardly varied in these photographs.
     mean = np.average(codes, axis=0, weights=weight)
     scale = float(np.sqrt(np.average((codes - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
     scaled = (codes - mean) / scale
-    if classes is None and len(target) < 2:
-        # Nothing to choose a strength by.
-        coef, intercept = np.zeros((target.shape[1], codes.shape[1])), target[0]
-    elif classes is None:
-        probe = RidgeCV(_ALPHAS).fit(scaled, target, sample_weight=weight)
-        coef, intercept = np.atleast_2d(probe.coef_), np.atleast_1d(probe.intercept_)
-    else:
-        coef, intercept = _logistic(scaled, target, weight, classes)
+    kind = f"{type(task).__name__} {task.n_outputs}"
+    key = _digest(kind, scaled, target, weight, task.class_weight)
+    # Not `get`: threads that fit other heads need not wait.
+    found = _fits.find(key) or _fits.put(key, task.fit_linear(scaled, target, weight))
+    coef, intercept = found
     coef = coef / scale
     intercept = intercept - coef @ mean
     with torch.no_grad():
@@ -105,46 +92,8 @@ def _multiplier(head: nn.Module) -> float:
     return float(np.prod([module.by for module in head.modules() if isinstance(module, Scale)]))
 
 
-def _logistic(
-    codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and intercepts of every class; those without an example are unlikely."""
-    key = _digest(codes, target, weight)
-    # Not `get`: threads that fit other heads need not wait.
-    found = _probes.find(key) or _probes.put(key, _probe(codes, target, weight))
-    present, fitted_coef, fitted_intercept = found
-    coef = np.zeros((classes, codes.shape[1]))
-    # All that have no example together weigh about as much as one example more.
-    absent = max(1, classes - len(present))
-    intercept = np.full(classes, -np.log(absent * (len(target) + 1.0)))
-    if len(present) == 2:
-        # One row tells two classes apart; softmax wants half of it for each.
-        halves = np.array([[-0.5], [0.5]])
-        coef[present] = halves * fitted_coef
-        intercept[present] = halves[:, 0] * fitted_intercept
-    else:
-        coef[present], intercept[present] = fitted_coef, fitted_intercept
-    return coef, intercept
-
-
-def _probe(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Probe:
-    present, counts = np.unique(target, return_counts=True)
-    strength = _STRENGTHS[0]
-    if len(present) == 1:
-        return present, np.zeros((1, codes.shape[1])), np.zeros(1)
-    if counts.min() >= _FOLDS and len(codes) <= _ENOUGH:
-        scores = [
-            cross_val_score(LogisticRegression(C=c, max_iter=200), codes, target, cv=_FOLDS).mean()
-            for c in _STRENGTHS
-        ]
-        strength = _STRENGTHS[int(np.argmax(scores))]
-    probe = LogisticRegression(C=strength, max_iter=1000)
-    probe.fit(codes, target, sample_weight=weight)
-    return probe.classes_, probe.coef_, probe.intercept_
-
-
-def _digest(*arrays: np.ndarray | None) -> bytes:
-    digest = hashlib.sha256()
+def _digest(kind: str, *arrays: np.ndarray | None) -> bytes:
+    digest = hashlib.sha256(kind.encode())
     for array in arrays:  # type and shape first, so that no two sets of arrays run together
         digest.update(b"none|" if array is None else f"{array.dtype} {array.shape}|".encode())
         if array is not None:
@@ -157,20 +106,17 @@ def _fit_by_steps(
     codes: np.ndarray,
     target: np.ndarray,
     weight: np.ndarray | None,
-    classes: int | None,
+    task: Task,
     seed: int,
 ) -> None:
     x, y = torch.from_numpy(codes), torch.from_numpy(target)
+    task = task.unsmoothed()
     w = torch.ones(len(x)) if weight is None else torch.from_numpy(weight).float()
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
     head.train()
     for step in range(_STEPS):
         optimizer.zero_grad()
         with own_draws(seed + step):
-            out = head(x)
-        if classes is None:
-            losses = ((out - y) ** 2).mean(1)
-        else:
-            losses = nn.functional.cross_entropy(out, y, reduction="none")
+            losses = task.losses(head(x), y)
         ((losses * w).sum() / w.sum()).backward()
         optimizer.step()

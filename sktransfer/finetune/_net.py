@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback
 from skorch.exceptions import SkorchException
@@ -27,7 +26,7 @@ from ._checkpoints import Checkpointing, Run, restore
 from ._gradients import Lot, Team, autocast_dtype, gradients
 from ._model import Model
 from ._parameter_groups import Rates, parameter_groups, plain_name
-from ._tasks import weighted_mean
+from ._tasks import Task, weighted_mean
 
 if TYPE_CHECKING:
     from ._base import FineTuneBase
@@ -55,8 +54,8 @@ class Recipe:
     ----------
     groups : callable
         Gives the optimizer's parameter groups of a module.
-    label_smoothing : float
-        Share of the target that is spread over all classes, in [0, 1).
+    task : Task
+        Gives the loss.
     mixup : float
         Both parameters of the Beta distribution of mixing; 0 mixes nothing.
     l2_sp : float
@@ -80,7 +79,7 @@ class Recipe:
     """
 
     groups: Any
-    label_smoothing: float = 0.0
+    task: Task
     mixup: float = 0.0
     l2_sp: float = 0.0
     clip_grad: float | None = None
@@ -126,16 +125,6 @@ class Recipe:
         mixed = share * x.float() + (1 - share) * x.float()[partners]
         return mixed, partners, share
 
-    def classification(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of each example."""
-        return nn.functional.cross_entropy(
-            out, target, reduction="none", label_smoothing=self.label_smoothing
-        )
-
-    def regression(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Squared error of each example."""
-        return ((out - target) ** 2).mean(1)
-
 
 # The skorch net of a fit, and its epochs.
 
@@ -155,7 +144,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
     if est.optimizer == "sgd":
         options["optimizer__nesterov"] = True
     steps = _n_steps(est, n, run)
-    common = {
+    params = {
         "module": model.module,
         "recipe": recipe,
         "optimizer": optimizer,
@@ -171,20 +160,12 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
         "verbose": verbose,
         "callbacks": _callbacks(est, model, steps, run),
         "callbacks__print_log": Line() if verbose else None,
+        **est._task.net_params,
         **options,
         **(est.net_params or {}),
     }
-    if is_classifier(est):
-        net: Any = ClassifierNet(
-            criterion=torch.nn.CrossEntropyLoss,
-            classes=list(range(est._fitted.design.n_outputs)),
-            callbacks__valid_acc=None,
-            **common,
-        )
-    else:
-        net = RegressorNet(criterion=torch.nn.MSELoss, **common)
     try:
-        return net.initialize()
+        return _NETS[est._task.kind](**params).initialize()
     except SktransferError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -205,7 +186,7 @@ def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | 
             rates=rates,
             weight_decay=est.weight_decay,
         ),
-        label_smoothing=getattr(est, "label_smoothing", 0.0),
+        task=est._task,
         mixup=est.mixup,
         l2_sp=est.l2_sp,
         clip_grad=est.clip_grad,
@@ -266,15 +247,7 @@ def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: in
     if run.epochs and run.final:
         some = np.unique(np.linspace(0, len(examples[0]) - 1, est.batch_size).astype(int))
         batch = examples[0].batch(some)
-        net.check_end(batch, _guess(est, batch[1][0]))
-
-
-def _guess(est: FineTuneBase, target: torch.Tensor) -> float:
-    """The loss of a network that has learnt nothing."""
-    if is_classifier(est):
-        return math.log(est._fitted.design.n_outputs)
-    # Standardised by the targets of the first call, of which these may be far off.
-    return max(1.0, float((target**2).mean()))
+        net.check_end(batch)
 
 
 def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:
@@ -347,10 +320,6 @@ class ScaledSteps(_Mixin):
         self.scaler_.update()
 
 
-# How many times the loss of guessing no training can end with: of logarithms, and of squares.
-_ABSURD, _ABSURD_SQUARE = 1e4, 1e16
-
-
 class _Steps(ScaledSteps):
     """How batches of activations, targets and weights are learnt from.
 
@@ -358,8 +327,6 @@ class _Steps(ScaledSteps):
     ----------
     recipe : Recipe
     """
-
-    is_of_classes = False
 
     def __init__(self, *args: Any, recipe: Recipe, **kwargs: Any):
         self.recipe = recipe
@@ -457,7 +424,7 @@ class _Steps(ScaledSteps):
     def loss_of(self, out: Any, target: Any, weight: Any) -> torch.Tensor:
         """The weighted mean of the losses of a batch."""
         target, weight = (to_tensor(one, device=self.device) for one in (target, weight))
-        return weighted_mean(self.losses(out, target), weight)
+        return weighted_mean(self.recipe.task.losses(out, target), weight)
 
     def _clip(self, norm: float) -> None:
         learning = [p for group in self.optimizer_.param_groups for p in group["params"]]
@@ -473,15 +440,13 @@ class _Steps(ScaledSteps):
             f"smaller lr (now {self.lr:g}; see lr_find), or clip_grad=1.0."
         )
 
-    def check_end(self, batch: Any, guess: float) -> None:
+    def check_end(self, batch: Any) -> None:
         """Refuse a network that training spoilt; after the last step nobody has looked at the loss.
 
         Parameters
         ----------
         batch : (x, (target, weight))
-            Examples that were learnt from; what they lose is kept as `end_loss_`.
-        guess : float
-            The loss of a network that has learnt nothing.
+            Examples that were trained on; what they lose is kept as `end_loss_`.
 
         Raises
         ------
@@ -496,7 +461,7 @@ class _Steps(ScaledSteps):
         tensors = [one for one in self.module_.state_dict().values() if one.is_floating_point()]
         sound = bool(torch.stack([torch.isfinite(one).all() for one in tensors]).all())
         last = self.history[-1].get("train_loss", 0.0)
-        most = (_ABSURD if self.is_of_classes else _ABSURD_SQUARE) * guess
+        most = self.recipe.task.absurd * self.recipe.task.guess(target)
         if not (sound and self.end_loss_ <= most and last <= most):
             self._refuse(max(self.end_loss_, last) if sound else math.nan)
 
@@ -520,16 +485,17 @@ class _Steps(ScaledSteps):
 class ClassifierNet(_Steps, NeuralNetClassifier):
     """A skorch classifier whose batches hold weights beside targets."""
 
-    is_of_classes = True
-
-    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss of each example."""
-        return self.recipe.classification(out, target)
-
 
 class RegressorNet(_Steps, NeuralNetRegressor):
     """A skorch regressor whose batches hold weights beside targets."""
 
-    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss of each example."""
-        return self.recipe.regression(out, target)
+
+class TagsNet(ClassifierNet):
+    """A skorch classifier that answers yes or no for each of several tags."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Whether each tag is more likely than not."""
+        return (self.predict_proba(X) > 0.5).astype(np.int64)
+
+
+_NETS: dict[str, Any] = {"labels": ClassifierNet, "values": RegressorNet, "tags": TagsNet}

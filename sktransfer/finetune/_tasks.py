@@ -1,499 +1,402 @@
-"""Labels, weights and splits, checked before the first epoch."""
+"""What is learnt: how targets become numbers for a loss, and outputs of a head become answers."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from numbers import Number, Real
-from typing import Any
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import (
     GroupShuffleSplit,
     ShuffleSplit,
     StratifiedGroupKFold,
     StratifiedShuffleSplit,
+    cross_val_score,
 )
-from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.utils.validation import check_consistent_length
+from torch import nn
 
-from .._sklearn import check_sample_weight
-from ..exceptions import shown
+from ._targets import (
+    array_of,
+    as_labels,
+    as_values,
+    check_classes,
+    class_weights,
+    weights_by_class,
+)
 
 __all__ = [
-    "array_of",
-    "as_labels",
-    "as_values",
-    "as_weights",
-    "class_weights",
-    "labels_of",
-    "split",
-    "unique_labels",
-    "values_of",
+    "ENOUGH",
+    "Labels",
+    "LinearFit",
+    "Sides",
+    "Task",
+    "Values",
+    "logistic_fit",
     "weighted_mean",
-    "weights_by_class",
 ]
 
 
-# What to do about a class that was not there before, by whose labels it is in.
-_UNSEEN = {
-    "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts anew.",
-    "y of partial_fit": "Name all classes in the first call: partial_fit(X, y, classes=...).",
-    "y of validation_data": "Leave these images out, or give fit images of this class too.",
-}
+# Weights and intercepts of a linear head, a row for each output.
+LinearFit = tuple[np.ndarray, np.ndarray]
+# Numbers of the images to train on, and of those to validate on.
+Sides = tuple[np.ndarray, np.ndarray]
 
 
-def as_labels(
-    y: Any, n_images: int, classes: Any = None, name: str = "y"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the number of the class of each image.
+class Task(ABC):
+    """One kind of target: all that training and estimators know of it.
 
-    Parameters
+    A task is made of the targets of the first call of `fit`, and never changes. Targets are encoded
+    as an array with one row for each image, losses and hits are numbers of each image.
+
+    Attributes
     ----------
-    y : array-like
-    n_images : int
-    classes : array-like or None
-        Those that there may be; None takes those of `y`.
-    name : {"y", "y of partial_fit", "y of validation_data"}
-        For messages.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many labels as images, labels are missing or no classes, there is one
-        class alone, or a label is none of the given classes.
+    kind : {"labels", "values", "tags"}
+    classes : ndarray or None
+    class_weight : ndarray or None
     """
-    labels = labels_of(y, name)
-    _check_length(labels, n_images, name)
-    known = unique_labels(labels if classes is None else labels_of(classes, "classes"), name)
-    if len(known) < 2:
-        more = " Name all classes in classes=." if name == "y of partial_fit" else ""
-        raise ValueError(
-            f"{name} must hold at least 2 classes, got 1 class: {known.tolist()[0]!r}.{more}"
-        )
-    # The text "1" is not the number 1, though numpy finds them equal.
-    texts = [isinstance(one[:1].tolist()[0], str) for one in (labels, known)]
-    unknown = ~np.isin(labels, known) if texts[0] == texts[1] else np.ones(len(labels), bool)
-    if unknown.any():
-        raise ValueError(
-            f"{name} must hold the classes {shown(known.tolist())}, got "
-            f"{shown(repr(labels[unknown].tolist()[0]))} for image "
-            f"{int(np.flatnonzero(unknown)[0])}. {_UNSEEN[name]}"
-        )
-    return known, np.searchsorted(known, labels).astype(np.int64)
 
+    kind: ClassVar[str]
+    classes: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+    # How many times the loss of guessing no training can end with.
+    absurd: ClassVar[float] = 1e4
+    # Whether a head that starts from a linear probe starts below the loss of guessing.
+    starts_below_guessing: ClassVar[bool] = True
 
-def labels_of(y: Any, name: str = "y") -> np.ndarray:
-    """One label for each image, of a kind that can be put in order.
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Numbers that the head gives for each image."""
 
-    Raises
-    ------
-    ValueError
-        If there are several labels for an image, labels are missing, of mixed kinds or no classes.
-    """
-    if y is None:
-        raise ValueError(
-            f"fit requires y to be passed, but the target y is None: {name} must be labels."
-        )
-    plain = array_of(y)
-    _refuse_unordered(y, plain, name)
-    if plain.ndim > 1 and plain.shape[1:] != (1,):
-        raise ValueError(_several_labels(plain, name))
-    if isinstance(y, (list, tuple)) or plain.dtype == object:
-        # Arrays made of lists hide what was in them: [1, "a"] becomes two texts.
-        items = list(y) if isinstance(y, (list, tuple)) and plain.ndim == 1 else plain.tolist()
-        several = (list, tuple, set, frozenset, dict, np.ndarray)
-        if any(isinstance(one, several) and one is not np.ma.masked for one in items):
-            if plain.ndim == 1:
-                raise ValueError(_several_labels(plain, name))
-        else:
-            _refuse_missing(items, name, "label")
-            _refuse_mixed(items, name)
-    _refuse_missing(plain.ravel().tolist(), name, "label")
-    if plain.dtype.kind == "f" and not np.isfinite(plain).all():
-        raise ValueError(f"{name} must hold labels, but Input y contains infinity.")
-    labels = column_or_1d(y if hasattr(y, "iloc") else plain, warn=True)
-    try:
-        if name != "classes":
-            check_classification_targets(labels)
-    except (TypeError, ValueError) as error:
-        if len(labels) and np.asarray(labels).dtype == object:
-            first = np.asarray(labels)[0]
+    @property
+    @abstractmethod
+    def net_params(self) -> dict[str, Any]:
+        """What the skorch net of the kind is made with; its `criterion` is there for skorch."""
+
+    @abstractmethod
+    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
+        """Targets of a later call, or to validate on.
+
+        Raises
+        ------
+        ValueError
+            If they are not of the kind of those of the first call.
+        """
+
+    @abstractmethod
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of each image."""
+
+    @abstractmethod
+    def guess(self, target: torch.Tensor | None = None) -> float:
+        """The loss of a network that has learnt nothing, on these targets or those of `fit`."""
+
+    @abstractmethod
+    def fit_linear(
+        self, codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> LinearFit:
+        """A convex fit of a linear head on codes that are scaled."""
+
+    @abstractmethod
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        """The answers that outputs of the head stand for."""
+
+    def unsmoothed(self) -> Task:
+        """The same without label smoothing."""
+        return self
+
+    def hits(
+        self, out: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """How many answers are right for each image, and of how many; None if none ever is."""
+        return None
+
+    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        """Weights of images, by what is known of them and by their classes."""
+        return weight
+
+    def split(self, target: np.ndarray, groups: Any, fraction: float, seed: int) -> Sides:
+        """Images to train on and to validate on: stratified, with groups kept together.
+
+        Raises
+        ------
+        ValueError
+            If a class has one image, or there are not two images and two groups.
+        """
+        every = np.arange(len(target))
+        if len(target) < 2:
             raise ValueError(
-                f"Unknown label type: {name} must hold plain labels, such as text or integers, got "
-                f"objects of type {type(first).__name__} ({shown(repr(first), 40)} for image 0). "
-                "Convert them, for example with [str(label) for label in y]."
-            ) from error
-        if isinstance(error, TypeError):
-            raise ValueError(f"{name} must hold labels: {shown(error)}") from error
-        raise
-    return np.asarray(labels)
-
-
-def unique_labels(labels: np.ndarray, name: str = "y") -> np.ndarray:
-    """Classes in order."""
-    try:
-        return np.unique(labels)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} must hold labels that can be put in order, such as strings or integers: "
-            f"{shown(error).rstrip('.')}."
-        ) from error
-
-
-def array_of(y: Any) -> np.ndarray:
-    """An array of labels or values of any kind."""
-    if hasattr(y, "toarray"):
-        y = y.toarray()
-    elif hasattr(y, "detach"):
-        y = y.detach().cpu()
-    if isinstance(y, np.ma.MaskedArray):
-        return _unmasked(y)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Warning: converting a masked element to nan")
-            plain = np.asarray(y)
-        if plain.dtype.kind == "U" and isinstance(y, (list, tuple)):
-            # numpy takes str(item), which is "Animal.CAT" for members of a (str, Enum).
-            items = np.asarray(y, dtype=object)
-            if any(type(one) not in (str, np.str_) for one in items.flat if isinstance(one, str)):
-                return items
-        return plain
-    except ValueError:  # lists of several lengths
-        made = np.empty(len(y), object)
-        made[:] = list(y)
-        return made
-
-
-def _refuse_unordered(y: Any, plain: np.ndarray, name: str) -> None:
-    """Sets, generators and the like, which numpy takes for one thing."""
-    if plain.ndim or isinstance(y, (str, bytes, Number)):
-        return
-    what = "of all labels" if name == "classes" else "with one for each image, in their order"
-    raise ValueError(
-        f"{name} must be a list or an array {what} (a 1d array), got {type(y).__name__}."
-    )
-
-
-def _unmasked(values: Any) -> np.ndarray:
-    """What is masked is missing, whatever lies below the mask."""
-    mask = np.ma.getmaskarray(values)
-    plain = np.asarray(values.data)
-    if mask.any():
-        plain = plain.astype(object)
-        plain[mask] = None
-    return plain
-
-
-def _several_labels(y: np.ndarray, name: str) -> str:
-    if y.ndim == 2 and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all():
-        if (y.sum(axis=1) == 1).all():
-            return (
-                f"{name} must hold one label for each image, got one-hot rows of shape {y.shape}. "
-                "Take the number of each class: y.argmax(axis=1)."
+                f"early_stopping=True holds images out and needs at least 2, got {len(target)}. "
+                "Pass more, or validation_data=."
             )
-    found = "lists of labels" if y.ndim == 1 else f"an array of shape {y.shape}"
-    return (
-        f"{name} should be a 1d array with one label for each image, got {found}. For several "
-        "labels of an image, wrap the estimator: "
-        "sklearn.multioutput.MultiOutputClassifier(FineTuneClassifier())."
-    )
+        if groups is None:
+            return self._split(every, target, fraction, seed)
+        groups = np.asarray(groups)
+        check_consistent_length(every, groups)
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError(
+                "early_stopping=True keeps the images of a group together and needs at least 2 "
+                f"groups to hold one out, got {n_groups}. Pass validation_data=, or no groups."
+            )
+        return self._split_groups(every, target, groups, fraction, seed)
 
-
-def _refuse_missing(values: list[Any], name: str, what: str) -> None:
-    missing = [index for index, one in enumerate(values) if _is_missing(one)]
-    if missing:
-        first = values[missing[0]]
-        told = "NaN" if isinstance(first, float) else shown(first)
-        raise ValueError(
-            f"{name} must hold a {what} for each image, but is {told} for {len(missing)}, first "
-            f"for image {missing[0]}: y[{missing[0]}] is missing. Leave these images out."
-        )
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
-        return True
-    return isinstance(value, (float, np.floating, np.datetime64)) and bool(value != value)
-
-
-def _kinds(labels: list[Any]) -> dict[str, int]:
-    """The kinds of labels, each with the first image that has it."""
-    found: dict[str, int] = {}
-    for index, one in enumerate(labels):
-        kind = type(one).__name__
-        for base, told in ((bool, "bool"), (np.bool_, "bool"), (Real, "number"), (str, "str")):
-            if isinstance(one, base):
-                kind = told
-                break
-        found.setdefault(kind, index)
-    return found
-
-
-def _refuse_mixed(labels: list[Any], name: str) -> None:
-    first = list(_kinds(labels).values())
-    if len(first) > 1:
-        each = [(type(labels[i]).__name__, shown(repr(labels[i]), 40), i) for i in first]
-        told = [f"{kind} ({label} for image {i})" for kind, label, i in each]
-        raise ValueError(
-            f"{name} must hold labels of one kind, got {' and '.join(told[:3])}. Convert them, "
-            "for example with [str(label) for label in y]."
-        )
-
-
-def as_values(
-    y: Any, n_images: int, name: str = "y", n_outputs: int | None = None
-) -> tuple[np.ndarray, bool]:
-    """Targets of regression, shape (n_samples, n_outputs), float64; whether y had one axis.
-
-    Parameters
-    ----------
-    y : array-like
-    n_images : int
-    name : str
-        For messages.
-    n_outputs : int or None
-        Columns that there must be.
-
-    Raises
-    ------
-    ValueError
-        If they are not finite numbers, one row for each image.
-    """
-    if y is None:
-        raise ValueError(
-            f"fit requires y to be passed, but the target y is None: {name} must be numbers."
-        )
-    values = values_of(y, name)
-    _check_length(values, n_images, name)
-    is_flat, values = values.ndim == 1, values.reshape(len(values), -1)
-    if n_outputs is not None and values.shape[1] != n_outputs:
-        raise ValueError(
-            f"{name} must have {n_outputs} value(s) for each image, as the first fit had, got "
-            f"{values.shape[1]}."
-        )
-    return values, is_flat
-
-
-def values_of(y: Any, name: str = "y") -> np.ndarray:
-    """Numbers to be predicted, in one or two axes.
-
-    Raises
-    ------
-    ValueError
-        If they are not finite numbers.
-    """
-    try:
-        plain = array_of(y)
-    except (TypeError, ValueError) as error:
-        raise ValueError(_no_numbers(error, name)) from error
-    _refuse_unordered(y, plain, name)
-    try:
-        if plain.dtype == object:  # None and pandas' NA are as missing as NaN
-            items = [np.nan if _is_missing(one) else one for one in plain.ravel().tolist()]
-            plain = np.asarray(items).reshape(plain.shape)
-        values = check_array(
-            plain, ensure_2d=False, dtype="numeric", input_name="y", ensure_all_finite=False
-        ).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(_no_numbers(error, name)) from error
-    bad = ~np.isfinite(values)
-    if bad.any():
-        first = int(np.argwhere(bad)[0][0])
-        found = "NaN" if np.isnan(values).any() else "infinity"
-        raise ValueError(
-            f"{name} must be finite numbers, but Input y contains {found}, first for image "
-            f"{first}. Leave these images out."
-        )
-    return values
-
-
-def _no_numbers(error: Exception, name: str) -> str:
-    return (
-        f"{name} must be numbers to be predicted: {shown(error).rstrip('.')}. For labels take a "
-        "classifier."
-    )
-
-
-def _check_length(labels: np.ndarray, n_images: int, name: str) -> None:
-    if len(labels) != n_images:
-        raise ValueError(
-            f"{name.replace('y', 'X and y', 1)} have inconsistent numbers of samples: {n_images} "
-            f"images and {len(labels)} labels; there must be one for each."
-        )
-
-
-def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
-    """Weights of the images, or None where all weigh the same.
-
-    Raises
-    ------
-    ValueError
-        If they are not finite numbers from 0, one for each image, or all are 0.
-    """
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, np.ma.MaskedArray) and np.ma.is_masked(sample_weight):
-        masked = np.flatnonzero(np.ma.getmaskarray(sample_weight))
-        raise ValueError(
-            f"sample_weight must be a finite number from 0 for each of {len(images)} images, but "
-            f"is masked for {len(masked)}, first for image {masked[0]}. Give a weight of 0 to "
-            "what must not count: sample_weight.filled(0)."
-        )
-    try:
-        weights = check_sample_weight(
-            sample_weight, np.empty((len(images), 1)), ensure_non_negative=True
-        ).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"sample_weight must be a finite number from 0, not 0 for all, for each of "
-            f"{len(images)} images: {shown(error)}"
-        ) from error
-    top = weights.max(initial=0.0)
-    if not top:
-        raise ValueError("sample_weight must be a finite number from 0, but not 0 for every image.")
-    if not 1e-30 < top < 1e30:
-        raise ValueError(
-            "sample_weight must be a finite number from 0 that float32 can sum, but the largest is "
-            f"{top:.3g}. Divide them by their mean."
-        )
-    return weights
-
-
-def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:
-    """The weight of each class.
-
-    Raises
-    ------
-    ValueError
-        If they are not numbers from 0, one for each class, or all are 0.
-    """
-    if class_weight is None:
-        return None
-    if class_weight == "balanced":
-        weights = np.ones(len(classes))
-        present = np.unique(numbers)
-        weights[present] = compute_class_weight("balanced", classes=present, y=numbers)
-        return weights
-    try:
-        weights = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "class_weight must be a dict of a number from 0 for each class, got "
-            f"{shown(repr(class_weight))}: {shown(error).rstrip('.')}."
-        ) from error
-    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights[numbers].any()):
-        raise ValueError(
-            f"class_weight must be numbers from 0, not 0 for all, got {shown(repr(class_weight))}."
-        )
-    return weights
-
-
-def weights_by_class(
-    class_weight: np.ndarray, numbers: np.ndarray, weights: np.ndarray | None
-) -> np.ndarray:
-    """Weights of classes times those of images.
-
-    Parameters
-    ----------
-    class_weight : ndarray
-        The weight of each class.
-    numbers : ndarray
-        The number of the class of each image.
-    weights : ndarray or None
-
-    Raises
-    ------
-    ValueError
-        If all are 0, or float32 cannot sum them.
-    """
-    found = class_weight[numbers]
-    names = "class_weight"
-    if weights is not None:
-        with np.errstate(over="ignore", under="ignore"):
-            found = found * weights
-        names = "class_weight times sample_weight"
-    top = found.max(initial=0.0)
-    if not top:
-        raise ValueError(
-            f"{names} must not be 0 for every image, but it is for all {len(found)}. Give a class "
-            "that has images of a weight above 0 one too."
-        )
-    if not 1e-30 < top < 1e30:
-        raise ValueError(
-            f"{names} must be numbers that float32 can sum, but the largest is {top:.3g}. Divide "
-            "them by their mean."
-        )
-    return found
-
-
-def split(
-    numbers: np.ndarray | None,
-    n_images: int,
-    groups: Any,
-    fraction: float,
-    seed: int,
-    classes: Any = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images to train on and to validate on: stratified, with groups kept together.
-
-    Raises
-    ------
-    ValueError
-        If a class has one image, or there are not two images and two groups.
-    """
-    every = np.arange(n_images)
-    if n_images < 2:
-        raise ValueError(
-            f"early_stopping=True holds images out and needs at least 2, got {n_images}. Pass "
-            "more, or validation_data=."
-        )
-    if groups is not None:
-        return _split_groups(every, numbers, np.asarray(groups), fraction, seed)
-    if numbers is None:
+    def _split(self, every: np.ndarray, target: np.ndarray, fraction: float, seed: int) -> Sides:
         return next(ShuffleSplit(1, test_size=fraction, random_state=seed).split(every))
-    counts = np.bincount(numbers)
-    if counts[counts > 0].min() < 2:
-        lonely = int(np.flatnonzero(counts == 1)[0])
-        name = lonely if classes is None else classes.tolist()[lonely]
-        raise ValueError(
-            f"early_stopping=True splits every class in two, but the class {name!r} has one "
-            f"image (image {int(np.flatnonzero(numbers == lonely)[0])}). "
-            "Give it more, or pass validation_data=."
-        )
-    n_classes = int((counts > 0).sum())
-    # Each class is on both sides.
-    size = min(max(n_classes, int(np.ceil(fraction * n_images))), n_images - n_classes)
-    splitter = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
-    return next(splitter.split(every, numbers))
 
-
-def _split_groups(
-    every: np.ndarray, numbers: np.ndarray | None, groups: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    check_consistent_length(every, groups)
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise ValueError(
-            "early_stopping=True keeps the images of a group together and needs at least 2 groups "
-            f"to hold one out, got {n_groups}. Pass validation_data=, or no groups."
-        )
-    if numbers is None:
-        splitter: Any = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
-        return next(splitter.split(every, groups=groups))
-    most = int(np.bincount(numbers).max())
-    folds = min(max(2, round(1 / fraction)), n_groups, most)
-    if folds < 2:  # no class has two images
+    def _split_groups(
+        self, every: np.ndarray, target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+    ) -> Sides:
         splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
         return next(splitter.split(every, groups=groups))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        found = [one for one in splitter.split(every, numbers, groups) if all(map(len, one))]
-    # With groups of unequal sizes folds may be empty.
-    return found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(Task):
+    """One label for each image; encoded as the numbers of their classes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels, in order.
+    class_weight : ndarray of shape (n_classes,) or None
+    label_smoothing : float
+        Share of the target that is spread over all classes.
+    """
+
+    kind: ClassVar[str] = "labels"
+    classes: np.ndarray
+    class_weight: np.ndarray | None = None
+    label_smoothing: float = 0.0
+
+    @classmethod
+    def of(
+        cls, y: Any, n_images: int, classes: Any = None, name: str = "y"
+    ) -> tuple[Self, np.ndarray]:
+        """The task of the first targets, and these encoded."""
+        classes, numbers = as_labels(y, n_images, classes, name)
+        return cls(classes), numbers
+
+    def weighted(self, class_weight: Any, target: np.ndarray) -> Self:
+        """The same with the weights that a parameter `class_weight` means for these targets."""
+        return replace(self, class_weight=class_weights(class_weight, self.classes, target))
+
+    def check_classes(self, classes: Any) -> None:
+        """Refuse other classes than those of the first call."""
+        check_classes(classes, self.classes)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def net_params(self) -> dict[str, Any]:
+        classes = list(range(self.n_outputs))
+        return {
+            "criterion": nn.CrossEntropyLoss, "classes": classes, "callbacks__valid_acc": None
+        }  # fmt: skip
+
+    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
+        return as_labels(y, n_images, self.classes, name)[1]
+
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(
+            out, target, reduction="none", label_smoothing=self.label_smoothing
+        )
+
+    def unsmoothed(self) -> Task:
+        return replace(self, label_smoothing=0.0)
+
+    def guess(self, target: torch.Tensor | None = None) -> float:
+        return math.log(len(self.classes))
+
+    def hits(self, out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return out.argmax(1) == target, torch.ones_like(target)
+
+    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return weight
+        return weights_by_class(self.class_weight[target], weight)
+
+    def fit_linear(
+        self, codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> LinearFit:
+        """Logistic regression; classes without an example are unlikely."""
+        present, fitted_coef, fitted_intercept = logistic_fit(codes, target, weight)
+        coef = np.zeros((len(self.classes), codes.shape[1]))
+        # All that have no example together weigh about as much as one example more.
+        absent = max(1, len(self.classes) - len(present))
+        intercept = np.full(len(self.classes), -np.log(absent * (len(target) + 1.0)))
+        if len(present) == 2:
+            # One row tells two classes apart; softmax wants half of it for each.
+            halves = np.array([[-0.5], [0.5]])
+            coef[present] = halves * fitted_coef
+            intercept[present] = halves[:, 0] * fitted_intercept
+        else:
+            coef[present], intercept[present] = fitted_coef, fitted_intercept
+        return coef, intercept
+
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        return self.classes[outputs.argmax(axis=1)]
+
+    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+        return softmax(outputs.astype(np.float64), axis=1)
+
+    def predict_log_proba(self, outputs: np.ndarray) -> np.ndarray:
+        return log_softmax(outputs.astype(np.float64), axis=1)
+
+    def decision_function(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes) == 2 else outputs
+
+    def score(self, y: Any, predicted: np.ndarray, sample_weight: Any = None) -> float:
+        """Share of images whose label is predicted right."""
+        return float(accuracy_score(array_of(y), predicted, sample_weight=sample_weight))
+
+    def _split(self, every: np.ndarray, target: np.ndarray, fraction: float, seed: int) -> Sides:
+        counts = np.bincount(target)
+        if counts[counts > 0].min() < 2:
+            lonely = int(np.flatnonzero(counts == 1)[0])
+            raise ValueError(
+                "early_stopping=True splits every class in two, but the class "
+                f"{self.classes.tolist()[lonely]!r} has one image (image "
+                f"{int(np.flatnonzero(target == lonely)[0])}). "
+                "Give it more, or pass validation_data=."
+            )
+        n_classes = int((counts > 0).sum())
+        # Each class is on both sides.
+        size = min(max(n_classes, int(np.ceil(fraction * len(every)))), len(every) - n_classes)
+        splitter = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
+        return next(splitter.split(every, target))
+
+    def _split_groups(
+        self, every: np.ndarray, target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+    ) -> Sides:
+        most = int(np.bincount(target).max())
+        folds = min(max(2, round(1 / fraction)), len(np.unique(groups)), most)
+        if folds < 2:  # no class has two images
+            return super()._split_groups(every, target, groups, fraction, seed)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class")
+            found = [one for one in splitter.split(every, target, groups) if all(map(len, one))]
+        # With groups of unequal sizes folds may be empty.
+        return found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Values(Task):
+    """Numbers for each image; encoded with mean 0 and standard deviation 1.
+
+    Attributes
+    ----------
+    center, scale : ndarray of shape (n_outputs,)
+        Mean and standard deviation in the first call of `fit`.
+    is_flat : bool
+        Whether targets had one axis.
+    """
+
+    kind: ClassVar[str] = "values"
+    absurd: ClassVar[float] = 1e16
+    starts_below_guessing: ClassVar[bool] = False
+    center: np.ndarray
+    scale: np.ndarray
+    is_flat: bool
+
+    @classmethod
+    def of(cls, y: Any, n_images: int, name: str = "y") -> tuple[Self, np.ndarray]:
+        """The task of the first targets, and these encoded."""
+        values, is_flat = as_values(y, n_images, name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            center, spread = values.mean(axis=0), values.std(axis=0)
+        if not np.isfinite([center, spread]).all():
+            raise ValueError(f"{name} must hold numbers whose variance float64 can hold.")
+        task = cls(center, np.where(spread > 0, spread, 1.0), is_flat)
+        return task, task._standardised(values)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.center)
+
+    @property
+    def net_params(self) -> dict[str, Any]:
+        return {"criterion": nn.MSELoss}
+
+    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
+        return self._standardised(as_values(y, n_images, name, self.n_outputs)[0])
+
+    def _standardised(self, values: np.ndarray) -> np.ndarray:
+        return ((values - self.center) / self.scale).astype(np.float32)
+
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ((out - target) ** 2).mean(1)
+
+    def guess(self, target: torch.Tensor | None = None) -> float:
+        # Standardised by the targets of the first call, of which these may be far off.
+        return 1.0 if target is None else max(1.0, float((target**2).mean()))
+
+    def fit_linear(
+        self, codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> LinearFit:
+        """Ridge regression."""
+        if len(target) < 2:
+            # Nothing to choose a strength by.
+            return np.zeros((target.shape[1], codes.shape[1])), target[0]
+        probe = RidgeCV(_ALPHAS).fit(codes, target, sample_weight=weight)
+        return np.atleast_2d(probe.coef_), np.atleast_1d(probe.intercept_)
+
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        values = outputs.astype(np.float64) * self.scale + self.center
+        return values[:, 0] if self.is_flat else values
+
+
+# Inverse strengths of the penalty on standardised codes; the first is taken where there are too
+# few images to choose by cross-validation.
+_STRENGTHS = (3e-3, 3e-4, 3e-2)
+_FOLDS, ENOUGH = 3, 5000
+_ALPHAS = np.logspace(-1, 5, 13)
+
+
+def logistic_fit(
+    codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None, *, enough: int = ENOUGH
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logistic regression on scaled codes, whose penalty is chosen by cross-validation.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, width)
+    target : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,) or None
+    enough : int
+        With more images than that the first strength is taken.
+
+    Returns
+    -------
+    present : ndarray
+        The values of `target`, in order.
+    coef, intercept : ndarray
+        As scikit-learn has them; zeros where one value alone is present.
+    """
+    present, counts = np.unique(target, return_counts=True)
+    strength = _STRENGTHS[0]
+    if len(present) == 1:
+        return present, np.zeros((1, codes.shape[1])), np.zeros(1)
+    if counts.min() >= _FOLDS and len(codes) <= enough:
+        scores = [
+            cross_val_score(LogisticRegression(C=c, max_iter=200), codes, target, cv=_FOLDS).mean()
+            for c in _STRENGTHS
+        ]
+        strength = _STRENGTHS[int(np.argmax(scores))]
+    probe = LogisticRegression(C=strength, max_iter=1000)
+    probe.fit(codes, target, sample_weight=weight)
+    return probe.classes_, probe.coef_, probe.intercept_
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
-from ..finetune._tasks import labels_of
+from ..finetune._targets import labels_of
 from ..inputs import RESIZES, Images, as_images
 from ._features import Seen, check_params, pass_over
 from ._probe import (

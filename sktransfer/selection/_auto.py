@@ -27,7 +27,7 @@ from .._parameters import (
 )
 from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
-from ..finetune._tasks import array_of, as_labels
+from ..finetune._targets import array_of, as_labels
 from ..inputs import as_images
 from ..inputs._range import each_told_once
 from ..networks._fitted import pack_state, unpack_state

@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_array, check_consistent_length
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError, shown
-from ..finetune._tasks import array_of, labels_of, unique_labels, values_of
+from ..finetune._targets import array_of, labels_of, unique_labels, values_of
 from ..inputs import Images
 from ._features import pass_over
 

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
-from ..finetune._tasks import labels_of, values_of
+from ..finetune._targets import labels_of, values_of
 from ..inputs import as_images
 from ..networks._load import weights_by_name
 from ._features import Seen, check_params, pass_over

@@ -1,0 +1,213 @@
+"""Several tags an image: each is there, is not there, or is not known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit
+from sklearn.metrics import accuracy_score
+from torch import nn
+
+from ._targets import as_tags, check_tag_classes, tag_weights, weights_by_class
+from ._tasks import ENOUGH, LinearFit, Sides, Task, logistic_fit
+
+__all__ = ["Tags"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tags(Task):
+    """Tags of images; encoded as a matrix of 0 and 1, NaN where it is not known.
+
+    The loss of an image is the mean of those of its known tags, weighted by their class weights,
+    and the image weighs what these weigh together: an image of which half of the tags are known
+    weighs half of one of which all are known.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_tags,)
+        The numbers of the tags, as scikit-learn's MLPClassifier and OneVsRestClassifier have it.
+    names : tuple of str or None
+        Columns of the data frame in the first call of `fit`.
+    class_weight : ndarray of shape (2, n_tags) or None
+        What a tag weighs where it is not there, and where it is.
+    label_smoothing : float
+        Share of the target that is spread over both answers.
+    """
+
+    kind: ClassVar[str] = "tags"
+    classes: np.ndarray
+    names: tuple[str, ...] | None = None
+    class_weight: np.ndarray | None = None
+    label_smoothing: float = 0.0
+
+    @classmethod
+    def of(
+        cls, y: Any, n_images: int, classes: Any = None, name: str = "y"
+    ) -> tuple[Self, np.ndarray]:
+        """The task of the first targets, and these encoded."""
+        target, names = as_tags(y, n_images, name)
+        task = cls(np.arange(target.shape[1]), names)
+        if classes is not None:
+            task.check_classes(classes)
+        return task, target
+
+    def weighted(self, class_weight: Any, target: np.ndarray) -> Self:
+        """The same with the weights that a parameter `class_weight` means for these targets."""
+        return replace(self, class_weight=tag_weights(class_weight, target))
+
+    def check_classes(self, classes: Any) -> None:
+        """Refuse classes that are not those of the tags."""
+        check_tag_classes(classes, self.n_outputs)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def net_params(self) -> dict[str, Any]:
+        return {
+            "criterion": nn.BCEWithLogitsLoss, "predict_nonlinearity": torch.sigmoid,
+            "classes": list(range(self.n_outputs)), "callbacks__valid_acc": None,
+        }  # fmt: skip
+
+    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
+        return as_tags(y, n_images, name, self.n_outputs, self.names)[0]
+
+    def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        known = ~torch.isnan(target)
+        there = torch.where(known, target, 0.0)
+        weight = known.to(out.dtype)
+        if self.class_weight is not None:
+            absent, present = torch.as_tensor(self.class_weight).to(weight)
+            weight = weight * torch.where(there > 0, present, absent)
+        smooth = there * (1 - self.label_smoothing) + self.label_smoothing / 2
+        each = nn.functional.binary_cross_entropy_with_logits(
+            out, smooth, weight=weight, reduction="none"
+        )
+        return each.sum(1) / weight.sum(1).clamp(min=1e-12)
+
+    def unsmoothed(self) -> Task:
+        return replace(self, label_smoothing=0.0)
+
+    def guess(self, target: torch.Tensor | None = None) -> float:
+        return math.log(2)
+
+    def hits(self, out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Nothing equals NaN.
+        return ((out > 0).to(target.dtype) == target).sum(1), (~torch.isnan(target)).sum(1)
+
+    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None and not np.isnan(target).any():
+            return weight
+        name = "class_weight" if self.class_weight is not None else "the share of known tags"
+        return weights_by_class(self._weights(target).mean(axis=1), weight, name)
+
+    def _weights(self, target: np.ndarray) -> np.ndarray:
+        """Weights of all tags of all images; 0 where nothing is known."""
+        known = ~np.isnan(target)
+        if self.class_weight is None:
+            return known.astype(np.float64)
+        return known * np.where(target == 1, self.class_weight[1], self.class_weight[0])
+
+    def fit_linear(
+        self, codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    ) -> LinearFit:
+        """A logistic regression for each tag; one that is always the same is nearly certain."""
+        weights = self._weights(target)
+        if weight is not None:
+            weights *= (weight / weights.mean(axis=1))[:, None]
+        coef, intercept = np.zeros((self.n_outputs, codes.shape[1])), np.zeros(self.n_outputs)
+        for tag in range(self.n_outputs):
+            used = weights[:, tag] > 0
+            if not used.any():
+                continue  # nothing is known: as likely as not
+            there = target[used, tag].astype(np.int64)
+            if there.min() == there.max():
+                # As if there were one example more of each answer.
+                intercept[tag] = (2 * there[0] - 1) * np.log(len(there) + 1.0)
+                continue
+            own = codes if used.all() else codes[used]
+            enough = ENOUGH // self.n_outputs
+            found = logistic_fit(own, there, weights[used, tag], enough=enough)
+            coef[tag], intercept[tag] = found[1][0], found[2][0]
+        return coef, intercept
+
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        return (self.predict_proba(outputs) > 0.5).astype(np.int64)
+
+    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+        return expit(outputs.astype(np.float64))
+
+    def predict_log_proba(self, outputs: np.ndarray) -> np.ndarray:
+        return log_expit(outputs.astype(np.float64))
+
+    def decision_function(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+    def score(self, y: Any, predicted: np.ndarray, sample_weight: Any = None) -> float:
+        """Share of images all of whose known tags are predicted right."""
+        target = self.encode(y, len(predicted))
+        known = ~np.isnan(target)
+        some = known.any(axis=1)
+        right = ((predicted == target) | ~known).all(axis=1)[some]
+        weight = None if sample_weight is None else np.asarray(sample_weight)[some]
+        return float(accuracy_score(np.ones(len(right), bool), right, sample_weight=weight))
+
+    def _split(self, every: np.ndarray, target: np.ndarray, fraction: float, seed: int) -> Sides:
+        return self._split_groups(every, target, every, fraction, seed)
+
+    def _split_groups(
+        self, every: np.ndarray, target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+    ) -> Sides:
+        group_of = np.unique(groups, return_inverse=True)[1].ravel()
+        held_out = _held_out(_rarer(target), group_of, fraction, seed)[group_of]
+        return every[~held_out], every[held_out]
+
+
+def _rarer(target: np.ndarray) -> np.ndarray:
+    """Where each tag has the rarer one of its two answers."""
+    there, not_there = target == 1, target == 0
+    return np.where(there.sum(axis=0) <= not_there.sum(axis=0), there, not_there)
+
+
+def _held_out(rare: np.ndarray, group_of: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Which groups to validate on: of each tag as large a share as of all images, at least one.
+
+    References
+    ----------
+    K. Sechidis, G. Tsoumakas, I. Vlahavas (2011). On the stratification of multi-label data.
+    ECML PKDD.
+    """
+    n, n_groups = len(group_of), int(group_of.max()) + 1
+    counts = np.zeros((n_groups, rare.shape[1]))
+    np.add.at(counts, group_of, rare)
+    sizes = np.bincount(group_of)
+    total = counts.sum(axis=0)
+    # Rows are the two sides: what is still wanted of each tag, and how many images.
+    wanted = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
+    want = np.stack([total - wanted, wanted])
+    size = min(max(1, math.ceil(fraction * n)), n - 1)
+    room = np.array([n - size, size], dtype=np.float64)
+    side = np.full(n_groups, -1)
+    order = np.random.default_rng(seed).permutation(n_groups)
+
+    def put(group: int, where: int) -> None:
+        side[group] = where
+        want[where] -= counts[group]
+        room[where] -= sizes[group]
+
+    while (left := counts[side < 0].sum(axis=0)).any():
+        tag = int(np.argmin(np.where(left > 0, left, np.inf)))
+        having = order[(side[order] < 0) & (counts[order, tag] > 0)]
+        for group in having[np.argsort(-counts[having, tag], kind="stable")]:
+            put(group, int(np.lexsort((room, want[:, tag]))[-1]))
+    for group in order[side[order] < 0]:
+        put(group, int(np.argmax(room)))
+    for where in (0, 1):  # groups may be large
+        if not (side == where).any():
+            put(int(np.argmin(sizes)), where)
+    return side == 1
