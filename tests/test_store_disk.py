@@ -26,7 +26,7 @@ from sktransfer.store import DiskStore
 from sktransfer.store import _database as network
 from sktransfer.store._disk import database
 
-NAME = "codes-v2.sqlite"
+NAME = "codes-v3.sqlite"
 
 
 def key(i: int) -> bytes:
@@ -90,17 +90,16 @@ CREATE TABLE rows (
     dtype TEXT NOT NULL, shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL,
     UNIQUE (space, key));
 CREATE TABLE owners (
-    id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT NOT NULL,
-    thread INTEGER NOT NULL, renewed REAL NOT NULL, UNIQUE (host, pid, start, thread));
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, renewed REAL NOT NULL);
 CREATE TABLE claims (
     space TEXT NOT NULL, key BLOB NOT NULL, owner INTEGER NOT NULL,
     PRIMARY KEY (space, key)) WITHOUT ROWID;
-PRAGMA application_id = 0x736B7466; PRAGMA user_version = 2;
+PRAGMA application_id = 0x736B7466; PRAGMA user_version = 3;
 """
 
 
 def test_the_format_is_what_the_version_says(folder):
-    """A file of version 2, written here by hand, is read: who changes one changes both."""
+    """A file of version 3, written here by hand, is read: who changes one changes both."""
     folder.mkdir()
     data = row(0, 6).reshape(2, 3).tobytes()
     text = f"|<f4|2,3|24|{zlib.crc32(data)}".encode()
@@ -114,7 +113,7 @@ def test_the_format_is_what_the_version_says(folder):
     np.testing.assert_array_equal(found, row(0, 6).reshape(2, 3))
 
 
-@pytest.mark.parametrize("version", [0, 1, 99])
+@pytest.mark.parametrize("version", [0, 2, 99])
 def test_a_file_of_another_version_is_left_alone(folder, version):
     folder.mkdir()
     with sql(folder) as base:
@@ -122,13 +121,13 @@ def test_a_file_of_another_version_is_left_alone(folder, version):
         base.execute("INSERT INTO rows VALUES ('precious')")
         base.execute("PRAGMA application_id = 0x736B7466")
         base.execute(f"PRAGMA user_version = {version}")
-    (folder / "codes-v3.sqlite").write_bytes(b"of a later sktransfer")
+    (folder / "codes-v4.sqlite").write_bytes(b"of a later sktransfer")
     before = (folder / NAME).read_bytes()
     assert right(fill(DiskStore(folder), 50), 60) == list(range(50))
     assert in_thread(lambda: right(DiskStore(folder), 60)) == list(range(50))
     assert (folder / NAME).read_bytes() == before
-    assert (folder / "codes-v3.sqlite").read_bytes() == b"of a later sktransfer"
-    with sql(folder, "codes-v2-1.sqlite") as base:
+    assert (folder / "codes-v4.sqlite").read_bytes() == b"of a later sktransfer"
+    with sql(folder, "codes-v3-1.sqlite") as base:
         assert base.execute("SELECT count(*) FROM rows").fetchone() == (50,)
 
 
@@ -287,7 +286,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(folder, content):
         warnings.simplefilter("error")
         assert right(store, 500) == list(range(500))
         assert in_thread(lambda: right(DiskStore(folder), 500)) == list(range(500))
-    assert (folder / "codes-v2-1.sqlite").exists(), "who has the old file open keeps its name"
+    assert (folder / "codes-v3-1.sqlite").exists(), "who has the old file open keeps its name"
     assert not file.exists()
 
 

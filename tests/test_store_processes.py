@@ -47,7 +47,7 @@ def put(store: DiskStore, numbers) -> None:
 
 
 def sound(folder: Path) -> bool:
-    base = sqlite3.connect(folder / "codes-v2.sqlite")
+    base = sqlite3.connect(folder / "codes-v3.sqlite")
     try:
         return base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     finally:
@@ -142,9 +142,9 @@ def test_a_full_disk_warns_once_and_keeps_what_fits(tmp_path):
     assert "could not be written" in messages[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store = DiskStore(folder)
+        store = DiskStore(folder, lease=1)
         assert right(store, range(1, 1001)) == kept
-        assert store.wait("space", [key(i) for i in range(1000)], timeout=0)
+        assert store.wait("space", [key(i) for i in range(1000)], timeout=3), "after a lease"
         put(store, range(1, 1001))
         assert right(store, range(1, 1001)) == list(range(1, 1001))
     assert sound(folder)

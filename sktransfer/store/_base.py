@@ -112,7 +112,7 @@ class Store(ABC):
         -------
         list of bool
             True: compute it; it is claimed for the calling thread until `put_many`,
-            `release`, the end of the thread or process, or the end of the lease.
+            `release` or the end of the thread; and if the process is killed, for a lease more.
             False: another live thread or process is at it, or the row is there by now.
         """
 

@@ -1,7 +1,7 @@
 """One SQLite file in a folder: finding it, opening it, putting it aside when it is damaged.
 
-A folder may hold several files. ``codes-v2.sqlite`` is the usual one; if that is damaged, or of
-another program, ``codes-v2-1.sqlite`` follows, and so on: the newest is used. A name is never
+A folder may hold several files. ``codes-v3.sqlite`` is the usual one; if that is damaged, or of
+another program, ``codes-v3-1.sqlite`` follows, and so on: the newest is used. A name is never
 used twice, because some process may still have the old file open, and SQLite finds the log of a
 database by its name.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from .._files import no_regular_file
 from ..exceptions import StoreError
 
-FORMAT_VERSION = 2  # 1 had checksums that did not cover the space: its rows are not believed
+FORMAT_VERSION = 3  # 1 had checksums that did not cover the space; 2 had other owners of claims
 APPLICATION_ID = 0x736B7466  # "sktf", so that `file` and we know whose database it is
 BUSY_SECONDS = 3  # for a lock of another; those of this package last for milliseconds
 CHECK_SECONDS = 3  # for looking through a file in which damage was found
@@ -40,8 +40,7 @@ CREATE TABLE IF NOT EXISTS rows (
     dtype TEXT NOT NULL, shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL,
     UNIQUE (space, key));
 CREATE TABLE IF NOT EXISTS owners (
-    id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT NOT NULL,
-    thread INTEGER NOT NULL, renewed REAL NOT NULL, UNIQUE (host, pid, start, thread));
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, renewed REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS claims (
     space TEXT NOT NULL, key BLOB NOT NULL, owner INTEGER NOT NULL,
     PRIMARY KEY (space, key)) WITHOUT ROWID;

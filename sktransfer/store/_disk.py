@@ -24,7 +24,7 @@ from ..config import whole_bytes
 from ..exceptions import StoreError, StoreWarning, shown
 from . import _claims
 from ._base import Record, Store, StoreInfo, check_keys, decode, encode
-from ._claims import LEASE, chunks, current_owner, marks
+from ._claims import LEASE, chunks, keep_alive, marks, owner
 from ._database import (
     BUSY_SECONDS,
     FORMAT_VERSION,
@@ -62,9 +62,9 @@ class DiskStore(Store):
     max_bytes : int or None, default=None
         Bound on the size of the database; the oldest rows go first. Its log takes up to
         8 MB more. ``None`` means no bound.
-    lease : float, default=60.0
-        Seconds without a sign of life after which a claim by another machine ends; five times
-        that for a process of this machine that lives but hangs. One that died is noticed.
+    lease : float, default=10.0
+        Seconds after which what a process had claimed that was killed or stopped is free. A
+        process that lives gives a sign of life four times in a lease.
 
     Raises
     ------
@@ -142,22 +142,40 @@ class DiskStore(Store):
 
     def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
-        me = current_owner()
+        me = owner()
 
         def take(sql: sqlite3.Connection) -> list[bool]:
             return _claims.claim(sql, me, space, keys, self.lease)
 
         # Where nobody can write down who does what, everybody does everything.
-        return self._write(take, [True] * len(keys))
+        granted = self._write(take, [True] * len(keys))
+        if any(granted):
+            keep_alive((self.path, self.lease), self.lease, self._beat)
+        return granted
+
+    def _beat(self) -> bool:
+        """Renew the claims of this process; False if there are none, or nothing to renew."""
+        if not self.path.is_dir():
+            return False
+        try:
+            base = database(self.path)
+            if numbers := _claims.claimers_here(base.sql):
+                with base.transaction() as sql:
+                    _claims.renew(sql, numbers)
+            return bool(numbers)
+        except (OSError, sqlite3.Error, UnicodeDecodeError, StoreWarning):
+            return True  # the next time, maybe
+        finally:
+            forget(self.path)
 
     def release(self, space: str, keys: Sequence[bytes]) -> None:
         check_keys(keys)
-        me = current_owner()
+        me = owner()
         self._write(lambda sql: _claims.release(sql, me, space, keys), None)
 
     def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
         check_keys(keys)
-        me, left, pause = current_owner(), list(keys), _POLL[0]
+        me, left, pause = owner(), list(keys), _POLL[0]
         end = None if timeout is None else time.monotonic() + timeout
 
         def look(base: Database) -> list[bytes]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import cache_memory, on_cache_memory, whole_bytes
 from ._base import Store, StoreInfo, check_keys, freeze
-from ._claims import LEASE, Owner, current_owner, is_alive
+from ._claims import runs, this_thread
 
 ROW_OVERHEAD = 512  # key, array object and dictionary entry; measured 350 to 450 bytes
 _NOTICE_DEATH = 1.0  # seconds; a thread that dies does not notify
@@ -34,8 +34,6 @@ class MemoryStore(Store):
     max_bytes : int or None, default=None
         Bound on the memory taken, bookkeeping included. 0 keeps nothing; a row beyond the bound
         is not kept. None is the ``cache_memory`` of :func:`sktransfer.set_config`.
-    lease : float, default=60.0
-        Seconds; a claim of a thread that hangs ends after five times that.
 
     Raises
     ------
@@ -43,9 +41,8 @@ class MemoryStore(Store):
         ``max_bytes`` is not a whole number of at least 0.
     """
 
-    def __init__(self, max_bytes: int | None = None, *, lease: float = LEASE) -> None:
+    def __init__(self, max_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes if max_bytes is None else whole_bytes("max_bytes", max_bytes, 0)
-        self.lease = lease
         self._rows: OrderedDict[_Place, np.ndarray] = OrderedDict()
         self._bytes = 0
         self._forget_claims()
@@ -58,8 +55,7 @@ class MemoryStore(Store):
 
     def _forget_claims(self) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self._claims: dict[_Place, Owner] = {}
-        self._renewed: dict[Owner, float] = {}
+        self._claims: dict[_Place, int] = {}  # the thread that has each
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
         check_keys(keys)
@@ -78,8 +74,7 @@ class MemoryStore(Store):
                 if (space, key) not in self._rows:
                     self._rows[space, key] = row
                     self._bytes += row.nbytes + ROW_OVERHEAD
-                if (claimer := self._claims.pop((space, key), None)) is not None:
-                    self._renewed[claimer] = time.time()  # maybe another thread than this one
+                self._claims.pop((space, key), None)
             self._evict()
             self._changed.notify_all()
 
@@ -91,9 +86,8 @@ class MemoryStore(Store):
 
     def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
-        me = current_owner()
+        me = this_thread()
         with self._changed:
-            self._renew(me)
             answer = []
             for place in ((space, key) for key in keys):
                 free = place not in self._rows and not self._held_by_other(place, me)
@@ -104,17 +98,16 @@ class MemoryStore(Store):
 
     def release(self, space: str, keys: Sequence[bytes]) -> None:
         check_keys(keys)
-        me = current_owner()
+        me = this_thread()
         with self._changed:
             for place in ((space, key) for key in keys):
                 if self._claims.get(place) == me:
                     del self._claims[place]
-                    self._renewed[me] = time.time()  # whoever ends one claim is at work
             self._changed.notify_all()
 
     def wait(self, space: str, keys: Sequence[bytes], timeout: float | None = None) -> bool:
         check_keys(keys)
-        me, places = current_owner(), [(space, key) for key in keys]
+        me, places = this_thread(), [(space, key) for key in keys]
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while places := [place for place in places if self._held_by_other(place, me)]:
@@ -124,17 +117,9 @@ class MemoryStore(Store):
                 self._changed.wait(min(left, _NOTICE_DEATH))
         return True
 
-    def _renew(self, owner: Owner) -> None:
-        if owner not in self._renewed:
-            held = set(self._claims.values())  # else threads that come and go pile up here
-            self._renewed = {o: t for o, t in self._renewed.items() if o in held}
-        self._renewed[owner] = time.time()
-
-    def _held_by_other(self, place: _Place, me: Owner) -> bool:
-        owner = self._claims.get(place)
-        if owner is None or owner == me:
-            return False
-        return is_alive(owner, self._renewed[owner], self.lease)
+    def _held_by_other(self, place: _Place, me: int) -> bool:
+        thread = self._claims.get(place)
+        return thread is not None and thread != me and runs(thread)
 
     def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
