@@ -49,6 +49,18 @@ def test_imports_point_one_way(path):
             assert ORDER.index(other) < ORDER.index(own), f"{own} imports {name}"
 
 
+def test_the_graph_of_a_network_is_known_in_one_room():
+    """Others freeze, train and choose by what `networks` says that it can be cut at."""
+    of_graphs = {"all_input_nodes", "graph", "node_copy", "nodes", "recompile", "users"}
+    for path in FILES:
+        if path.relative_to(ROOT).parts[0] == "networks":
+            continue
+        assert not any(f"{name}.".startswith("torch.fx.") for name in imports(path)), path
+        used = {one.attr for one in ast.walk(ast.parse(path.read_text()))
+                if isinstance(one, ast.Attribute)}  # fmt: skip
+        assert not used & of_graphs, f"{path}: {used & of_graphs}"
+
+
 def test_private_parts_of_scikit_learn_are_imported_in_one_file():
     for path in FILES:
         private = [

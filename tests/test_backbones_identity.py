@@ -25,7 +25,7 @@ from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.compute import _engine as _make
 from sktransfer.compute import _openvino as _conversions
 from sktransfer.exceptions import BackboneError, StoreWarning
-from sktransfer.networks import _split, load_backbone
+from sktransfer.networks import _layers, load_backbone
 from sktransfer.networks._fingerprint import is_private
 from sktransfer.store import open_store
 
@@ -275,7 +275,7 @@ def test_codes_are_those_of_the_network(name, folder):
     for _ in range(2):
         check(net, cache=folder)
         _make._engines.clear()
-        _split._TABLES.clear()
+        _layers._CUTS.clear()
 
 
 def test_ways_compute_something_else():
@@ -517,7 +517,7 @@ def test_another_version_of_a_library(monkeypatch):
     before = codes.transform(X)
     plain = Fire.forward
     monkeypatch.setattr(Fire, "forward", lambda self, maps: plain(self, maps) * 2)
-    _split._TABLES.clear()
+    _layers._CUTS.clear()
     after = codes.transform(X)
     assert np.abs(after).max() > 2 * np.abs(before).max()
-    _split._TABLES.clear()
+    _layers._CUTS.clear()

@@ -18,10 +18,11 @@ from sktransfer.compute import (
     usable_devices,
     worker_pool,
 )
-from sktransfer.compute._torch import TorchEngine, fold_batch_norms
+from sktransfer.compute._torch import TorchEngine
 from sktransfer.exceptions import EngineError, EngineWarning
 from sktransfer.networks import load_backbone
-from sktransfer.networks._split import freeze, layer_table
+from sktransfer.networks._layers import trace_cuts
+from sktransfer.networks._split import fold_batch_norms
 
 
 def relative(found, expected):
@@ -31,8 +32,8 @@ def relative(found, expected):
 @pytest.fixture
 def network():
     backbone = load_backbone("efficientnet_lite0")
-    table = layer_table(backbone, (96, 96))
-    return freeze(backbone, table, [table.resolve("blocks.3"), table.resolve(None)], "avg")
+    table = trace_cuts(backbone, (96, 96))
+    return table.prefix([table.resolve("blocks.3"), table.resolve(None)], "avg")
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torch import nn
 
 from sktransfer.exceptions import BackboneError, LayerError, TracingError
 from sktransfer.networks import load_backbone
-from sktransfer.networks._split import freeze, layer_table, pooled_shape
+from sktransfer.networks._cut import pooled_shape
+from sktransfer.networks._layers import trace_cuts
 
 # Network, side in pixels, width of the default codes, the default layer, and some layers that
 # papers and tutorials name, with their shapes.
@@ -36,7 +37,7 @@ CLASSICAL = [
 
 def random_table(name: str):
     backbone = load_backbone(name, weights=None)
-    return backbone, layer_table(backbone, backbone.preprocessing.image_size)
+    return backbone, trace_cuts(backbone, backbone.preprocessing.image_size)
 
 
 @pytest.mark.parametrize(("name", "side", "width", "default", "known"), CLASSICAL)
@@ -65,7 +66,7 @@ def test_every_layer_is_what_the_plain_network_computes(name):
         for layer in layers
     ]
     pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
-    frozen = freeze(backbone, table, layers, None)
+    frozen = table.prefix(layers, None)
     facts = backbone.preprocessing
     x = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(
         facts.std
@@ -83,8 +84,8 @@ def test_every_layer_is_what_the_plain_network_computes(name):
 
 
 def test_later_layers_are_not_in_the_prefix():
-    backbone, table = random_table("resnet18")
-    frozen = freeze(backbone, table, [table.resolve("layer2")], "avg")
+    _, table = random_table("resnet18")
+    frozen = table.prefix([table.resolve("layer2")], "avg")
     names = {name.removeprefix("prefix.") for name, _ in frozen.named_parameters()}
     assert any(name.startswith("layer2.1.") for name in names)
     assert not any(name.startswith(("layer3", "layer4", "fc")) for name in names)
@@ -110,7 +111,7 @@ def test_the_network_is_not_changed_by_cutting():
     backbone, table = random_table("resnet18")
     before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
     classes = [type(module) for module in backbone.module.modules()]
-    freeze(backbone, table, table.layers, "avg")(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
+    table.prefix(table.layers, "avg")(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
     assert [type(module) for module in backbone.module.modules()] == classes
     for name, value in backbone.module.state_dict().items():
         assert torch.equal(value, before[name])
@@ -139,7 +140,7 @@ FACTS = {
 def test_a_network_that_branches_on_data_is_an_error_that_names_it():
     backbone = load_backbone(Branching(), preprocessing=FACTS)
     with pytest.raises(TracingError, match="Branching"):
-        layer_table(backbone, (32, 32))
+        trace_cuts(backbone, (32, 32))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
@@ -147,12 +148,12 @@ def test_fully_connected_layers_slide_over_larger_images(name):
     """At 288 px the map is compared with the plain classifier at each window of the features."""
     backbone = load_backbone(name, weights=None)
     side = {"alexnet": 6, "vgg16": 7}[name]
-    table = layer_table(backbone, (288, 288))
+    table = trace_cuts(backbone, (288, 288))
     code = table.resolve(None)
     cells = {"alexnet": 8, "vgg16": 9}[name] - side + 1
     assert code.shape == (4096, cells, cells)
     pixels = torch.randint(0, 256, (1, 288, 288, 3), dtype=torch.uint8)
-    found = freeze(backbone, table, [code], None)(pixels)[0]
+    found = table.prefix([code], None)(pixels)[0]
     facts = backbone.preprocessing
     x = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(
         facts.std
@@ -186,8 +187,8 @@ def test_sliding_equals_the_plain_network_at_the_native_size():
 @pytest.mark.parametrize("size", [(96, 96), (160, 224)])
 def test_convolutional_networks_take_any_size(name, size):
     backbone = load_backbone(name, weights=None)
-    table = layer_table(backbone, size)
-    (codes,) = freeze(backbone, table, [table.resolve(None)], "avg")(
+    table = trace_cuts(backbone, size)
+    (codes,) = table.prefix([table.resolve(None)], "avg")(
         torch.zeros(1, *size, 3, dtype=torch.uint8)
     )
     assert codes.shape == (1, pooled_shape(table.resolve(None), "avg")[0])
@@ -196,12 +197,12 @@ def test_convolutional_networks_take_any_size(name, size):
 @pytest.mark.parametrize("name", ["vit_b_16", "timm:vit_tiny_patch16_224"])
 def test_vision_transformers_take_multiples_of_their_patch(name):
     backbone = load_backbone(name, weights=None)
-    assert layer_table(backbone, (160, 160)).resolve(None).shape in [(768,), (192,)]
+    assert trace_cuts(backbone, (160, 160)).resolve(None).shape in [(768,), (192,)]
     if name == "vit_b_16":  # timm's drop the last 4 pixels
         with pytest.raises(BackboneError, match="100"):
-            layer_table(backbone, (100, 100))
+            trace_cuts(backbone, (100, 100))
     # The network that was asked for another size is still what it was.
-    assert layer_table(backbone, (224, 224)).resolve(-2).shape[0] == 197
+    assert trace_cuts(backbone, (224, 224)).resolve(-2).shape[0] == 197
 
 
 @pytest.mark.parametrize(
@@ -216,23 +217,23 @@ def test_pooling_finds_the_channels(name):
 
 
 def test_class_tokens_take_no_part_in_the_mean():
-    backbone, table = random_table("timm:vit_tiny_patch16_224")
+    _, table = random_table("timm:vit_tiny_patch16_224")
     layer = table.resolve("norm")
     pixels = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
-    (tokens,) = freeze(backbone, table, [layer], None)(pixels)
-    (mean,) = freeze(backbone, table, [layer], "avg")(pixels)
-    (first,) = freeze(backbone, table, [layer], "token")(pixels)
+    (tokens,) = table.prefix([layer], None)(pixels)
+    (mean,) = table.prefix([layer], "avg")(pixels)
+    (first,) = table.prefix([layer], "token")(pixels)
     torch.testing.assert_close(mean, tokens[:, 1:].mean(1))
     torch.testing.assert_close(first, tokens[:, 0])
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "gem", "flatten"])
 def test_pooling_in_closed_form(pooling):
-    backbone, table = random_table("resnet18")
+    _, table = random_table("resnet18")
     layer = table.resolve("layer1")
     pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
-    (maps,) = freeze(backbone, table, [layer], None)(pixels)
-    (codes,) = freeze(backbone, table, [layer], pooling)(pixels)
+    (maps,) = table.prefix([layer], None)(pixels)
+    (codes,) = table.prefix([layer], pooling)(pixels)
     a = maps.numpy().astype(float)
     expected = {
         "avg": a.mean((2, 3)),
@@ -244,6 +245,6 @@ def test_pooling_in_closed_form(pooling):
 
 
 def test_a_class_token_where_there_is_none_is_an_error():
-    backbone, table = random_table("resnet18")
+    _, table = random_table("resnet18")
     with pytest.raises(LayerError, match="needs a layer with a class token"):
-        freeze(backbone, table, [table.resolve("layer1")], "token")
+        table.prefix([table.resolve("layer1")], "token")

@@ -25,8 +25,8 @@ from sktransfer.exceptions import (
     PreprocessingError,
     TracingError,
 )
+from sktransfer.networks._layers import trace_cuts
 from sktransfer.networks._load import load_backbone
-from sktransfer.networks._split import freeze, layer_table, tail_of
 
 FACTS = {"image_size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 CALLS = count()
@@ -706,13 +706,13 @@ def test_what_is_changed_in_place_is_changed_in_codes_and_tails(name, X, images)
     expected = network(images.clone()).numpy()
     np.testing.assert_allclose(codes_of(network, X, quiet=False), expected, atol=1e-4)
     backbone = load_backbone(network, preprocessing=FACTS)
-    table = layer_table(backbone, (32, 32))
+    table = trace_cuts(backbone, (32, 32))
     end = table.layers[-1]
     for start in table.layers[:-1]:
-        given = freeze(backbone, table, [start], None)(torch.tensor(X))[0]
-        found = freeze(backbone, table, [start, end], None)(torch.tensor(X))
+        given = table.prefix([start], None)(torch.tensor(X))[0]
+        found = table.prefix([start, end], None)(torch.tensor(X))
         np.testing.assert_allclose(found[0], given, atol=1e-4)
-        np.testing.assert_allclose(tail_of(table, start)(given.clone()), found[1], atol=1e-4)
+        np.testing.assert_allclose(table.tail(start)(given.clone()), found[1], atol=1e-4)
 
 
 class _Caching(nn.Module):

@@ -32,10 +32,9 @@ from ..exceptions import ImageError, ImageSkippedWarning, LayerError
 from ..inputs import Framing, Images, Reading, as_images, skipped, unreadable
 from ..networks import Backbone, load_backbone
 from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of
-from ..networks._layers import LayerTable
+from ..networks._layers import TracedCuts, cuts_of
 from ..networks._load import BackboneInfo
 from ..networks._spec import make_framing
-from ..networks._split import cached_table
 from ..store import open_store
 from ._dask import is_lazy, look_at, transform_lazily
 from ._to_file import OR_NAN, TransformReport, check_target, write_codes
@@ -339,7 +338,7 @@ class CNNCodes(
 
     # What the parameters come to.
 
-    def _cut(self) -> tuple[Backbone, LayerTable]:
+    def _cut(self) -> tuple[Backbone, TracedCuts]:
         """The network of the parameters, and where it can be cut."""
         network = load_backbone(
             self.backbone,
@@ -347,7 +346,7 @@ class CNNCodes(
             preprocessing=self.preprocessing,
             verbose=self.verbose,
         )
-        return network, cached_table(network, self._prepare(network).image_size)
+        return network, cuts_of(network, self._prepare(network).image_size)
 
     def _prepare(self, network: Backbone) -> Framing:
         return make_framing(
@@ -367,7 +366,7 @@ class CNNCodes(
     def _frozen(self) -> FrozenPass:
         """The network of the fit up to its layers, run as the parameters say now."""
         network = self._load_network()
-        cuts = cached_table(network, self.image_size_)
+        cuts = cuts_of(network, self.image_size_)
         return FrozenPass(
             network,
             cuts,

@@ -14,7 +14,7 @@ import torch
 from .._lru import LRU
 from .._optional import import_openvino
 from ..exceptions import EngineError, EngineWarning, SktransferError
-from ..networks._split import FrozenNetwork
+from ..networks._cut import FrozenModule
 from ._base import Engine, resolve_devices, resolve_precision
 from ._openvino import OpenVinoEngine, first_line, make_openvino
 from ._torch import SeveralDevices, TorchEngine
@@ -28,7 +28,7 @@ _engines: LRU[Engine] = LRU(4)
 
 def make_engine(
     key: Hashable,
-    network: Callable[[], FrozenNetwork],
+    network: Callable[[], FrozenModule],
     *,
     image_size: tuple[int, int],
     device: str | Sequence[str] = "auto",
@@ -128,7 +128,7 @@ def _is_installed() -> bool:
 
 
 def _openvino(
-    network: Callable[[], FrozenNetwork],
+    network: Callable[[], FrozenModule],
     image_size: tuple[int, int],
     precision: str,
     name: str | None,
@@ -163,7 +163,7 @@ def _warn(reason: str) -> None:
 
 
 def _torch(
-    network: FrozenNetwork,
+    network: FrozenModule,
     devices: Sequence[torch.device],
     precision: str,
     compile_for: tuple[int, int] | None,

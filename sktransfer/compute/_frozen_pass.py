@@ -14,8 +14,7 @@ import numpy as np
 from ..exceptions import ImageError
 from ..inputs import Items, Preparation, unreadable
 from ..networks import Backbone
-from ..networks._layers import Layer, LayerTable
-from ..networks._split import pooled_shape
+from ..networks._cut import Cuttable, Layer, pooled_shape
 from ..store import Store
 from ._plan import ComputeSettings, Plan, memory_of_all_layers
 from ._runner import compute_rows, prepare_rows
@@ -30,7 +29,7 @@ class FrozenPass:
     Attributes
     ----------
     network : Backbone
-    cuts : LayerTable
+    cuts : Cuttable
         Where it can be cut.
     layers : tuple of Layer
         Whose outputs are wanted. With a pooling they stand side by side in one row; maps
@@ -48,7 +47,7 @@ class FrozenPass:
     """
 
     network: Backbone
-    cuts: LayerTable
+    cuts: Cuttable
     layers: tuple[Layer, ...]
     preparation: Preparation
     pooling: str | None = "avg"

@@ -18,11 +18,11 @@ from .. import config
 from .._files import atomic_write, draft_folder, open_regular
 from .._optional import import_openvino
 from ..exceptions import EngineError
-from ..networks._split import FrozenNetwork
+from ..networks._cut import FrozenModule
 from ..networks._trace import tracing
 from ._base import Engine
 from ._threads import available_cores
-from ._torch import TorchEngine, folded
+from ._torch import TorchEngine
 
 __all__ = [
     "Conversion",
@@ -68,7 +68,7 @@ class OpenVinoEngine(Engine):
 
 
 def make_openvino(
-    network: Callable[[], FrozenNetwork],
+    network: Callable[[], FrozenModule],
     image_size: tuple[int, int],
     precision: str,
     key: str | None,
@@ -103,7 +103,7 @@ def make_openvino(
     return OpenVinoEngine(model, precision)
 
 
-def _converted(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
+def _converted(network: FrozenModule, image_size: tuple[int, int]) -> Any:
     model = convert(network, image_size)
     # In float32 always: lower precisions differ by more than a wrong conversion may.
     engine = OpenVinoEngine(model, "float32")
@@ -252,7 +252,7 @@ def _as_tensor(content: memoryview) -> Any:
     return tensor
 
 
-def convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
+def convert(network: FrozenModule, image_size: tuple[int, int]) -> Any:
     """Convert a network; by the frontend itself, since ``convert_model`` takes four times as
     long, and forks processes that report its use to a server.
 
@@ -267,7 +267,7 @@ def convert(network: FrozenNetwork, image_size: tuple[int, int]) -> Any:
     from openvino import frontend as kinds
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    network = folded(network)
+    network = network.folded()
     example = torch.zeros(2, *image_size, network.n_channels, dtype=torch.uint8)
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():

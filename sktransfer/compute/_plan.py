@@ -12,9 +12,8 @@ import numpy as np
 
 from ..inputs import READING, Preparation
 from ..networks import Backbone
+from ..networks._cut import POOLINGS, Cuttable, Layer, has_token, pooled_shape
 from ..networks._fingerprint import is_private
-from ..networks._layers import Layer, LayerTable
-from ..networks._split import POOLINGS, freeze, has_token, identity_of, pooled_shape
 from ..store import Store
 from ._base import Engine
 from ._engine import engine_identity, make_engine
@@ -83,8 +82,8 @@ class Plan:
     Parameters
     ----------
     network : Backbone
-    cuts : LayerTable
-        Its layers.
+    cuts : Cuttable
+        Where it can be cut.
     layers : sequence of Layer
         Asked for.
     preparation : Preparation
@@ -115,7 +114,7 @@ class Plan:
     def __init__(
         self,
         network: Backbone,
-        cuts: LayerTable,
+        cuts: Cuttable,
         layers: Sequence[Layer],
         preparation: Preparation,
         *,
@@ -126,7 +125,7 @@ class Plan:
         self.network, self.preparation = network.name, preparation
         self._backbone, self._cuts, self._layers = network, cuts, list(layers)
         self._pooling, self._settings, self._keep = pooling, settings, keep
-        self._identity = identity_of(network, cuts)
+        self._identity = cuts.identity
         self.private = is_private(self._identity)
         self.runs_on = engine_identity(
             settings.device,
@@ -169,7 +168,7 @@ class Plan:
         return [
             layer
             for layer in layers
-            if self._cuts.keeps_images_apart(layer) and (pooling != "token" or has_token(layer))
+            if self._cuts.keeps_items_apart(layer) and (pooling != "token" or has_token(layer))
         ]
 
     def _engine_of(self, layers: list[Layer]) -> Engine:
@@ -179,7 +178,7 @@ class Plan:
         key = (self._identity, self._backbone.preprocessing, names, self._pooling, image_size)
         return make_engine(
             key,
-            lambda: freeze(self._backbone, self._cuts, layers, self._pooling),
+            lambda: self._cuts.prefix(layers, self._pooling),
             image_size=(height, width),
             device=self._settings.device,
             precision=self._settings.precision,
@@ -258,14 +257,14 @@ class Plan:
         return self._addresses[names, self.runs_on]
 
 
-def memory_of_all_layers(table: LayerTable, n_images: int) -> int:
+def memory_of_all_layers(cuts: Cuttable, n_images: int) -> int:
     """Bytes that the pooled codes of every layer take in the store."""
-    return n_images * _bytes_of_all_layers(table)
+    return n_images * _bytes_of_all_layers(cuts)
 
 
 @lru_cache(maxsize=8)
-def _bytes_of_all_layers(table: LayerTable) -> int:
-    return sum(4 * pooled_shape(layer, "avg")[0] for layer in table.nameable())
+def _bytes_of_all_layers(cuts: Cuttable) -> int:
+    return sum(4 * pooled_shape(layer, "avg")[0] for layer in cuts.nameable())
 
 
 # Where in the store the codes of an image stand.

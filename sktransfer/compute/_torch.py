@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import queue
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,18 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..exceptions import EngineError, EngineWarning
-from ..networks._split import FrozenNetwork
-from ..networks._trace import is_plain, module_of, replace_module, running, tracing
+from ..networks._cut import FrozenModule
+from ..networks._trace import running, tracing
 from ._base import Engine
 from ._threads import Lanes, worker_pool
 
-__all__ = [
-    "SeveralDevices", "TorchEngine", "compiled", "fold_batch_norms", "folded", "within_memory"
-]  # fmt: skip
+__all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,7 +29,7 @@ class TorchEngine(Engine):
 
     Parameters
     ----------
-    network : FrozenNetwork
+    network : FrozenModule
         It is copied; the original stays as it is.
     device : torch.device
     precision : {"float32", "bfloat16", "float16"}
@@ -49,7 +44,7 @@ class TorchEngine(Engine):
 
     def __init__(
         self,
-        network: FrozenNetwork,
+        network: FrozenModule,
         device: torch.device,
         precision: str,
         *,
@@ -57,7 +52,7 @@ class TorchEngine(Engine):
     ):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
         self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
-        network = folded(network).to(device).in_precision(_DTYPES[precision])
+        network = network.folded().to(device).in_precision(_DTYPES[precision])
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
         if compile_for is not None:
             example = torch.zeros(
@@ -97,7 +92,7 @@ class TorchEngine(Engine):
             return tuple(code.float().cpu().numpy() for code in self._network(batch))
 
 
-def _channels_last(network: FrozenNetwork) -> FrozenNetwork:
+def _channels_last(network: FrozenModule) -> FrozenModule:
     """Lay convolutions out as the pixels are; ``Module.to`` would choke on 5-d buffers."""
     for weight in network.parameters():
         if weight.ndim == 4:
@@ -161,7 +156,7 @@ def within_memory(run: Callable[[int], T], size: int, device: Any) -> tuple[T, i
 Codes = tuple[torch.Tensor, ...]
 
 
-def compiled(network: FrozenNetwork, example: torch.Tensor) -> Callable[[torch.Tensor], Codes]:
+def compiled(network: FrozenModule, example: torch.Tensor) -> Callable[[torch.Tensor], Codes]:
     """A network compiled for batches like an example; others are cut and filled up to its size.
 
     Raises
@@ -195,44 +190,6 @@ def _in_batches(call: Callable[[torch.Tensor], Codes], pixels: torch.Tensor, siz
         filled = torch.cat([part, part[:1].expand(missing, -1, -1, -1)]) if missing else part
         parts.append(tuple(codes[: len(part)] for codes in call(filled)))
     return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
-
-
-# Batch norms folded into the convolutions before them: fewer passes over memory.
-
-
-def folded(network: FrozenNetwork) -> FrozenNetwork:
-    """A copy of a frozen network with its batch norms folded."""
-    network = copy.deepcopy(network).eval()
-    fold_batch_norms(network.prefix)
-    return network
-
-
-def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
-    """Fold, in place, each batch norm that is the only reader of a convolution.
-
-    In eval mode a batch norm is a fixed scale and shift per channel. Codes move by about
-    2e-6 (relative L2 norm).
-    """
-    from timm.layers import BatchNormAct2d, Conv2dSame
-
-    for node in list(graph_module.graph.nodes):
-        norm = module_of(graph_module, node)
-        if not _is_a(norm, nn.BatchNorm2d, BatchNormAct2d) or norm.running_var is None:
-            continue
-        source = node.args[0]
-        convolution = module_of(graph_module, source)
-        if not _is_a(convolution, nn.Conv2d, Conv2dSame) or len(source.users) != 1:
-            continue
-        replace_module(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
-        rest = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
-        replace_module(graph_module, node.target, rest)
-    graph_module.recompile()
-    return graph_module
-
-
-def _is_a(module: Any, *kinds: type) -> bool:
-    """Exactly of a kind: subclasses and modules with hooks may compute something else."""
-    return type(module) in kinds and is_plain(module)
 
 
 # Several devices of one kind: each batch goes to one that is free.

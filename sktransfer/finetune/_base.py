@@ -485,7 +485,7 @@ def _describe(est: FineTuneBase, model: Model, storage: Storage) -> None:
         model.names,
         model.stages,
         rates,
-        model.table.network.module,
+        model.table.parameters(),
         begun=None if every is None else stages_begun(n_epochs, every),
     )
     est.n_trainable_parameters_ = sum(layer.n_trainable for layer in est.layers_)
@@ -676,8 +676,8 @@ def unfreeze(est: FineTuneBase, trainable: str | int | Sequence[str]) -> None:
         If `trainable` names nothing, or leaves out what has learnt already.
     """
     old = model_of(est)
-    names = learning_names(old.table, old.stages, trainable)
-    before = learning_names(old.table, old.stages, est._fitted.design.trainable)
+    names = learning_names(old.table, trainable)
+    before = learning_names(old.table, est._fitted.design.trainable)
     lost = [name for name in before if name not in set(names)]
     if lost:
         raise LayerError(

@@ -20,11 +20,11 @@ from ..compute._frozen_pass import FrozenPass
 from ..exceptions import LayerError, TrainingError, shown
 from ..inputs import Items, Subset
 from ..networks import Backbone
-from ..networks._layers import Layer, LayerTable, Stage, stages_of
-from ..networks._split import Pool, cached_table, pooled_shape, tail_of
+from ..networks._cut import Cuttable, Layer, Pool, Stage, pooled_shape
+from ..networks._layers import cuts_of
 from ..networks._trace import running
 from ._gradients import Dropout, spare_grouped
-from ._parameter_groups import first_cut, is_norm, learning_names, plain_name, stage_parameters
+from ._parameter_groups import is_norm, learning_names, plain_name
 
 __all__ = [
     "Design",
@@ -78,7 +78,7 @@ class Model:
     Attributes
     ----------
     backbone : Backbone
-    table : LayerTable
+    table : Cuttable
         Up to where the network ends.
     stages : list of Stage
     names : list of list of str
@@ -92,7 +92,7 @@ class Model:
     """
 
     backbone: Backbone
-    table: LayerTable
+    table: Cuttable
     stages: list[Stage]
     names: list[list[str]]
     start: Layer | None
@@ -207,19 +207,19 @@ def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design)
     LayerError
         If `layer` or `trainable` names nothing.
     """
-    table = cached_table(backbone, image_size).up_to(design.layer)
-    stages = stages_of(table)
-    learning = learning_names(table, stages, design.trainable)
+    table = cuts_of(backbone, image_size).up_to(design.layer)
+    stages = table.stages()
+    learning = learning_names(table, design.trainable)
     head = _seeded_head(design, code_width(table))
     module, start = build_module(
         backbone,
         table,
-        first_cut(table, stages, learning),
+        table.cut_before(learning),
         head,
         live_norms=design.batchnorm == "train",
     )
     _let_learn(module, set(learning), design)
-    names, told = stage_parameters(table, stages), told_of(head)
+    names, told = [table.parameters_of(stage) for stage in stages], told_of(head)
     if told:
         _check_told(told, told_of(_seeded_head(design, code_width(table))))
     return Model(backbone, table, stages, names, start, module, told)
@@ -342,7 +342,7 @@ class FineTuneModule(nn.Module):
 
 def build_module(
     backbone: Backbone,
-    table: LayerTable,
+    table: Cuttable,
     start: Layer | None,
     head: nn.Module,
     *,
@@ -361,7 +361,7 @@ def build_module(
     candidates = before[: before.index(start) + 1] if start is not None else [None]
     for candidate in reversed(candidates):
         try:
-            tail: nn.Module = _tail(table, candidate)
+            tail = table.tail(candidate)
         except LayerError:
             if candidate is None:
                 raise
@@ -378,18 +378,13 @@ def build_module(
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _tail(table: LayerTable, start: Layer | None) -> nn.Module:
-    # The codes themselves are pooled where they are made, as CNNCodes has them.
-    return nn.Identity() if start is table.layers[-1] else tail_of(table, start)
-
-
 def _channels_last(module: nn.Module) -> None:
     for weight in module.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def code_width(table: LayerTable) -> int:
+def code_width(table: Cuttable) -> int:
     """Numbers that go into the head."""
     return pooled_shape(table.layers[-1], "avg")[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,7 @@ class Recipe:
     team: Team | None = None
     anchors: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def remember(self, module: nn.Module, pretrained: dict[str, torch.Tensor]) -> None:
+    def remember(self, module: nn.Module, pretrained: Mapping[str, torch.Tensor]) -> None:
         """Take the pretrained values of the weights that learn as those to be pulled towards."""
         if self.l2_sp:
             self.anchors = {
@@ -136,7 +137,7 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
     """A net that is initialised and has learnt nothing yet."""
     verbose = est.verbose if run.leads else 0
     recipe = _recipe(est, model, device, run.team)
-    recipe.remember(model.module, dict(model.table.network.module.named_parameters()))
+    recipe.remember(model.module, model.table.parameters())
     optimizer = (
         OPTIMIZERS[est.optimizer] if isinstance(est.optimizer, str) else est.optimizer
     )

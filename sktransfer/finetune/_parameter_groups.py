@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..exceptions import LayerError, did_you_mean
-from ..networks._layers import Layer, LayerTable, Stage
+from ..networks._cut import Cuttable, Stage
 
 __all__ = [
     "LayerState",
@@ -72,9 +72,7 @@ class Rates:
         return self.lr * self.backbone_lr_factor * self.layer_decay**depth
 
 
-def learning_names(
-    table: LayerTable, stages: Sequence[Stage], trainable: str | int | Iterable[str]
-) -> list[str]:
+def learning_names(table: Cuttable, trainable: str | int | Iterable[str]) -> list[str]:
     """Names of the pretrained parameters that `trainable` asks for.
 
     Raises
@@ -82,7 +80,8 @@ def learning_names(
     LayerError
         If a number or a name fits nothing; the message names the nearest.
     """
-    owned = stage_parameters(table, stages)
+    stages = table.stages()
+    owned = [table.parameters_of(stage) for stage in stages]
     every = [name for names in owned for name in names]
     if trainable == "all":
         return every
@@ -117,47 +116,6 @@ def _matching(pattern: str, every: list[str]) -> list[str]:
             f"{modules[-1]!r}, also with * and ?."
         )
     return found
-
-
-def stage_parameters(table: LayerTable, stages: Sequence[Stage]) -> list[list[str]]:
-    """Names of the parameters of each stage, in order of computation."""
-    network = table.network
-    ends = {table.node(stage.end): number for number, stage in enumerate(stages)}
-    names: list[list[str]] = [[] for _ in stages]
-    seen: set[str] = set()
-    current = 0
-    for node in network.nodes:
-        for name in _parameters_of(network.module, node):
-            if name not in seen:
-                names[current].append(name)
-                seen.add(name)
-        if node in ends:
-            current = ends[node] + 1
-            if current == len(stages):
-                break
-    return names
-
-
-def _parameters_of(module: nn.Module, node: Any) -> list[str]:
-    path = str(node.target)
-    if node.op == "call_module":
-        return [f"{path}.{name}" for name, _ in module.get_submodule(path).named_parameters()]
-    if node.op == "get_attr" and path in dict(module.named_parameters()):
-        return [path]
-    return []
-
-
-def first_cut(table: LayerTable, stages: Sequence[Stage], learning: Sequence[str]) -> Layer | None:
-    """The last cut point before everything that learns, None where that is the pixels."""
-    if not learning:
-        return table.layers[-1]
-    wanted, start = set(learning), None
-    by_node = {table.node(layer): layer for layer in table.layers}
-    for node in table.network.nodes:
-        if wanted & set(_parameters_of(table.network.module, node)):
-            return start
-        start = by_node.get(node, start)
-    return start
 
 
 def parameter_groups(
@@ -223,12 +181,12 @@ def layer_states(
     names: list[list[str]],
     stages: Sequence[Stage],
     rates: Rates,
-    whole: Any,
+    whole: Mapping[str, nn.Parameter],
     begun: int | None = None,
 ) -> list[LayerState]:
     """What each stage and the head did; only so many of the last stages have `begun` to learn."""
     stage_of = {name: i for i, part in enumerate(names) for name in part}
-    sizes = {name: value.numel() for name, value in whole.named_parameters()}
+    sizes = {name: value.numel() for name, value in whole.items()}
     learnt, added = [0] * (len(stages) + 1), [0] * len(stages)
     for name, parameter in module.named_parameters():
         depth = _depth(name, stage_of, len(stages))

@@ -5,18 +5,39 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
+from weakref import WeakKeyDictionary
 
 from torch import fx, nn
 
+from .._lru import LRU
 from ..exceptions import BackboneWarning, LayerError, did_you_mean, shown
-from ._trace import Head, TracedNetwork, cut_nodes, is_passive, is_passive_module, weight_dimensions
+from ._cut import Layer, Stage, pooled_shape
+from ._fingerprint import fingerprint_of_graph, structure_of
+from ._load import bytes_of_modules
+from ._sizes import fit_to_size, slide_fully_connected
+from ._spec import Backbone
+from ._split import FrozenNetwork, Normalization, check_tail, prefix_of, tail_of
+from ._trace import (
+    Head,
+    TracedNetwork,
+    cut_nodes,
+    find_head,
+    is_faithful,
+    is_passive,
+    is_passive_module,
+    trace,
+    tracing,
+    weight_dimensions,
+)
 
-__all__ = ["OUTPUT", "Layer", "LayerTable", "Stage", "stages_of"]
+__all__ = ["OUTPUT", "TracedCuts", "cuts_of", "stages_of", "trace_cuts"]
 
+
+_identities: WeakKeyDictionary[fx.GraphModule, str] = WeakKeyDictionary()
 
 OUTPUT, CODE_LAYER = "output", "pre_logits"
 # Of several outputs, what makes a code by its name, the first that is there.
@@ -26,44 +47,14 @@ _EMBEDDINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A place where a network can be cut.
-
-    Attributes
-    ----------
-    name : str
-        Path of the outermost module whose output this is, such as ``"layer4"``.
-    shape : tuple of int
-        Shape of its output for one image, without the batch axis.
-    kind : {"map", "map_last", "tokens", "vector"}
-        What the axes are: (channels, height, width), (height, width, channels),
-        (tokens, channels) or (channels,).
-    n_prefix_tokens : int
-        Tokens before the first patch: class and register tokens.
-    is_token : bool
-        Whether it is a row that was made of the class token alone.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    kind: str
-    n_prefix_tokens: int = 0
-    is_token: bool = False
-
-    @property
-    def n_channels(self) -> int:
-        return self.shape[0] if self.kind == "map" else (1, *self.shape)[-1]
-
-
-class LayerTable:
-    """Cut points of a traced network, from the input to the codes, and what it gives.
+class TracedCuts:
+    """A traced network as something that can be cut (`Cuttable`): at what its modules give.
 
     Parameters
     ----------
     network : TracedNetwork
-    backbone : str
-        Name of the network, for messages.
+    backbone : Backbone
+        What was traced.
     image_size : tuple of int
         Height and width of the input in pixels.
     head : Head
@@ -80,10 +71,10 @@ class LayerTable:
     """
 
     def __init__(
-        self, network: TracedNetwork, backbone: str, image_size: tuple[int, int], head: Head
+        self, network: TracedNetwork, backbone: Backbone, image_size: tuple[int, int], head: Head
     ):
-        self.network, self._backbone, self.image_size = network, backbone, image_size
-        self._head = head
+        self.network, self.backbone, self.image_size = network, backbone, image_size
+        self._name, self._head = backbone.name, head
         cuts = cut_nodes(network)
         given = {_output_name(key, network.outputs): node for key, node in network.outputs.items()}
         self._given = {name: node for name, node in given.items() if node.op != "placeholder"}
@@ -134,7 +125,7 @@ class LayerTable:
         if -len(self.layers) <= layer < 0:
             return self.layers[layer]
         raise LayerError(
-            f"layer={layer!r} is not a cut point of {self._backbone}: numbers go from -1 "
+            f"layer={layer!r} is not a cut point of {self._name}: numbers go from -1 "
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
         )
 
@@ -160,16 +151,16 @@ class LayerTable:
         names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
         if len(self.outputs) > 1:
             return (
-                f"{self._backbone} gives several tensors. Name one as layer=: {shown(names, 800)}."
+                f"{self._name} gives several tensors. Name one as layer=: {shown(names, 800)}."
             )
         reason = f" ({self.network.whole})" if self.network.whole else ""
         return (
-            f"{self._backbone} has no layer before its classifier at which it can be cut{reason}. "
+            f"{self._name} has no layer before its classifier at which it can be cut{reason}. "
             f'layer="{OUTPUT}" gives its output, {self.outputs[0].shape}.'
         )
 
-    def up_to(self, layer: str | int | None) -> LayerTable:
-        """The table of a network that ends with a layer; None is the whole network.
+    def up_to(self, layer: str | int | None) -> TracedCuts:
+        """The same network, ending with a layer; None is the default.
 
         Raises
         ------
@@ -181,10 +172,11 @@ class LayerTable:
             return self
         order = self.every()
         before = order[: order.index(last)]
-        table = copy.copy(self)
-        table.layers = [*(one for one in self.layers if one in before), last]
-        table.has_default = True
-        return table
+        shorter = copy.copy(self)
+        shorter.layers = [*(one for one in self.layers if one in before), last]
+        shorter.has_default = True
+        vars(shorter).pop("_owned", None)  # by the stages of the longer one
+        return shorter
 
     def every(self) -> list[Layer]:
         """All cut points, from the input to the output of the network."""
@@ -197,7 +189,7 @@ class LayerTable:
             return every
         return [*self.layers, *every[every.index(self.layers[-1]) + 1 :]]
 
-    def keeps_images_apart(self, layer: Layer) -> bool:
+    def keeps_items_apart(self, layer: Layer) -> bool:
         """Whether the first axis is that of the images, and not of their windows as well."""
         return layer in self._of_images
 
@@ -214,6 +206,106 @@ class LayerTable:
         """The operation whose output a layer is."""
         return next(node for node, other in self._layers.items() if other == layer)
 
+    @property
+    def identity(self) -> str:
+        """Hash of the network as it was followed at an image size, which is what is run."""
+        module = self.network.module
+        if module not in _identities:
+            _identities[module] = fingerprint_of_graph(
+                self.backbone.fingerprint, self.backbone.module, module
+            )
+        return _identities[module]
+
+    def prefix(self, layers: Sequence[Layer], pooling: str | None) -> FrozenNetwork:
+        """What is before the last of some layers, as one module that gives codes of each.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+        pooling : {"avg", "max", "gem", "token", "flatten"} or None
+
+        Returns
+        -------
+        FrozenNetwork
+            In eval mode, without gradients; it shares the weights of the network.
+        """
+        facts = self.backbone.preprocessing
+        taps = {self.node(layer): layer for layer in layers}
+        return prefix_of(self.network, taps, pooling, Normalization(facts.mean, facts.std))
+
+    def tail(self, start: Layer | None) -> nn.Module:
+        """A copy of what is behind a layer, up to the default one, as a module of its own.
+
+        Parameters
+        ----------
+        start : Layer or None
+            Where the tail begins; None is the normalised pixels.
+
+        Raises
+        ------
+        LayerError
+            If the tail needs more of the prefix than this one tensor.
+        """
+        network, end = self.network, self.layers[-1]
+        if start == end:
+            return nn.Identity()
+        begin = network.input if start is None else self.node(start)
+        tail = tail_of(network, start, begin, self.node(end))
+        pixels = (network.n_channels, *self.image_size)
+        shape = pixels if start is None else pooled_shape(start, None)
+        # A network that could not be followed may not run without numbers.
+        check_tail(tail, start, shape, end.shape, numbers=bool(network.whole))
+        return tail
+
+    def stages(self) -> list[Stage]:
+        """The stages up to the default layer, from the input."""
+        return stages_of(self)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters of the network by name; nobody may change them."""
+        return dict(self.network.module.named_parameters())
+
+    def parameters_of(self, stage: Stage) -> list[str]:
+        """Names of the parameters of a stage, in order of computation."""
+        return self._owned[stage.end]
+
+    @cached_property
+    def _owned(self) -> dict[Layer, list[str]]:
+        """Parameters by the end of the stage that uses them first."""
+        ends = {self.node(stage.end): stage.end for stage in self.stages()}
+        owned: dict[Layer, list[str]] = {end: [] for end in ends.values()}
+        seen: set[str] = set()
+        found: list[str] = []
+        for node in self.network.nodes:
+            names = [name for name in self.network.parameters_of(node) if name not in seen]
+            found += names
+            seen.update(names)
+            if node in ends:
+                owned[ends[node]] = found
+                found = []
+        return owned
+
+    def cut_before(self, parameters: Collection[str]) -> Layer | None:
+        """The last layer before all of some parameters; None is the pixels."""
+        wanted, start = set(parameters), None
+        by_node = {self.node(layer): layer for layer in self.layers}
+        for node in self.network.nodes:
+            if wanted & set(self.network.parameters_of(node)):
+                return start
+            start = by_node.get(node, start)
+        return start
+
+    def classifier(self) -> list[tuple[str, nn.Module | None]]:
+        """Names and modules of what is behind the default layer and computes something."""
+        network = self.network
+        modules: dict[str, nn.Module] = dict(network.module.named_modules())
+        behind = network.nodes[network.nodes.index(self.node(self.layers[-1])) + 1 : -1]
+        return [
+            (network.names.get(node) or str(node.target), modules.get(str(node.target)))
+            for node in behind
+            if not is_passive(node, modules)
+        ]
+
     def _by_name(self, name: str) -> Layer:
         if name in self._aliases:
             return self._layers[self._aliases[name]]
@@ -228,7 +320,7 @@ class LayerTable:
             else "is not a layer"
         )
         raise LayerError(
-            f"layer={name!r} {reason} of {self._backbone}. {hint}"
+            f"layer={name!r} {reason} of {self._name}. {hint}"
             f"Cut points, from the input: {_shorten(known)}."
         )
 
@@ -238,7 +330,7 @@ class LayerTable:
         """Where the codes are taken from, and a warning where that is a guess."""
         given, network = self._given, self.network
         if not given:
-            raise LayerError(f"{self._backbone} gives its images back and computes nothing.")
+            raise LayerError(f"{self._name} gives its images back and computes nothing.")
         if len(given) > 1:
             for name in _EMBEDDINGS:
                 if (node := given.get(f"{OUTPUT}.{name}")) is not None:
@@ -264,19 +356,19 @@ class LayerTable:
         shape = self.network.shapes[code][1:]
         if whole:
             return (
-                f"{self._backbone} can only be run as a whole, since its Python code cannot be "
+                f"{self._name} can only be run as a whole, since its Python code cannot be "
                 f"followed ({whole}): codes are its output, of shape {shape}, and there are no "
                 f'other layers. layer="{OUTPUT}" says that this is meant.'
             )
         if not heads:
             return (
-                f"The last layer of {self._backbone} {guess}, so codes are its output, of shape "
+                f"The last layer of {self._name} {guess}, so codes are its output, of shape "
                 f'{shape}. If that is meant, layer="{OUTPUT}" says so; if it is a classifier, take '
                 "an earlier layer, as list_layers() names them."
             )
         names = ", ".join(repr(self.network.names.get(node) or str(node)) for node in heads)
         return (
-            f"The last layer of {self._backbone}, {names}, {guess}. It is taken for a classifier, "
+            f"The last layer of {self._name}, {names}, {guess}. It is taken for a classifier, "
             f'and codes are what comes before it, of shape {shape}. layer="{CODE_LAYER}" says that '
             f'this is meant; layer="{OUTPUT}" takes the output of the network instead.'
         )
@@ -412,32 +504,13 @@ _TRUNK = 0.9
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Some of the layers of a network, between two cut points.
-
-    Attributes
-    ----------
-    name : str
-        Path of its first module with more than one layer, such as ``"layer4"``.
-    start : Layer or None
-        The cut point before it; None is the pixels.
-    end : Layer
-        The cut point behind it.
-    """
-
-    name: str
-    start: Layer | None
-    end: Layer
-
-
-@dataclass(frozen=True)
 class _Unit:
     path: str
     n_layers: int  # with weights of two dimensions or more
     resolution: tuple[int, ...]
 
 
-def stages_of(table: LayerTable) -> list[Stage]:
+def stages_of(table: TracedCuts) -> list[Stage]:
     """The stages of a network up to the layer before its classifier, from the input."""
     if table.network.whole:
         return [Stage("network", None, table.layers[-1])]
@@ -453,7 +526,7 @@ def stages_of(table: LayerTable) -> list[Stage]:
     return stages
 
 
-def _groups(units: list[_Unit], table: LayerTable) -> list[list[_Unit]]:
+def _groups(units: list[_Unit], table: TracedCuts) -> list[list[_Unit]]:
     """Put units together until they make a stage that ends where the network can be cut."""
     groups: list[list[_Unit]] = []
     open_group: list[_Unit] = []
@@ -472,11 +545,11 @@ def _groups(units: list[_Unit], table: LayerTable) -> list[list[_Unit]]:
     return groups
 
 
-def _is_whole(units: list[_Unit], table: LayerTable) -> bool:
+def _is_whole(units: list[_Unit], table: TracedCuts) -> bool:
     return sum(unit.n_layers for unit in units) > 1 and table.has(units[-1].path)
 
 
-def _units(table: LayerTable) -> Iterator[_Unit]:
+def _units(table: TracedCuts) -> Iterator[_Unit]:
     network = table.network
     nodes = list(_until(table.node(table.layers[-1]), network.nodes))
     named = [node for node in nodes if node in network.data and network.names.get(node)]
@@ -484,7 +557,7 @@ def _units(table: LayerTable) -> Iterator[_Unit]:
     yield from _descend(table, named, 0, total)
 
 
-def _descend(table: LayerTable, nodes: list[fx.Node], depth: int, total: int) -> Iterator[_Unit]:
+def _descend(table: TracedCuts, nodes: list[fx.Node], depth: int, total: int) -> Iterator[_Unit]:
     names = table.network.names
     groups = [
         (path, list(group)) for path, group in groupby(nodes, lambda n: _head(names[n], depth))
@@ -504,7 +577,7 @@ def _head(name: str, depth: int) -> str:
     return ".".join(name.split(".")[: depth + 1])
 
 
-def _resolution(table: LayerTable, nodes: list[fx.Node]) -> tuple[int, ...]:
+def _resolution(table: TracedCuts, nodes: list[fx.Node]) -> tuple[int, ...]:
     """Height and width behind some operations; the number of tokens; () if there is neither."""
     for node in reversed(nodes):
         shape = table.network.shapes.get(node, ())[1:]
@@ -515,7 +588,7 @@ def _resolution(table: LayerTable, nodes: list[fx.Node]) -> tuple[int, ...]:
     return ()
 
 
-def _n_weights(table: LayerTable, node: fx.Node) -> int:
+def _n_weights(table: TracedCuts, node: fx.Node) -> int:
     if node.op != "call_module":
         return 0
     module = table.network.module.get_submodule(str(node.target))
@@ -527,3 +600,47 @@ def _until(last: fx.Node, nodes: list[fx.Node]) -> Iterator[fx.Node]:
         yield node
         if node is last:
             return
+
+
+# From a network to its cut points.
+
+
+_CUTS: LRU[TracedCuts] = LRU(
+    8, 2**30, lambda tables: bytes_of_modules(table.network.module for table in tables)
+)
+
+
+def trace_cuts(backbone: Backbone, image_size: tuple[int, int]) -> TracedCuts:
+    """Follow a network at an image size, and find where it can be cut."""
+    facts, published = backbone.preprocessing, backbone.source not in ("module", "registered")
+    with tracing():
+        module = fit_to_size(backbone.module, image_size)
+        follow = partial(trace, module, image_size, facts.n_channels, usual_size=facts.image_size)
+        network = follow()
+        if not published:
+            differs = is_faithful(network, module, image_size)
+            if differs == "graph":
+                network = follow(whole="what torch.fx makes of it computes something else")
+                # It may differ from itself as well: what Python code draws or counts is not seen.
+                differs = is_faithful(network, module, image_size)
+            if differs:
+                warnings.warn(
+                    f"{backbone.name} does not give an image the same output in every batch: it "
+                    "draws random numbers, or lets the images of a batch change each other, as a "
+                    "batch norm without running statistics does. Its codes are not repeatable.",
+                    BackboneWarning,
+                    stacklevel=2,
+                )
+        head = find_head(network, module, published=published)
+        # Its own size says of a module what its grid of cells is for.
+        if head.nodes and (published or image_size != facts.image_size):
+            network = slide_fully_connected(network, image_size)
+        return TracedCuts(network, backbone, image_size, head)
+
+
+def cuts_of(backbone: Backbone, image_size: tuple[int, int]) -> TracedCuts:
+    """Where a network can be cut at an image size; worked out once for each of the last few."""
+    own = backbone.source in ("module", "registered")
+    structure = structure_of(backbone.module) if own else None
+    key = (backbone.fingerprint, backbone.name, structure, backbone.preprocessing, image_size)
+    return _CUTS.get(key, lambda: trace_cuts(backbone, image_size))

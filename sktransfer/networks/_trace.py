@@ -98,6 +98,21 @@ class TracedNetwork:
     def nodes(self) -> list[fx.Node]:
         return list(self.module.graph.nodes)
 
+    @property
+    def input(self) -> fx.Node:
+        """The images."""
+        return next(node for node in self.module.graph.nodes if node.op == "placeholder")
+
+    def parameters_of(self, node: fx.Node) -> list[str]:
+        """Names of the parameters that an operation reads."""
+        path = str(node.target)
+        if node.op == "call_module":
+            own = self.module.get_submodule(path).named_parameters()
+            return [f"{path}.{name}" for name, _ in own]
+        if node.op == "get_attr" and path in dict(self.module.named_parameters()):
+            return [path]
+        return []
+
 
 def trace(
     module: nn.Module,

@@ -19,9 +19,7 @@ from ..compute._count import count_computed
 from ..compute._frozen_pass import normalize_rows
 from ..exceptions import ImageSkippedWarning, LayerError, did_you_mean
 from ..inputs import skipped, unreadable
-from ..networks._layers import LayerTable, stages_of
-from ..networks._split import POOLINGS
-from ..networks._trace import is_passive
+from ..networks._cut import POOLINGS, Cuttable
 
 __all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
 
@@ -140,12 +138,12 @@ def pass_over(
     )
 
 
-def _depth(codes: CNNCodes, table: LayerTable) -> list[str]:
+def _depth(codes: CNNCodes, table: Cuttable) -> list[str]:
     """The ends of some stages, evenly over the depth, with the last layer."""
     last = table.layers[-1].name
     if codes.pooling not in POOLINGS or codes.pooling in ("flatten", "token"):
         return []
-    ends = [stage.end.name for stage in stages_of(table) if stage.end.name != last]
+    ends = [stage.end.name for stage in table.stages() if stage.end.name != last]
     if len(ends) >= _MOST_LAYERS:
         places = np.linspace(0, len(ends) - 1, _MOST_LAYERS - 1).round().astype(int)
         ends = [ends[place] for place in places]
@@ -157,7 +155,7 @@ def _columns(rows: np.ndarray, widths: list[int]) -> list[np.ndarray]:
     return [rows[:, stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
-def _probabilities(table: LayerTable, codes: np.ndarray | None) -> tuple[np.ndarray | None, str]:
+def _probabilities(table: Cuttable, codes: np.ndarray | None) -> tuple[np.ndarray | None, str]:
     if codes is None:
         return None, "needs the codes before the classifier with an average pooling"
     try:
@@ -194,12 +192,12 @@ def _compute(
 # What the network's own classifier says, from the codes before it.
 
 
-def source_probabilities(table: LayerTable, codes: np.ndarray) -> np.ndarray:
+def source_probabilities(table: Cuttable, codes: np.ndarray) -> np.ndarray:
     """Probabilities of the classes that the network was trained on.
 
     Parameters
     ----------
-    table : LayerTable
+    table : Cuttable
     codes : ndarray of shape (n_samples, width)
         Of the layer before the classifier, not normalised.
 
@@ -214,17 +212,13 @@ def source_probabilities(table: LayerTable, codes: np.ndarray) -> np.ndarray:
     return softmax(codes @ weight.T + bias, axis=1)
 
 
-def _linear_head(table: LayerTable) -> nn.Linear:
-    layer, module = table.layers[-1], table.network.module
-    nodes = table.network.nodes
-    behind = nodes[nodes.index(table.node(layer)) + 1 : -1]
-    modules = dict(module.named_modules())
-    working = [node for node in behind if not is_passive(node, modules)]
+def _linear_head(table: Cuttable) -> nn.Linear:
+    layer, working = table.layers[-1], table.classifier()
     if not working:
         raise LayerError("the network has no classifier of its own")
-    (first, *others) = [modules.get(str(node.target)) for node in working]
+    (_, first), *others = working
     if others or not isinstance(first, nn.Linear):
-        names = ", ".join(table.network.names.get(node) or str(node.target) for node in working)
+        names = ", ".join(name for name, _ in working)
         raise LayerError(
             f"the network's own classifier is not one linear layer behind the codes, but {names}"
         )

@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from .._parameters import Cache, Compute, ImageInput, Network, values_of
 from ..codes import CNNCodes
 from ..finetune import FineTuneClassifier
-from ..networks._layers import stages_of
 from ._probe import PROBE_C
 
 __all__ = [
@@ -60,7 +59,7 @@ def tune_up_to(
     """A network that ends with a layer; of its stages the last learn, or all it has."""
     table = codes._cut()[1]
     if trainable != "all":
-        trainable = min(trainable, len(stages_of(table.up_to(layer))))
+        trainable = min(trainable, len(table.up_to(layer).stages()))
     end = None if layer == table.layers[-1].name else layer
     return fine_tuner(codes, trainable, layer=end, **params)
 

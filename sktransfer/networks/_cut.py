@@ -1,0 +1,264 @@
+"""What can be cut: layers by name, stages, the frozen part before a layer and the tail behind it.
+
+Whatever is inside a network, the rooms that freeze, train and choose know it as a `Cuttable`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import nn
+
+from ..exceptions import LayerError
+
+__all__ = [
+    "POOLINGS",
+    "Cuttable",
+    "FrozenModule",
+    "Layer",
+    "Pool",
+    "Stage",
+    "has_token",
+    "pooled_shape",
+]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place where a network can be cut.
+
+    Attributes
+    ----------
+    name : str
+        Path of the outermost module whose output this is, such as ``"layer4"``.
+    shape : tuple of int
+        Shape of its output for one image, without the batch axis.
+    kind : {"map", "map_last", "tokens", "vector"}
+        What the axes are: (channels, height, width), (height, width, channels),
+        (tokens, channels) or (channels,).
+    n_prefix_tokens : int
+        Tokens before the first patch: class and register tokens.
+    is_token : bool
+        Whether it is a row that was made of the class token alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    n_prefix_tokens: int = 0
+    is_token: bool = False
+
+    @property
+    def n_channels(self) -> int:
+        return self.shape[0] if self.kind == "map" else (1, *self.shape)[-1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some of the layers of a network, between two cut points.
+
+    Attributes
+    ----------
+    name : str
+        Path of its first module with more than one layer, such as ``"layer4"``.
+    start : Layer or None
+        The cut point before it; None is the pixels.
+    end : Layer
+        The cut point behind it.
+    """
+
+    name: str
+    start: Layer | None
+    end: Layer
+
+
+class FrozenModule(nn.Module, ABC):
+    """The part of a network before a cut, as an engine runs it: raw items in, codes of layers out.
+
+    ``forward`` takes a batch of items as they are prepared (bytes of pixels) and gives one tensor
+    for each layer.
+
+    Attributes
+    ----------
+    n_channels : int
+        Of the images it takes.
+    """
+
+    @property
+    @abstractmethod
+    def n_channels(self) -> int: ...
+
+    @abstractmethod
+    def in_precision(self, dtype: torch.dtype) -> Self:
+        """Change, in place, what the network computes in."""
+
+    @abstractmethod
+    def folded(self) -> Self:
+        """A copy that computes the same in fewer passes over memory."""
+
+
+class Cuttable(Protocol):
+    """A network that can be cut at its layers.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Cut points in order, from the input; the last is the default, where the codes are taken.
+    has_default : bool
+        Whether there is a default.
+    identity : str
+        Hash of everything that decides what it computes.
+    """
+
+    layers: list[Layer]
+    has_default: bool
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def resolve(self, layer: str | int | None) -> Layer:
+        """Find a layer by name or number; None is the default."""
+        ...
+
+    def several(self, layer: str | int | Sequence[str | int] | None) -> tuple[Layer, ...]:
+        """The layers that a parameter means: one, or a list of different ones."""
+        ...
+
+    def listed(self) -> list[Layer]:
+        """The numbered layers, and what the network gives behind the last of them."""
+        ...
+
+    def nameable(self) -> list[Layer]:
+        """The numbered layers, and all cut points behind the last of them."""
+        ...
+
+    def every(self) -> list[Layer]:
+        """All cut points, from the input to the output."""
+        ...
+
+    def keeps_items_apart(self, layer: Layer) -> bool:
+        """Whether the first axis of a layer is that of the items alone."""
+        ...
+
+    def up_to(self, layer: str | int | None) -> Cuttable:
+        """The same network, ending with a layer; None is the default."""
+        ...
+
+    def stages(self) -> list[Stage]:
+        """What people mean by "the last two blocks", from the input to the default layer."""
+        ...
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All pretrained parameters by name; nobody may change them."""
+        ...
+
+    def parameters_of(self, stage: Stage) -> list[str]:
+        """Names of the parameters of a stage, in order of computation."""
+        ...
+
+    def cut_before(self, parameters: Collection[str]) -> Layer | None:
+        """The last layer before all of some parameters; None is the input."""
+        ...
+
+    def prefix(self, layers: Sequence[Layer], pooling: str | None) -> FrozenModule:
+        """What is before some layers, each of them pooled, without gradients."""
+        ...
+
+    def tail(self, start: Layer | None) -> nn.Module:
+        """A copy of what is between a layer and the default one, which can be trained."""
+        ...
+
+    def classifier(self) -> list[tuple[str, nn.Module | None]]:
+        """Names and modules of what is behind the default layer and computes something."""
+        ...
+
+
+# From the map of a layer to a row of numbers.
+
+
+POOLINGS = ("avg", "max", "gem", "token", "flatten")
+_GEM_POWER = 3.0
+_GEM_FLOOR = 1e-6
+
+
+class Pool(nn.Module):
+    """Pool the output of one layer.
+
+    Parameters
+    ----------
+    pooling : {"avg", "max", "gem", "token", "flatten"} or None
+        Mean, largest or generalised mean (power 3) over all places, the first token, all
+        numbers in (channels, height, width) order, or the map itself.
+    layer : Layer
+        Says which axis is which. Class and register tokens take no part in means and
+        maxima.
+
+    References
+    ----------
+    F. Radenović, G. Tolias, O. Chum (2019). Fine-tuning CNN image retrieval with no human
+    annotation, section 3.2 (generalised mean).
+    """
+
+    def __init__(self, pooling: str | None, layer: Layer):
+        super().__init__()
+        if pooling == "token" and not has_token(layer):
+            raise LayerError(
+                f'pooling="token" needs a layer with a class token, but {layer.name!r} gives '
+                f"{layer.shape}. Take a block of a vision transformer, or another pooling."
+            )
+        self.pooling, self.kind, self.skip = pooling, layer.kind, layer.n_prefix_tokens
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "vector" or self.kind == "other":
+            # A clone, for the output of the network must not alias what follows in place.
+            return x.flatten(1).clone() if x.ndim > 1 else x[:, None].clone()
+        if self.kind == "map_last":
+            x = x.permute(0, 3, 1, 2)
+        if self.pooling is None or self.pooling == "flatten":
+            x = x.contiguous().clone() if self.kind != "map" else x.clone()
+            return x.flatten(1) if self.pooling == "flatten" else x
+        if self.pooling == "token":
+            return x[:, 0].clone()
+        places = x[:, self.skip :].transpose(1, 2) if self.kind == "tokens" else x.flatten(2)
+        return _reduce(places, self.pooling)
+
+
+def has_token(layer: Layer) -> bool:
+    """Whether a layer gives a class token."""
+    return layer.is_token or (layer.kind == "tokens" and layer.n_prefix_tokens > 0)
+
+
+def _reduce(places: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Reduce (n, channels, places) over the places."""
+    if pooling == "max":
+        return places.amax(2)
+    if pooling == "gem":
+        powers = places.clamp(min=_GEM_FLOOR).pow(_GEM_POWER)
+        return powers.mean(2).pow(1 / _GEM_POWER)
+    return places.mean(2)
+
+
+def pooled_shape(layer: Layer, pooling: str | None) -> tuple[int, ...]:
+    """Shape of the codes of one image."""
+    if layer.kind in ("vector", "other"):
+        return (_size(layer.shape),)
+    if pooling == "flatten":
+        return (_size(layer.shape),)
+    if pooling is not None:
+        return (layer.n_channels,)
+    if layer.kind == "map_last":
+        return (layer.shape[2], layer.shape[0], layer.shape[1])
+    return layer.shape
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
