@@ -296,3 +296,23 @@ def test_rows_keep_the_order_of_colours_that_fit_saw(sample):
     np.testing.assert_allclose(fitted.transform(planar[:1]), expected[:1], rtol=1e-4, atol=1e-5)
     with pytest.warns(ValueRangeWarning, match="order of the colours"):
         fitted.transform(sample.data[:20].reshape(20, -1))
+
+
+@pytest.mark.parametrize("what", ["layer", "pooling", "image_size", "device", "names", "X"])
+def test_a_failed_fit_leaves_the_transformer_as_it_was(what, sample):
+    rows = pd.DataFrame(sample.data[:4, ::2, ::2].reshape(4, -1)).rename(columns=str)
+    codes = CNNCodes(image_size=32, image_shape=(16, 16, 3)).fit(rows)
+    before, expected = dict(vars(codes)), codes.transform(rows)
+    changes = {
+        "layer": {"layer": "none"},
+        "pooling": {"pooling": None, "layer": [-1, -2]},
+        "image_size": {"image_size": (32, 0)},
+        "device": {"device": "nowhere"},
+    }.get(what, {})
+    bad = {"names": rows.rename(columns={"0": 0}), "X": "one path"}.get(what, rows)
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
+        codes.set_params(**changes).fit(bad)
+    codes.set_params(**{name: before[name] for name in changes})
+    assert vars(codes).keys() == before.keys()
+    assert all(vars(codes)[name] is before[name] for name in before if name.endswith("_"))
+    np.testing.assert_array_equal(codes.transform(rows), expected)

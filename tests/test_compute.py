@@ -130,6 +130,8 @@ class AsTheyAre:
     shape: tuple[int, ...] = (16, 16, 3)
     dtype: np.dtype = field(default=np.dtype(np.uint8))
 
+    key = "as they are"
+
     def __call__(self, item):
         return item.pixels()
 

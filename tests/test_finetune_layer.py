@@ -97,10 +97,10 @@ def test_as_a_loop_of_torch(thirty):
 
 
 def _pixels(clf, X):
-    from sktransfer.inputs import as_images, frame
+    from sktransfer.inputs import as_images
 
     images = as_images(X)
-    framed = np.stack([frame(images.open(i).pixels(), clf._fitted.framing) for i in range(len(X))])
+    framed = np.stack([clf._fitted.preparation(images.open(i)) for i in range(len(X))])
     facts = clf._model.backbone.preprocessing
     x = framed.transpose(0, 3, 1, 2) / 255
     mean, std = (np.reshape(part, (3, 1, 1)) for part in (facts.mean, facts.std))

@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sktransfer.inputs import frame
 from sktransfer.inputs._resize import _FILTERS
 from sktransfer.networks import Preprocessing
-from sktransfer.networks._spec import make_framing
+from sktransfer.networks._spec import image_preparation
 
 SIZES = [(500, 375), (375, 500), (32, 32), (33, 500), (1000, 40), (640, 427), (225, 224), (7, 3)]
 
@@ -44,14 +43,14 @@ def test_crop_is_what_torchvision_cuts_out(size, side, resize_size, filter_):
 
     transform = Compose([Resize(resize_size, InterpolationMode(filter_)), CenterCrop(side)])
     image = picture(*size)
-    framing = make_framing(
+    preparation = image_preparation(
         facts(image_size=side, crop_pct=side / resize_size, interpolation=filter_),
         image_size=None,
         resize="crop",
         crop_pct=None,
     )
-    assert framing.resize_size == (resize_size, resize_size)
-    found = frame(image, framing).astype(int)
+    assert preparation.resize_size == (resize_size, resize_size)
+    found = preparation.of(image).astype(int)
     expected = np.asarray(transform(image)).astype(int)
     difference = np.abs(found - expected)
     # Pillow keeps the corners of a box in single precision: a level off in few places.
@@ -61,8 +60,8 @@ def test_crop_is_what_torchvision_cuts_out(size, side, resize_size, filter_):
 @pytest.mark.parametrize("size", SIZES)
 def test_squash_is_a_plain_resize(size):
     image = picture(*size)
-    framing = make_framing(facts(), image_size=(96, 128), resize="squash", crop_pct=None)
-    found = frame(image, framing)
+    preparation = image_preparation(facts(), image_size=(96, 128), resize="squash", crop_pct=None)
+    found = preparation.of(image)
     if size[0] <= 128 or size[1] <= 96:  # nothing to shrink
         expected = np.asarray(image.resize((128, 96), Image.Resampling.BILINEAR))
         np.testing.assert_array_equal(found, expected)
@@ -84,13 +83,13 @@ def test_large_photographs_are_shrunk_as_torchvision_shrinks_tensors(size, resiz
         [v2.Resize(resize_size, v2.InterpolationMode(filter_)), v2.CenterCrop(224)]
     )
     pixels = np.array(picture(*size))
-    framing = make_framing(
+    preparation = image_preparation(
         facts(interpolation=filter_), image_size=None, resize="crop", crop_pct=None
     )
-    framing = replace(framing, resize_size=(resize_size, resize_size))
+    preparation = replace(preparation, resize_size=(resize_size, resize_size))
     expected = transform(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     pixels.flags.writeable = False  # neither warns nor writes
-    np.testing.assert_array_equal(frame(pixels, framing), expected)
+    np.testing.assert_array_equal(preparation.of(pixels), expected)
 
 
 @pytest.mark.parametrize(
@@ -100,22 +99,22 @@ def test_large_photographs_are_shrunk_as_torchvision_shrinks_tensors(size, resiz
 def test_what_torch_would_do_otherwise_or_in_vain_is_left_to_pillow(size, filter_):
     """Other filters, lengths as 5 to 4, and panoramas of which little is kept."""
     image = picture(*size)
-    framing = make_framing(
+    preparation = image_preparation(
         facts(interpolation=filter_), image_size=(224, 20 if size[1] == 225 else 224),
         resize="squash" if size[1] != 225 else "crop", crop_pct=1.0,
     )  # fmt: skip
-    if framing.resize == "squash":
+    if preparation.resize == "squash":
         expected = np.asarray(image.resize((224, 224), _FILTERS[filter_]))
     else:
         expected = np.asarray(image.resize((1991, 224), _FILTERS[filter_]))[:, 986:1006]
-    difference = np.abs(frame(image, framing).astype(int) - expected)
-    assert difference.max() <= (framing.resize == "crop") and difference.mean() < 0.02
+    difference = np.abs(preparation.of(image).astype(int) - expected)
+    assert difference.max() <= (preparation.resize == "crop") and difference.mean() < 0.02
 
 
 def test_pad_shows_the_whole_picture_on_the_mean_colour():
     image = Image.new("RGB", (200, 100), (255, 255, 255))
-    framing = make_framing(facts(), image_size=64, resize="pad", crop_pct=None)
-    found = frame(image, framing)
+    preparation = image_preparation(facts(), image_size=64, resize="pad", crop_pct=None)
+    found = preparation.of(image)
     assert found.shape == (64, 64, 3)
     assert (found[16:48] == 255).all()
     bar = np.round(255 * np.array([0.5, 0.4, 0.3]))
@@ -125,21 +124,21 @@ def test_pad_shows_the_whole_picture_on_the_mean_colour():
 @pytest.mark.parametrize("resize", ["pad", "squash"])
 def test_square_pictures_are_never_padded_or_distorted(resize):
     image = picture(50, 50)
-    framing = make_framing(facts(), image_size=64, resize=resize, crop_pct=0.5)
+    preparation = image_preparation(facts(), image_size=64, resize=resize, crop_pct=0.5)
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(frame(image, framing), expected)
+    np.testing.assert_array_equal(preparation.of(image), expected)
 
 
 def test_one_pixel():
-    framing = make_framing(facts(), image_size=8, resize="crop", crop_pct=None)
-    found = frame(Image.new("RGB", (1, 1), (1, 2, 3)), framing)
+    preparation = image_preparation(facts(), image_size=8, resize="crop", crop_pct=None)
+    found = preparation.of(Image.new("RGB", (1, 1), (1, 2, 3)))
     assert (found == (1, 2, 3)).all()
 
 
 def test_pixels_at_the_network_size_are_not_touched():
     image = picture(224, 224)
-    framing = make_framing(facts(), image_size=None, resize="crop", crop_pct=1.0)
-    np.testing.assert_array_equal(frame(image, framing), np.asarray(image))
+    preparation = image_preparation(facts(), image_size=None, resize="crop", crop_pct=1.0)
+    np.testing.assert_array_equal(preparation.of(image), np.asarray(image))
 
 
 @pytest.mark.parametrize("size", [0, (1, 2, 3), (0, 5)])

@@ -470,13 +470,13 @@ def test_a_network_of_one_channel_sees_grey(engine, mean, X):
 @pytest.mark.parametrize("resize", ["pad", "squash", "crop"])
 def test_grey_images_are_framed_as_pillow_frames_them(size, resize, sample):
     """The same as an image whose three channels are its luminance."""
-    from sktransfer.inputs import Framing, frame
+    from sktransfer.inputs import ImagePreparation
 
     picture = Image.fromarray(sample.data[3]).resize(size)
-    grey = Framing((32, 32), resize, (36, 36), "bilinear", (100,))
-    colour = Framing((32, 32), resize, (36, 36), "bilinear", (100, 100, 100))
-    found = frame(picture, grey)
-    expected = frame(picture.convert("L").convert("RGB"), colour)
+    grey = ImagePreparation((32, 32), resize, (36, 36), "bilinear", (100,))
+    colour = ImagePreparation((32, 32), resize, (36, 36), "bilinear", (100, 100, 100))
+    found = grey.of(picture)
+    expected = colour.of(picture.convert("L").convert("RGB"))
     assert found.shape == (32, 32, 1) and found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected[..., :1])
 

@@ -147,10 +147,10 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
         first = table.network.nodes[0]
         assert first.op == "placeholder"
         # The same pixels through the whole network, as torch runs it.
-        from sktransfer.inputs import as_images, frame
+        from sktransfer.inputs import as_images
 
         fitted = codes.fit(X)
-        pixels = np.stack([frame(as_images(X).open(i).pixels(), fitted._fitted.preparation)
+        pixels = np.stack([fitted._fitted.preparation(as_images(X).open(i))
                            for i in range(5)])  # fmt: skip
         facts = fitted.backbone_.preprocessing
         x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(facts.mean)) / torch.tensor(

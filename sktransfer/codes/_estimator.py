@@ -29,12 +29,12 @@ from ..compute._frozen_pass import FrozenPass, normalize_rows
 from ..compute._plan import ComputeSettings
 from ..config import shows_progress
 from ..exceptions import ImageError, ImageSkippedWarning, LayerError
-from ..inputs import Framing, Images, Reading, as_images, skipped, unreadable
+from ..inputs import ImagePreparation, Images, Reading, as_images, skipped, unreadable
 from ..networks import Backbone, load_backbone
 from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of
 from ..networks._layers import TracedCuts, cuts_of
 from ..networks._load import BackboneInfo
-from ..networks._spec import make_framing
+from ..networks._spec import image_preparation
 from ..store import open_store
 from ._dask import is_lazy, look_at, transform_lazily
 from ._to_file import OR_NAN, TransformReport, check_target, write_codes
@@ -53,7 +53,7 @@ class FittedCodes:
     layers: tuple[str, ...]
     columns: tuple[tuple[str, int], ...]
     pooling: str | None
-    preparation: Framing
+    preparation: ImagePreparation
     normalize: str | None
     reading: Reading
     # What the parameters were, which `partial_fit` needs to be as they were.
@@ -348,8 +348,8 @@ class CNNCodes(
         )
         return network, cuts_of(network, self._prepare(network).image_size)
 
-    def _prepare(self, network: Backbone) -> Framing:
-        return make_framing(
+    def _prepare(self, network: Backbone) -> ImagePreparation:
+        return image_preparation(
             network.preprocessing,
             image_size=self.image_size,
             resize=self.resize,

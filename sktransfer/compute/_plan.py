@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..inputs import READING, Preparation
+from ..inputs import Preparation
 from ..networks import Backbone
 from ..networks._cut import POOLINGS, Cuttable, Layer, has_token, pooled_shape
 from ..networks._fingerprint import is_private
@@ -251,7 +251,7 @@ class Plan:
         """A name that changes with whatever could change a code."""
         names = "|".join(layer.name for layer in layers)
         if (names, self.runs_on) not in self._addresses:
-            facts = (READING, self._identity, self._backbone.preprocessing, self.preparation)
+            facts = (self._identity, self._backbone.preprocessing, self.preparation.key)
             described = repr((*facts, self._pooling, *self.runs_on, names)).encode()
             self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
         return self._addresses[names, self.runs_on]

@@ -36,11 +36,11 @@ from ..compute import resolve_devices, usable_devices
 from ..compute._frozen_pass import FrozenPass
 from ..compute._plan import ComputeSettings
 from ..exceptions import DivergenceWarning, InputError, LayerError, SktransferWarning, shown
-from ..inputs import Framing, Images, Reading, Subset, as_images
+from ..inputs import ImagePreparation, Images, Reading, Subset, as_images
 from ..networks import Backbone, load_backbone
 from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state
 from ..networks._load import BackboneInfo
-from ..networks._spec import make_framing
+from ..networks._spec import image_preparation
 from ..store import open_store
 from ._activations import Examples, Storage, Views, choose_storage
 from ._augment import check_augment, make_augment
@@ -203,7 +203,7 @@ def _design(est: FineTuneBase, images: Images, task: Task) -> None:
     backbone = load_backbone(
         est.backbone, weights=est.weights, preprocessing=est.preprocessing, verbose=est.verbose
     )
-    framing = make_framing(
+    preparation = image_preparation(
         backbone.preprocessing,
         image_size=est.image_size,
         resize=est.resize,
@@ -220,11 +220,11 @@ def _design(est: FineTuneBase, images: Images, task: Task) -> None:
         n_outputs=task.n_outputs,
         seed=seed,
     )
-    model = build_model(backbone, framing.image_size, design)
+    model = build_model(backbone, preparation.image_size, design)
     est._fitted = Fitted(
         design,
         est.trainable,
-        framing,
+        preparation,
         images.reading,
         given_of(est, NETWORK),
     )
@@ -232,7 +232,7 @@ def _design(est: FineTuneBase, images: Images, task: Task) -> None:
     est._model, est._learnt, est.history_ = model, None, History()
     est._network = None if backbone.portable else backbone
     est.backbone_ = BackboneInfo.of(backbone, est.weights)
-    est.image_size_ = framing.image_size
+    est.image_size_ = preparation.image_size
     est._n_features_out = code_width(model.table)
 
 
@@ -288,7 +288,7 @@ class Fitted:
 
     design: Design
     trainable: Any  # in `fit`; `unfreeze` changes that of the design
-    framing: Framing
+    preparation: ImagePreparation
     reading: Reading
     # What the parameters were, which going on needs to be as they were.
     given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
@@ -336,7 +336,7 @@ def prefix_of(est: FineTuneBase, model: Model) -> FrozenPass:
         model.backbone,
         model.table,
         layers,
-        est._fitted.framing,
+        est._fitted.preparation,
         pooling,
         settings,
         open_store(est.cache),

@@ -1,16 +1,15 @@
-"""What counts as an image: reading, EXIF orientation, colour, value range, checking.
+"""What goes in: items with a digest each, and a preparation that makes an array of an item.
 
-Arrays, tensors, paths, PIL images, bytes, data frame columns and flattened rows all end as
-upright 8-bit RGB images, one at a time, so that memory stays flat.
-
-::
+`_base` says what the rooms behind this one know of it. For images, arrays, tensors, paths, PIL
+images, bytes, data frame columns and flattened rows all end as upright 8-bit RGB, one at a time, so
+that memory stays flat::
 
     as_images(X) ─► Images ── open(i) ─► OpenedImage ── picture() ─► PIL image, RGB
-       _collect       _images   _files      .digest        _colour
-       _kinds                   _formats, _jpeg
-       _rows                    _arrays       _deep (more than 8 bits)
-       _survey, _range (one range for the whole input)      pixels() ─► the same as an array
-                                                             frame(pixels, framing)
+       _collect       _images   _files      .digest        _colour, _deep (more than 8 bits)
+       _range (one    _arrays   _formats
+        range for the whole input)                      pixels() ─► the same as an array
+                                                        ImagePreparation(opened) ─► what a
+                                                           _resize                  network sees
 
 What Pillow was told in the main process (`_process`) travels to workers with the estimators.
 """
@@ -19,13 +18,13 @@ from ._base import Item, Items, Preparation, Subset, skipped, unreadable
 from ._formats import HINTS, readable_formats
 from ._images import Images, OpenedImage, Reading, as_images, digest_of
 from ._process import pack_settings, take_settings
-from ._resize import READING, RESIZES, Framing, frame
+from ._resize import READING, RESIZES, ImagePreparation
 
 __all__ = [
     "HINTS",
     "READING",
     "RESIZES",
-    "Framing",
+    "ImagePreparation",
     "Images",
     "Item",
     "Items",
@@ -35,7 +34,6 @@ __all__ = [
     "Subset",
     "as_images",
     "digest_of",
-    "frame",
     "pack_settings",
     "readable_formats",
     "skipped",

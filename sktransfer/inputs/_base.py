@@ -63,14 +63,20 @@ class Items(Protocol):
 
 
 class Preparation(Protocol):
-    """Makes an item an array: a hashable value, whose repr is part of the keys of the cache.
+    """Makes an item an array.
 
     Attributes
     ----------
+    key : str
+        What decides the array of an item of some digest, the same in every process: part of the
+        keys of the cache.
     shape : tuple of int
-        Of the array of an item.
+        Of the array of an item; arrays of other shapes go through the network by themselves.
     dtype : numpy.dtype
     """
+
+    @property
+    def key(self) -> str: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...

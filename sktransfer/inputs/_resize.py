@@ -1,4 +1,4 @@
-"""From a photograph of any size to the pixels a network sees."""
+"""From an image of any size to the pixels a network sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["READING", "RESIZES", "Framing", "agrees", "crop", "frame", "shrink"]
+
+__all__ = ["READING", "RESIZES", "ImagePreparation", "agrees", "crop", "shrink"]
 
 
 RESIZES = ("crop", "squash", "pad")
@@ -29,14 +30,14 @@ _FILTERS = {
 # What is cut away afterwards may be this many times what is kept, along each axis.
 _WHOLE = 8
 
-# Part of the address of codes in a store: to be raised when the pixels of an image change, when
-# an image that was taken is refused, or when its digest is another.
+# Part of the keys of the cache: to be raised when the pixels of an image change, when an image that
+# was taken is refused, or when its digest is another.
 READING = 3
 
 
 @dataclass(frozen=True)
-class Framing:
-    """How a photograph is made to fit.
+class ImagePreparation:
+    """How an image becomes the pixels that a network sees (a `Preparation`).
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class Framing:
     resize : {"crop", "squash", "pad"}
         Cut the middle out, change the proportions, or fill up with `background`.
     resize_size : tuple of int
-        For ``"crop"``: what a photograph is scaled to cover before the middle is cut out.
+        For ``"crop"``: what an image is scaled to cover before the middle is cut out.
     interpolation : str
         Name of Pillow's filter, which widens when it shrinks (antialiasing).
     background : tuple of int
@@ -74,81 +75,90 @@ class Framing:
         """Whole numbers from 0 to 255: normalising is part of the network that runs."""
         return np.dtype(np.uint8)
 
+    @property
+    def key(self) -> str:
+        """What decides the pixels of an image of some digest, the same in every process."""
+        return f"reading {READING}, {self!r}"
+
     def __call__(self, item: Any) -> np.ndarray:
-        """The pixels of an opened image, made to fit."""
-        return frame(item.pixels(), self)
+        """The pixels of an opened image.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be decoded.
+        """
+        return self.of(item.pixels())
+
+    def of(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """Make an image fit.
+
+        Images that become smaller are resized by torch, within a level of what Pillow makes of
+        them (see `shrink`); the others by Pillow.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image or ndarray of shape (height, width, 3), uint8
+            In mode RGB.
+
+        Returns
+        -------
+        ndarray of shape (height, width, 3), or (height, width, 1) for grey, uint8
+        """
+        if self.n_channels == 3:
+            return _fit(image, self)
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        return _fit(image.convert("L"), self)[..., None]
 
 
-def frame(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
-    """Fit a photograph.
-
-    Photographs that become smaller are resized by torch, within a level of what Pillow makes of
-    them (see `shrink`); the others by Pillow.
-
-    Parameters
-    ----------
-    picture : PIL.Image.Image or ndarray of shape (height, width, 3), uint8
-        In mode RGB.
-    framing : Framing
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), or (height, width, 1) for grey, uint8
-    """
-    if framing.n_channels == 3:
-        return _fit(picture, framing)
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    return _fit(picture.convert("L"), framing)[..., None]
-
-
-def _fit(picture: Image.Image | np.ndarray, framing: Framing) -> np.ndarray:
+def _fit(picture: Image.Image | np.ndarray, to: ImagePreparation) -> np.ndarray:
     """Fit an image in colour or in grey, which then has two axes."""
     pixels = np.asarray(picture)
-    size = _scaled_size(pixels.shape[0], pixels.shape[1], framing)
-    if _can_shrink(pixels, size, framing):
-        return _place(shrink(pixels, size, framing.interpolation), framing)
+    size = _scaled_size(pixels.shape[0], pixels.shape[1], to)
+    if _can_shrink(pixels, size, to):
+        return _place(shrink(pixels, size, to.interpolation), to)
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    filter_ = _FILTERS[framing.interpolation]
-    if framing.resize == "crop":
-        return np.asarray(crop(picture, size, framing.image_size, filter_))
-    return _place(np.asarray(picture.resize(size[::-1], filter_)), framing)
+    filter_ = _FILTERS[to.interpolation]
+    if to.resize == "crop":
+        return np.asarray(crop(picture, size, to.image_size, filter_))
+    return _place(np.asarray(picture.resize(size[::-1], filter_)), to)
 
 
-def _scaled_size(height: int, width: int, framing: Framing) -> tuple[int, int]:
+def _scaled_size(height: int, width: int, to: ImagePreparation) -> tuple[int, int]:
     """Height and width to which the whole photograph is resized."""
-    if framing.resize == "crop":
-        return _covering(height, width, framing.resize_size)
-    if framing.resize == "squash":
-        return framing.image_size
-    scale = min(framing.image_size[0] / height, framing.image_size[1] / width)
+    if to.resize == "crop":
+        return _covering(height, width, to.resize_size)
+    if to.resize == "squash":
+        return to.image_size
+    scale = min(to.image_size[0] / height, to.image_size[1] / width)
     return (
-        max(1, min(framing.image_size[0], round(height * scale))),
-        max(1, min(framing.image_size[1], round(width * scale))),
+        max(1, min(to.image_size[0], round(height * scale))),
+        max(1, min(to.image_size[1], round(width * scale))),
     )
 
 
-def _can_shrink(pixels: np.ndarray, size: tuple[int, int], framing: Framing) -> bool:
+def _can_shrink(pixels: np.ndarray, size: tuple[int, int], to: ImagePreparation) -> bool:
     """Whether both sides become smaller, and not many times as much is computed as is kept."""
     return all(
-        new <= _WHOLE * kept and agrees(old, new, framing.interpolation)
-        for old, new, kept in zip(pixels.shape, size, framing.image_size, strict=False)
+        new <= _WHOLE * kept and agrees(old, new, to.interpolation)
+        for old, new, kept in zip(pixels.shape, size, to.image_size, strict=False)
     )
 
 
-def _place(fitted: np.ndarray, framing: Framing) -> np.ndarray:
+def _place(fitted: np.ndarray, to: ImagePreparation) -> np.ndarray:
     """Cut the middle out, or put it between bars."""
-    height, width = framing.image_size
+    height, width = to.image_size
     if fitted.shape[:2] == (height, width):
         return fitted
-    if framing.resize == "pad":
-        canvas = np.full((height, width, *fitted.shape[2:]), framing.background, np.uint8)
+    if to.resize == "pad":
+        canvas = np.full((height, width, *fitted.shape[2:]), to.background, np.uint8)
         top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
         canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
         return canvas
     top, left = (
-        round((new - kept) / 2) for new, kept in zip(fitted.shape, framing.image_size, strict=False)
+        round((new - kept) / 2) for new, kept in zip(fitted.shape, to.image_size, strict=False)
     )
     if top >= 0 <= left:
         return fitted[top : top + height, left : left + width]

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PreprocessingError, did_you_mean, shown
-from ..inputs import Framing
+from ..inputs import ImagePreparation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ __all__ = [
     "Backbone",
     "Preprocessing",
     "as_preprocessing",
-    "make_framing",
+    "image_preparation",
     "names_elsewhere",
     "reason_of",
 ]
@@ -125,13 +125,13 @@ class Preprocessing:
         return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
 
 
-def make_framing(
+def image_preparation(
     facts: Preprocessing,
     *,
     image_size: int | tuple[int, int] | None = None,
     resize: str = "pad",
     crop_pct: float | None = None,
-) -> Framing:
+) -> ImagePreparation:
     """How an image is made to fit: what weights want, and what else was asked for.
 
     The weights' own size and crop are used to the pixel where neither is asked for
@@ -143,7 +143,7 @@ def make_framing(
     else:
         share = facts.crop_pct if crop_pct is None else crop_pct
         cover = math.floor(size[0] / share), math.floor(size[1] / share)
-    return Framing(
+    return ImagePreparation(
         image_size=size,
         resize=resize,
         resize_size=cover,
