@@ -250,7 +250,8 @@ LABELS_EVERYWHERE = {
     "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for image 22"),
     "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for image 22"),
     "mixed": (["a", "b"] * 11 + [3, "a"], r"str \('a' for image 0\) and int \(3 for image 22\)"),
-    "one-hot": (np.eye(2)[np.arange(24) % 2], "argmax"),
+    "several": (np.full((24, 2), 2), "MultiOutputClassifier"),
+    "lists": ([["a", "b"], ["a"]] * 12, "MultiLabelBinarizer"),
 }
 
 

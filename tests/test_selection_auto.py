@@ -52,9 +52,9 @@ def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
 
 @pytest.mark.slow
 def test_scores_are_those_of_scikit_learn(climbed, labelled):
-    from sktransfer.selection._probe import make_splits
+    from sktransfer.selection._kinds import LABELS
 
-    folds = make_splits(labelled[1], 2)
+    folds = LABELS.make_splits(labelled[1], 2)
     scores = cross_val_score(clone(climbed.best_estimator_), *labelled, cv=folds)
     assert scores.mean() == pytest.approx(climbed.best_score_, abs=0.02)
 

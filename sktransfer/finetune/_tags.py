@@ -164,8 +164,25 @@ class Tags(Task):
         self, every: np.ndarray, target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
     ) -> Sides:
         group_of = np.unique(groups, return_inverse=True)[1].ravel()
-        held_out = _held_out(_rarer(target), group_of, fraction, seed)[group_of]
-        return every[~held_out], every[held_out]
+        n, total = len(every), _rarer(target).sum(axis=0)
+        # Of each tag as large a share as of all images, and on each side at least one.
+        held_out = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
+        size = min(max(1, math.ceil(fraction * n)), n - 1)
+        want, room = np.stack([total - held_out, held_out]), np.array([n - size, size])
+        side = _sides(target, group_of, want, room, seed)
+        return every[side == 0], every[side == 1]
+
+    @staticmethod
+    def folds(target: np.ndarray, n_folds: int, groups: np.ndarray, seed: int) -> list[Sides]:
+        """Folds that have each tag in its share, as far as there are images of it."""
+        group_of = np.unique(groups, return_inverse=True)[1].ravel()
+        n_folds = min(n_folds, int(group_of.max()) + 1)
+        total = _rarer(target).sum(axis=0)
+        want = np.tile(total / n_folds, (n_folds, 1))
+        room = np.full(n_folds, len(target) / n_folds)
+        side = _sides(target, group_of, want, room, seed)
+        numbers = range(n_folds)
+        return [(np.flatnonzero(side != k), np.flatnonzero(side == k)) for k in numbers]
 
 
 def _rarer(target: np.ndarray) -> np.ndarray:
@@ -174,24 +191,31 @@ def _rarer(target: np.ndarray) -> np.ndarray:
     return np.where(there.sum(axis=0) <= not_there.sum(axis=0), there, not_there)
 
 
-def _held_out(rare: np.ndarray, group_of: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which groups to validate on: of each tag as large a share as of all images, at least one.
+def _sides(
+    target: np.ndarray, group_of: np.ndarray, want: np.ndarray, room: np.ndarray, seed: int
+) -> np.ndarray:
+    """The side of each image, the rarest tags first: where most of the tag is still wanted.
+
+    Parameters
+    ----------
+    target : ndarray of shape (n_images, n_tags)
+    group_of : ndarray of shape (n_images,)
+        Images of one number stay together.
+    want : ndarray of shape (n_sides, n_tags)
+        Images wanted of the rarer answer of each tag.
+    room : ndarray of shape (n_sides,)
+        Images wanted.
+    seed : int
 
     References
     ----------
     K. Sechidis, G. Tsoumakas, I. Vlahavas (2011). On the stratification of multi-label data.
     ECML PKDD.
     """
-    n, n_groups = len(group_of), int(group_of.max()) + 1
-    counts = np.zeros((n_groups, rare.shape[1]))
-    np.add.at(counts, group_of, rare)
-    sizes = np.bincount(group_of)
-    total = counts.sum(axis=0)
-    # Rows are the two sides: what is still wanted of each tag, and how many images.
-    wanted = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
-    want = np.stack([total - wanted, wanted])
-    size = min(max(1, math.ceil(fraction * n)), n - 1)
-    room = np.array([n - size, size], dtype=np.float64)
+    want, room = want.astype(np.float64), room.astype(np.float64)
+    n_groups = int(group_of.max()) + 1
+    counts, sizes = np.zeros((n_groups, target.shape[1])), np.bincount(group_of)
+    np.add.at(counts, group_of, _rarer(target))
     side = np.full(n_groups, -1)
     order = np.random.default_rng(seed).permutation(n_groups)
 
@@ -207,7 +231,8 @@ def _held_out(rare: np.ndarray, group_of: np.ndarray, fraction: float, seed: int
             put(group, int(np.lexsort((room, want[:, tag]))[-1]))
     for group in order[side[order] < 0]:
         put(group, int(np.argmax(room)))
-    for where in (0, 1):  # groups may be large
+    for where in range(len(room)):  # groups may be large
         if not (side == where).any():
-            put(int(np.argmin(sizes)), where)
-    return side == 1
+            several = np.isin(side, np.flatnonzero(np.bincount(side, minlength=len(room)) > 1))
+            put(int(np.argmin(np.where(several, sizes, np.inf))), where)
+    return side[group_of]

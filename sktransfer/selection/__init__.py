@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._advise import advise
 from ._auto import AutoTransferClassifier
+from ._kinds import LinearTags
 from ._probe import LearningCurve, cv_score
 from ._rank import BackboneRanking, RankedBackbone, rank_backbones
 from ._recommendation import Recommendation
@@ -13,6 +14,7 @@ __all__ = [
     "AutoTransferClassifier",
     "BackboneRanking",
     "LearningCurve",
+    "LinearTags",
     "RankedBackbone",
     "Recommendation",
     "advise",

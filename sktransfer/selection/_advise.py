@@ -13,26 +13,22 @@ from sklearn.base import clone
 
 from ..codes import CNNCodes
 from ..exceptions import ImageError
-from ..finetune._targets import labels_of
 from ..inputs import RESIZES, Images, as_images
 from ._features import Seen, check_params, pass_over
+from ._kinds import Kind, kind_of
 from ._probe import (
     SURE,
     TALL_SHARE,
     LayerScore,
     LearningCurve,
-    as_classes,
     best_framing,
     best_layer,
     is_better,
-    is_regression,
     layer_to_tune,
     learning_curve_of,
-    make_splits,
     other_framings,
     probe_framing,
     probe_layer,
-    suspect_labels,
     tall_share,
 )
 from ._rank import BackboneRanking, rank_backbones
@@ -78,8 +74,9 @@ def advise(
     ----------
     X : array, list or table of images
         As in :class:`sktransfer.CNNCodes`.
-    y : array-like of shape (n_samples,)
-        Labels.
+    y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
+        Labels; or values, which are floats with fractions; or several tags an image, a matrix of
+        0, 1, and NaN where it is not known.
     backbone : str, CNNCodes, torch.nn.Module, list of these or BackboneRanking, \
 default="efficientnet_lite0"
         The network. Of several the best by :func:`rank_backbones`; after a ranking of the same
@@ -168,7 +165,8 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
         layer=end.name,
         resize=codes.resize,
         estimator=estimator,
-        param_grid=grid_of(estimator, _layers_to_search(study)),
+        param_grid=grid_of(estimator, _layers_to_search(study), study.kind),
+        measure=study.kind.measure,
         expected_accuracy=end.mean,
         accuracy_spread=end.spread,
         minutes=minutes_of(estimator, look.n, seen.images_per_second, study.seconds),
@@ -226,21 +224,21 @@ _ENOUGH = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Asked:
     """The part of the photographs that questions are asked of.
 
     Attributes
     ----------
     chosen, at : ndarray of int
         Where they stand among all photographs, and among the codes.
-    numbers : ndarray of int
-        Their classes.
+    target : ndarray
+        Their targets, as numbers.
     splits : list of (ndarray, ndarray)
     """
 
     chosen: np.ndarray
     at: np.ndarray
-    numbers: np.ndarray
+    target: np.ndarray
     splits: Any
 
 
@@ -255,7 +253,7 @@ class Study:
     look : DataLook
     seen : Seen
         The pass of `codes`.
-    task : Task
+    asked : Asked
         The photographs that were asked, and the folds.
     scores : list of LayerScore
         By depth, from the input.
@@ -272,7 +270,7 @@ class Study:
     codes: CNNCodes
     look: DataLook
     seen: Seen
-    task: Task
+    asked: Asked
     scores: list[LayerScore]
     best: LayerScore
     framings: dict[str, LayerScore]
@@ -286,14 +284,24 @@ class Study:
 
     @property
     def sizes(self) -> list[int]:
-        """Photographs of each class that can be read and validated."""
-        _, counts = np.unique(self.look.y[self.look.usable & self.seen.kept], return_counts=True)
-        return counts.tolist()
+        """Photographs of each class, or of the rarer answer of each tag, that are validated."""
+        return self.kind.sizes(self.look.y[self.look.usable & self.seen.kept])
+
+    @property
+    def n(self) -> int:
+        """Photographs that can be read and validated."""
+        return int((self.look.usable & self.seen.kept).sum())
+
+    @property
+    def kind(self) -> Kind:
+        """That of the targets."""
+        return self.look.kind
 
     def learning_curve(self, layer: str) -> LearningCurve:
         """Of a probe on the codes of a layer."""
-        task = self.task
-        return learning_curve_of(self.seen.layers[layer][task.at], task.numbers, task.splits)
+        asked = self.asked
+        codes = self.seen.layers[layer][asked.at]
+        return learning_curve_of(codes, asked.target, asked.splits, self.kind)
 
     @property
     def to_tune(self) -> LayerScore:
@@ -306,61 +314,55 @@ class Study:
         return not is_better(self.best, self.last, SURE)
 
 
-def _task(look: DataLook, kept: np.ndarray, cv: Any) -> Task:
+def _ask(look: DataLook, kept: np.ndarray, cv: Any) -> Asked:
     usable = np.flatnonzero(look.usable & kept)
-    _, numbers = np.unique(look.y[usable], return_inverse=True)
+    target = look.kind.numbers(look.y[usable])
     if len(usable) > _ENOUGH:
-        part = _some_of_each(numbers, cv)
-        usable, numbers = usable[part], numbers[part]
+        part = look.kind.some(target, _ENOUGH, cv)
+        usable, target = usable[part], target[part]
     at = (np.cumsum(kept) - 1)[usable]
-    return Task(usable, at, numbers, make_splits(numbers, cv, groups=look.groups[usable]))
-
-
-def _some_of_each(numbers: np.ndarray, cv: int) -> np.ndarray:
-    """Enough photographs, classes in their shares, and of each as many as there are folds."""
-    rng = np.random.default_rng(0)
-    place = np.empty(len(numbers))
-    for label in np.unique(numbers):
-        own = rng.permutation(np.flatnonzero(numbers == label))
-        place[own] = (np.arange(len(own)) + 0.5) / len(own)
-        place[own[:cv]] -= 1.0
-    return np.sort(np.argsort(place, kind="stable")[:_ENOUGH])
+    splits = look.kind.make_splits(target, cv, groups=look.groups[usable])
+    return Asked(usable, at, target, splits)
 
 
 def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
     """Ask the photographs; `frame` says whether other framings are tried where they may matter."""
     seen = pass_over(codes, X)
-    task = _task(look, seen.kept, cv)
+    asked, kind = _ask(look, seen.kept, cv), look.kind
     start = time.perf_counter()
-    scores = _by_depth(seen, task)
-    seconds = (time.perf_counter() - start) / (len(scores) * len(task.splits))
+    scores = _by_depth(seen, asked, kind)
+    seconds = (time.perf_counter() - start) / (len(scores) * len(asked.splits))
     framings: dict[str, LayerScore] = {}
     if frame and look.tall_share > TALL_SHARE:
-        part = take_photographs(X, task.chosen, len(seen.kept))
-        framings = _framings(part, codes, scores[-1], task)
+        part = take_photographs(X, asked.chosen, len(seen.kept))
+        framings = _framings(part, codes, scores[-1], asked, kind)
     if framings and (better := best_framing(framings)) != codes.resize:
         codes = clone(codes).set_params(resize=better)
         seen = pass_over(codes, X)
-        scores = _by_depth(seen, task)
+        scores = _by_depth(seen, asked, kind)
     best = best_layer(scores)
     # The last layer's wide codes are surer of the label, as long as they are of any use.
     judge = best if is_better(best, scores[-1], SURE) else scores[-1]
-    wrong = suspect_labels(judge.probabilities, task.numbers)
-    said = np.unique(look.y[task.chosen])[judge.probabilities[wrong].argmax(axis=1)]
-    suspects = task.chosen[wrong]
-    return Study(codes, look, seen, task, scores, best, framings, suspects, said, seconds)
+    wrong, said = kind.suspects(judge.answers, look.y[asked.chosen])
+    suspects = asked.chosen[wrong]
+    return Study(codes, look, seen, asked, scores, best, framings, suspects, said, seconds)
 
 
-def _by_depth(seen: Seen, task: Task) -> list[LayerScore]:
-    return [probe_layer(k, v[task.at], task.numbers, task.splits) for k, v in seen.layers.items()]
+def _by_depth(seen: Seen, asked: Asked, kind: Kind) -> list[LayerScore]:
+    return [
+        probe_layer(name, codes[asked.at], asked.target, asked.splits, kind)
+        for name, codes in seen.layers.items()
+    ]
 
 
-def _framings(X: Any, codes: CNNCodes, current: LayerScore, task: Task) -> dict[str, LayerScore]:
+def _framings(
+    X: Any, codes: CNNCodes, current: LayerScore, asked: Asked, kind: Kind
+) -> dict[str, LayerScore]:
     """Probes on the last layer for each way of framing, on the same folds."""
     found = {codes.resize: current}
     for resize in other_framings(codes):
         other = clone(codes).set_params(resize=resize)
-        found[resize] = probe_framing(X, other, task.numbers, task.splits)
+        found[resize] = probe_framing(X, other, asked.target, asked.splits, kind)
     return found
 
 
@@ -391,7 +393,7 @@ def scene_of(study: Study) -> str:
 
 def _at_least(study: Study, bound: tuple[int, int]) -> bool:
     sizes = study.sizes
-    return bool(sum(sizes) >= bound[0] and np.median(sizes) >= bound[1])
+    return bool(study.n >= bound[0] and np.median(sizes) >= bound[1])
 
 
 def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[str, LayerScore, Any]:
@@ -400,32 +402,32 @@ def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[st
     enough = _at_least(study, SOME) or scene.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         layer = None if study.best is study.last else study.best.name
-        return "probe", study.best, probe_pipeline(study.codes, layer=layer)
+        return "probe", study.best, probe_pipeline(study.codes, study.kind, layer=layer)
     if scene.startswith("many"):
-        return "fine-tune all", study.best, tune_up_to(study.codes, study.best.name, "all")
-    return "fine-tune last", study.to_tune, tune_up_to(study.codes, study.to_tune.name)
+        estimator = tune_up_to(study.codes, study.best.name, "all", study.kind)
+        return "fine-tune all", study.best, estimator
+    estimator = tune_up_to(study.codes, study.to_tune.name, kind=study.kind)
+    return "fine-tune last", study.to_tune, estimator
 
 
 def reasons_for(
     scene: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
 ) -> Iterator[str]:
     """Plain sentences, each with its figures."""
-    sizes = study.sizes
     yield (
-        f"{sum(sizes):,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of "
-        f"each: that is {scene.split()[0]} (many begins at {MANY[0]:,} and {MANY[1]} of the middle "
-        "class)."
+        f"{study.kind.told(study.n, study.sizes)}: that is {scene.split()[0]} (many begins at "
+        f"{MANY[0]:,} and {MANY[1]} of the middle class)."
     )
-    yield _about_layers(study.scores, study.best)
+    yield _about_layers(study)
     if study.framings:
         yield _about_framings(study)
     yield from _about_strategy(strategy, study, fine_tune)
-    yield _about_more(curve)
+    yield _about_more(curve, study.kind)
 
 
 def _about_framings(study: Study) -> str:
     scores = {name: score.mean for name, score in study.framings.items()}
-    told = ", ".join(f"{name} {mean:.1%}" for name, mean in scores.items())
+    told = ", ".join(f"{name} {study.kind.write(mean)}" for name, mean in scores.items())
     best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
     taken = "the best of several is a little higher than what is to be expected"
     if scores[best] > scores[resize]:
@@ -434,16 +436,18 @@ def _about_framings(study: Study) -> str:
     return f"{tall}; framed by {told} ({taken})."
 
 
-def _about_layers(scores: list[LayerScore], best: LayerScore) -> str:
-    last = scores[-1]
+def _about_layers(study: Study) -> str:
+    scores, best, last, write = study.scores, study.best, study.last, study.kind.write
     if best is last:
         others = max((s for s in scores[:-1]), key=lambda s: s.mean, default=None)
-        rest = "" if others is None else f"; the best earlier one, {others.name}, {others.mean:.1%}"
+        rest = ""
+        if others is not None:
+            rest = f"; the best earlier one, {others.name}, {write(others.mean)}"
         return (
-            f"The last layer tells {last.mean:.1%}{rest}: none is likely to be better, so the "
+            f"The last layer tells {write(last.mean)}{rest}: none is likely to be better, so the "
             "photographs are like those the network was trained on."
         )
-    told = f"{best.name} tells {best.mean:.1%} and the last layer {last.mean:.1%}"
+    told = f"{best.name} tells {write(best.mean)} and the last layer {write(last.mean)}"
     if is_better(best, last, SURE):
         return (
             f"{told}, a difference beyond chance: the photographs are unlike those the network was "
@@ -468,11 +472,12 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
             yield (
-                f"What is fine-tuned ends with {end.name} ({end.mean:.1%} by a probe, the last "
-                f"layer {last.mean:.1%}): what learns makes an earlier layer as specific."
+                f"What is fine-tuned ends with {end.name} ({study.kind.write(end.mean)} by a "
+                f"probe, the last layer {study.kind.write(last.mean)}): what learns makes an "
+                "earlier layer as specific."
             )
     elif best.mean >= 1 - _SOLVED:
-        yield f"A linear probe errs in {1 - best.mean:.1%} only: fine-tuning has little to win."
+        yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to win."
     elif fine_tune is False:
         yield "A linear model on the codes, since fine_tune=False."
     else:
@@ -494,15 +499,15 @@ def _about_last_stages(study: Study) -> str:
     )
 
 
-def _about_more(curve: LearningCurve) -> str:
+def _about_more(curve: LearningCurve, kind: Kind) -> str:
     now, size = curve.means[-1], curve.sizes[-1]
     twice = curve.expected(2 * size)
     if np.isnan(twice) or twice < now:
         return "The learning curve is too rough or flat to say what more photographs would bring."
     verdict = "more photographs would help" if twice - now > 0.01 else "more would help little"
     return (
-        f"Learning from {size:,} photographs the probe tells {now:.1%}; the curve leads to about "
-        f"{twice:.1%} with twice as many: {verdict}."
+        f"Learning from {size:,} photographs the probe tells {kind.write(now)}; the curve leads to "
+        f"about {kind.write(twice)} with twice as many: {verdict}."
     )
 
 
@@ -515,8 +520,10 @@ class DataLook:
 
     Attributes
     ----------
+    kind : Kind
+        Of the targets.
     y : ndarray
-        Labels as given.
+        Targets as given.
     usable : ndarray of bool
         Photographs that can be read, of classes that can be validated.
     groups : ndarray of int
@@ -530,6 +537,7 @@ class DataLook:
     warnings : list of str
     """
 
+    kind: Kind
     y: np.ndarray
     usable: np.ndarray
     groups: np.ndarray
@@ -554,38 +562,31 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
         If a file cannot be read, unless ``on_error="nan"``.
     """
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    if is_regression(y, "auto"):
+    kind = kind_of(y)
+    target = kind.read(y)
+    if len(target) != len(images):
         raise ValueError(
-            "y must hold classes, got values with fractions: for these, "
-            'rank_backbones(..., metric="cv") compares networks.'
+            f"y must have one label for each of {len(images)} images, got {len(target)}."
         )
-    labels = labels_of(y)
-    if len(labels) != len(images):
-        raise ValueError(
-            f"y must have one label for each of {len(images)} images, got {len(labels)}."
-        )
-    classes, numbers = as_classes(labels)
+    kind.check(target)
     groups, readable = digests(images, codes.on_error == "raise")
-    by_group = _by_group(groups, readable)
-    conflicts = [m for m in by_group if len(set(numbers[m].tolist())) > 1]
-    copies = [m for m in by_group if len(set(numbers[m].tolist())) == 1]
-    different = [len(np.unique(groups[(numbers == k) & readable])) for k in range(len(classes))]
-    small = [k for k, size in enumerate(different) if size < 2]
-    if len(classes) - len(small) < 2:
-        raise ValueError(
-            "at least 2 classes must have 2 different photographs each, got "
-            f"{dict(zip(classes.tolist(), different, strict=True))}."
-        )
-    look = DataLook(
-        y=labels,
-        usable=readable & ~np.isin(numbers, small),
+    usable, warnings = kind.usable(target, groups, readable)
+    numbers = kind.numbers(target)
+    conflicts: list[list[int]] = []
+    copies: list[list[int]] = []
+    for members in _by_group(groups, readable):
+        same = len({numbers[index].tobytes() for index in members}) == 1
+        (copies if same else conflicts).append(members)
+    return DataLook(
+        kind=kind,
+        y=target,
+        usable=readable & usable,
         groups=groups,
         tall_share=tall_share(images, readable),
         conflicts=conflicts,
         copies=copies,
+        warnings=[*_about_copies(conflicts, copies, kind), *warnings],
     )
-    look.warnings.extend(_warnings(look, [str(classes[k]) for k in small], different, classes))
-    return look
 
 
 def digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -611,33 +612,17 @@ def _by_group(groups: np.ndarray, readable: np.ndarray) -> list[list[int]]:
     return [found for found in members.values() if len(found) > 1]
 
 
-def _warnings(look: DataLook, small: list[str], different: list[int], classes: Any) -> list[str]:
-    found = []
-    if look.conflicts:
-        found.append(
-            f"{len(look.conflicts)} photograph(s) are there with different labels, such as "
-            f"{look.conflicts[0]}: one label must be wrong, and a test on one of them is a leak."
+def _about_copies(
+    conflicts: list[list[int]], copies: list[list[int]], kind: Kind
+) -> Iterator[str]:
+    if conflicts:
+        yield (
+            f"{len(conflicts)} photograph(s) are there with different {kind.noun}, such as "
+            f"{conflicts[0]}: some of these must be wrong, and a test on one of them is a leak."
         )
-    if look.copies:
-        n = sum(len(copy) - 1 for copy in look.copies)
-        found.append(
-            f"{n} photograph(s) are copies of others, such as {look.copies[0]}: a split that "
+    if copies:
+        n = sum(len(copy) - 1 for copy in copies)
+        yield (
+            f"{n} photograph(s) are copies of others, such as {copies[0]}: a split that "
             "parts copies tests on what was learnt. Folds here keep them together."
         )
-    if small:
-        found.append(
-            f"class(es) {', '.join(small)} have fewer than 2 different photographs and cannot "
-            "be validated; they are left out of every figure here."
-        )
-    scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
-    if scarce:
-        found.append(
-            f"class(es) {', '.join(scarce)} have fewer than 5 photographs: there are as many folds "
-            "as the smallest has, and figures for it are rough."
-        )
-    if max(different) > 10 * max(1, min(d for d in different if d > 1)):
-        found.append(
-            "classes differ more than tenfold in size: look at balanced accuracy too, and try "
-            'class_weight="balanced".'
-        )
-    return found

@@ -27,13 +27,16 @@ from .._parameters import (
 )
 from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
-from ..finetune._targets import array_of, as_labels
+from ..finetune._tags import Tags
+from ..finetune._targets import is_indicator
+from ..finetune._tasks import Labels
 from ..inputs import as_images
 from ..inputs._range import each_told_once
 from ..networks._fitted import pack_state, unpack_state
 from ._advise import digests
+from ._kinds import LABELS, TAGS
 from ._ladder import Ladder, Rung, best_of
-from ._probe import TALL_SHARE, make_splits, tall_share
+from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
 
 __all__ = ["AutoTransferClassifier", "draw_ladder", "results_of", "told_of"]
@@ -56,13 +59,14 @@ class AutoTransferClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, in order.
+        The labels, in order; of several tags an image the numbers of the columns of `y`.
     best_estimator_ : estimator
         Fitted to all photographs.
     best_rung_ : str
         Its name.
     best_score_ : float
-        Its mean accuracy over the folds that it was tried on.
+        Its mean accuracy over the folds that it was tried on; of several tags an image the mean
+        of their average precisions.
     cv_results_ : dict of str to ndarray
         "rung", "mean_test_score", "std_test_score", "rank_test_score" (by the means), "n_folds",
         "seconds" and "reason", which says why a rung was not tried, or not on all folds.
@@ -98,8 +102,9 @@ class AutoTransferClassifier(
         ----------
         X : array, list or table of images
             As in :class:`sktransfer.CNNCodes`.
-        y : array-like of shape (n_samples,)
-            Labels, of which each class has at least two.
+        y : array-like of shape (n_samples,) or (n_samples, n_tags)
+            Labels, of which each class has at least two. Or several tags an image: a matrix of 0
+            and 1, dense, sparse or a data frame; NaN is a tag that is not known.
 
         Returns
         -------
@@ -121,8 +126,10 @@ class AutoTransferClassifier(
         if unknown := [one for one in self.rungs if one not in RUNGS]:
             raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
-        classes, numbers = as_labels(y, len(images))
-        splits = make_splits(numbers, self.cv, groups=digests(images, strict=True)[0])
+        task, target = (Tags if is_indicator(y) else Labels).of(y, len(images))
+        kind = TAGS if isinstance(task, Tags) else LABELS
+        groups = digests(images, strict=True)[0]
+        splits = kind.make_splits(target, self.cv, groups=groups)
         check_columns(self, X, reset=True)
         ladder = Ladder(
             self._codes(),
@@ -130,14 +137,16 @@ class AutoTransferClassifier(
             begin + (float("inf") if self.time_budget is None else self.time_budget),
             epochs=self.max_epochs,
             random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            kind=kind,
         )
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
-        labels = classes[numbers]
+        labels = target if kind is TAGS else task.classes[target]
         rungs = self._told(ladder.climb(X, labels, self.rungs, frame=frame))
-        self.classes_ = classes
+        self.classes_ = task.classes
         self.cv_results_ = results_of(rungs)
         best = best_of(rungs)
         self.best_rung_, self.best_score_ = best.name, best.mean
+        self._task = task
         self.best_estimator_ = clone(best.estimator).fit(X, labels)
 
     def _codes(self) -> CNNCodes:
@@ -162,7 +171,7 @@ class AutoTransferClassifier(
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
+        labels : ndarray of shape (n_samples,) or (n_samples, n_tags)
         """
         with each_told_once():
             return self._fitted(X).predict(X)
@@ -177,7 +186,7 @@ class AutoTransferClassifier(
 
         Returns
         -------
-        probabilities : ndarray of shape (n_samples, n_classes)
+        probabilities : ndarray of shape (n_samples, n_classes) or (n_samples, n_tags)
         """
         with each_told_once():
             return self._fitted(X).predict_proba(X)
@@ -198,13 +207,13 @@ class AutoTransferClassifier(
             return self._fitted(X).decision_function(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of photographs whose label is predicted right.
+        """Share of images whose label is predicted right; of several tags, all known ones.
 
         Parameters
         ----------
         X : array, list or table of images
             As in `fit`.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_tags)
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each photograph counts.
@@ -213,7 +222,8 @@ class AutoTransferClassifier(
         -------
         accuracy : float
         """
-        return super().score(X, array_of(y), sample_weight)
+        predicted = self.predict(X)
+        return self._task.score(y, predicted, sample_weight)
 
     def plot_ladder(self, ax: Any = None) -> Any:
         """Accuracy of each rung in the order of climbing, with the seconds that it took.
@@ -245,6 +255,7 @@ class AutoTransferClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
+        tags.classifier_tags.multi_label = True
         return tags
 
 
@@ -258,7 +269,7 @@ def results_of(rungs: Sequence[Rung]) -> dict[str, np.ndarray]:
         "rung": np.array([rung.name for rung in rungs], dtype=object),
         "mean_test_score": means,
         "std_test_score": np.array(
-            [rung.scores.std() if len(rung.scores) else np.nan for rung in rungs]
+            [np.nanstd(rung.scores) if len(rung.scores) else np.nan for rung in rungs]
         ),
         "rank_test_score": rankdata(-np.nan_to_num(means, nan=-1.0), method="min").astype(int),
         "n_folds": np.array([len(rung.scores) for rung in rungs]),

@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from ..codes import CNNCodes
 from ._advise import take_photographs
 from ._features import Seen, pass_over
+from ._kinds import LABELS, Kind
 from ._probe import (
     LayerScore,
     best_framing,
@@ -40,12 +41,21 @@ class Ladder:
         Of `time.perf_counter`.
     epochs : int
     random_state : int
+    kind : Kind
+        Of the targets.
     """
 
     def __init__(
-        self, codes: CNNCodes, splits: Any, deadline: float, *, epochs: int, random_state: int
+        self,
+        codes: CNNCodes,
+        splits: Any,
+        deadline: float,
+        *,
+        epochs: int,
+        random_state: int,
+        kind: Kind = LABELS,
     ):
-        self.codes, self.splits = codes, splits
+        self.codes, self.splits, self.kind = codes, splits, kind
         self.clock, self.last_fit = Clock(deadline), 0.0
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
@@ -54,8 +64,7 @@ class Ladder:
 
         `frame` says whether other framings are worth trying.
         """
-        self.X, self.y = X, y
-        self.numbers = np.unique(y, return_inverse=True)[1]
+        self.X, self.y, self.numbers = X, y, self.kind.numbers(y)
         yield self._first()
         if "framing" in rungs and frame:
             yield from self._framings()
@@ -73,7 +82,7 @@ class Ladder:
         seen = self._pass()
         self.layers, self.last = seen.layers, list(seen.layers)[-1]
         probing = time.perf_counter()
-        score = probe_layer(self.last, self.layers[self.last], self.numbers, self.splits)
+        score = probe_layer(self.last, self.layers[self.last], self.numbers, self.splits, self.kind)
         self.scores: dict[str, LayerScore] = {self.last: score}
         self.a_probe = time.perf_counter() - probing
         computed = len(self.y) / seen.images_per_second
@@ -90,10 +99,10 @@ class Ladder:
         for resize in other_framings(self.codes):
             name, codes = f"probe, framed by {resize}", clone(self.codes).set_params(resize=resize)
             if not self.clock.fits(self.a_pass + 2 * self.a_probe):
-                yield self.clock.no_time(name, probe_pipeline(codes, layer=self.last))
+                yield self.clock.no_time(name, probe_pipeline(codes, self.kind, layer=self.last))
                 continue
             start = time.perf_counter()
-            found[resize] = probe_framing(self.X, codes, self.numbers, self.splits)
+            found[resize] = probe_framing(self.X, codes, self.numbers, self.splits, self.kind)
             yield self._rung(name, found[resize], codes, start)
         better = best_framing(found)
         if better != self.codes.resize:
@@ -105,10 +114,10 @@ class Ladder:
         layer: Any = layers if len(layers) > 1 else layers[0]
         cost = len(layers) * self.a_probe
         if not self.clock.fits(2 * cost):
-            return self.clock.no_time(name, probe_pipeline(self.codes, layer=layer))
+            return self.clock.no_time(name, probe_pipeline(self.codes, self.kind, layer=layer))
         start = time.perf_counter()
         codes = np.hstack([self.layers[one] for one in layers])
-        score = probe_layer(name, codes, self.numbers, self.splits)
+        score = probe_layer(name, codes, self.numbers, self.splits, self.kind)
         if len(layers) == 1:
             self.scores[layers[0]] = score
         return self._rung(name, score, self.codes, start, layer)
@@ -125,9 +134,8 @@ class Ladder:
     def _rung(
         self, name: str, score: LayerScore, codes: CNNCodes, start: float, layer: Any = None
     ) -> Rung:
-        folds = np.array([score.correct[test].mean() for _, test in self.splits])
-        estimator = probe_pipeline(codes, layer=self.last if layer is None else layer)
-        return Rung(name, estimator, folds, time.perf_counter() - start)
+        estimator = probe_pipeline(codes, self.kind, layer=self.last if layer is None else layer)
+        return Rung(name, estimator, score.folds, time.perf_counter() - start)
 
     def _fine_tune(self, name: str, trainable: Any) -> Rung:
         """A network that ends with the layer that promises most."""
@@ -135,11 +143,11 @@ class Ladder:
         choose = best_layer if trainable == "all" else layer_to_tune
         end = choose([self.scores[name] for name in layers])
         layer = next(name for name in layers if self.scores[name] is end)
-        estimator = tune_up_to(self.codes, layer, trainable, **self.tuning)
+        estimator = tune_up_to(self.codes, layer, trainable, self.kind, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"
         rung = fine_tune_rung(
             told, estimator, self.X, self.y, self.splits, self.clock,
-            pass_seconds=self.a_pass, reserve=self.last_fit,
+            pass_seconds=self.a_pass, reserve=self.last_fit, kind=self.kind,
         )  # fmt: skip
         self.last_fit = max(self.last_fit, rung.last_fit)
         return rung
@@ -158,7 +166,7 @@ class Rung:
     estimator : estimator
         Not fitted.
     scores : ndarray
-        Accuracies of the folds, or of the first ones; empty where it was not tried.
+        Scores of the folds, or of the first ones; empty where it was not tried.
     seconds : float
         That it took.
     reason : str
@@ -176,7 +184,7 @@ class Rung:
 
     @property
     def mean(self) -> float:
-        return float(self.scores.mean()) if len(self.scores) else float("nan")
+        return float(np.nanmean(self.scores)) if len(self.scores) else float("nan")
 
 
 @dataclass(frozen=True)
@@ -210,7 +218,7 @@ def best_of(rungs: Sequence[Rung]) -> Rung:
     best = tried[0]
     for rung in tried[1:]:
         shared = min(len(best.scores), len(rung.scores))
-        if rung.scores[:shared].mean() > best.scores[:shared].mean():
+        if np.nanmean(rung.scores[:shared]) > np.nanmean(best.scores[:shared]):
             best = rung
     return best
 
@@ -232,6 +240,7 @@ def fine_tune_rung(
     *,
     pass_seconds: float = 0.0,
     reserve: float = 0.0,
+    kind: Kind = LABELS,
 ) -> Rung:
     """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
 
@@ -242,7 +251,7 @@ def fine_tune_rung(
     # The trial itself takes about as long as two small epochs.
     if not clock.fits(1.2 * reserve):
         return clock.no_time(name, estimator)
-    fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0])
+    fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0], kind)
     more = len(y) / len(splits[0][0])  # photographs of the last fit to those of a fold
     scores: list[float] = []
     for split in splits:
@@ -250,7 +259,9 @@ def fine_tune_rung(
         if not clock.fits(fold + max(reserve, more * fold)):
             break
         start = time.perf_counter()
-        scores += cross_val_score(clone(estimator), X, y, cv=[split], error_score="raise").tolist()
+        scores += cross_val_score(
+            clone(estimator), X, y, cv=[split], scoring=kind.scoring, error_score="raise"
+        ).tolist()
         fold = time.perf_counter() - start
     seconds = time.perf_counter() - begin
     if not scores:
@@ -260,14 +271,16 @@ def fine_tune_rung(
     return Rung(name, estimator, np.array(scores), seconds, reason, more * fold)
 
 
-def seconds_of_fit(estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray) -> float:
+def seconds_of_fit(
+    estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray, kind: Kind = LABELS
+) -> float:
     """What a fit will take once the frozen part has been computed.
 
     Two epochs of a few of the photographs: what is done once is told from what each epoch costs,
     and the first epoch, in which libraries warm up, does not count.
     """
     part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
-    if len(np.unique(y[part])) < 2:
+    if not kind.can_learn(y[part]):
         part = learn
     short = clone(estimator).set_params(max_epochs=2)
     photographs = take_photographs(X, part, len(y))

@@ -15,11 +15,11 @@ from sklearn.base import clone
 from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
-from ..finetune._targets import labels_of, values_of
 from ..inputs import as_images
 from ..networks._load import weights_by_name
 from ._features import Seen, check_params, pass_over
-from ._probe import as_classes, cv_score, is_regression, make_splits
+from ._kinds import VALUES, Kind, kind_of
+from ._probe import cv_score
 from .scores import h_score, leep_score, logme_score, nce_score, transrate_score
 
 __all__ = [
@@ -69,8 +69,9 @@ def rank_backbones(
     ----------
     X : array, list or table of images
         As in :class:`sktransfer.CNNCodes`.
-    y : array-like of shape (n_samples,)
-        Labels, or values in regression.
+    y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
+        Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
+        Scores of tags are means over those of which both answers are there.
     backbones : list of str, CNNCodes or torch.nn.Module, or dict, default=five networks
         Names of networks, or transformers with parameters of their own; of a dict the keys are
         the names in the table.
@@ -126,10 +127,11 @@ def rank_backbones(
     common = {"image_size": image_size, "cache": cache, **codes_params}
     candidates = _candidates(backbones, weights, common)
     metrics = metric_names(metric)
-    target = values_of(y) if is_regression(y, regression) else labels_of(y)
+    kind = kind_of(y, regression)
+    target = kind.read(y)
     _check_lengths(X, target, next(iter(candidates.values())))
-    values = check_target(target, metrics, cv, regression)
-    ask = partial(score_of, cv=cv, regression=values)
+    check_target(target, metrics, cv, kind)
+    ask = partial(score_of, cv=cv, kind=kind)
     rows = [_one(name, codes, X, target, metrics, ask, depth) for name, codes in candidates.items()]
     if all(row.width is None for row in rows):
         raise BackboneError(
@@ -408,24 +410,23 @@ def metric_names(metric: Metric | Sequence[Metric]) -> dict[str, Metric]:
     }
 
 
-def check_target(y: Any, metrics: dict[str, Metric], cv: Any, regression: bool | str) -> bool:
-    """Refuse targets before the first pass rather than after; tells whether they are values."""
-    if not is_regression(y, regression):
-        as_classes(y)
-        if "cv" in metrics:
-            make_splits(np.asarray(y), cv)
-        return False
+def check_target(target: np.ndarray, metrics: dict[str, Metric], cv: Any, kind: Kind) -> None:
+    """Refuse targets before the first pass rather than after."""
+    kind.check(target)
+    if "cv" in metrics:
+        kind.make_splits(target, cv)
+    if kind is not VALUES:
+        return
     for name, metric in metrics.items():
         if isinstance(metric, str) and metric not in _FOR_VALUES:
             raise ValueError(
                 f"metric={name!r} is defined for classes only, and y holds values: take one of "
                 f"{', '.join(_FOR_VALUES)}."
             )
-    return True
 
 
 def score_of(
-    metric: Metric, seen: Seen, y: np.ndarray, cv: Any, regression: bool, *, depth: bool
+    metric: Metric, seen: Seen, y: np.ndarray, cv: Any, kind: Kind, *, depth: bool
 ) -> tuple[float, str]:
     """The score of a network, and the layer whose codes have it.
 
@@ -443,20 +444,27 @@ def score_of(
         if seen.probabilities is None:
             raise ValueError(f"{metric}: {seen.no_probabilities}")
         if metric == "leep":
-            return leep_score(seen.probabilities, y), seen.asked
-        return nce_score(seen.probabilities.argmax(axis=1), y), seen.asked
+            return _mean(leep_score, seen.probabilities, y, kind), seen.asked
+        return _mean(nce_score, seen.probabilities.argmax(axis=1), y, kind), seen.asked
     if not depth or metric not in _OF_ANY_WIDTH:
-        return _of_codes(metric, seen.codes, y, cv, regression), seen.asked
-    scores = {k: _of_codes(metric, one, y, cv, regression) for k, one in seen.layers.items()}
+        return _of_codes(metric, seen.codes, y, cv, kind), seen.asked
+    scores = {k: _of_codes(metric, one, y, cv, kind) for k, one in seen.layers.items()}
     best = max(reversed(scores), key=lambda name: scores[name])
     return scores[best], best
 
 
-def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, values: bool) -> float:
+def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, kind: Kind) -> float:
     if metric == "logme":
-        return logme_score(codes, y, regression=values)
+        return logme_score(codes, y, regression=kind is VALUES)
     if metric == "cv":
-        return cv_score(codes, y, cv=cv, regression=values)
+        return cv_score(codes, y, cv=cv, regression=kind is VALUES)
     if callable(metric):
         return float(metric(codes, y))
-    return h_score(codes, y) if metric == "h_score" else transrate_score(codes, y)
+    return _mean(h_score if metric == "h_score" else transrate_score, codes, y, kind)
+
+
+def _mean(
+    score: Callable[[np.ndarray, np.ndarray], float], codes: np.ndarray, y: np.ndarray, kind: Kind
+) -> float:
+    """Of the questions of a target: labels are one, and tags one each."""
+    return float(np.mean([score(codes[rows], labels) for rows, labels in kind.each(y)]))

@@ -37,9 +37,13 @@ class Recommendation:
         Not fitted: a pipeline, or :class:`sktransfer.FineTuneClassifier`.
     param_grid : dict
         Worth searching with `estimator`.
+    measure : str
+        What probes are judged by: "accuracy", of several tags an image the mean of their "average
+        precision", of values "R²".
     expected_accuracy, accuracy_spread : float
-        Mean and standard deviation over the folds, of the probe on `layer`. A layer that was
-        chosen on the same folds makes it a little high; of fine-tuning more may be hoped.
+        By this measure: mean and standard deviation over the folds, of the probe on `layer`. A
+        layer that was chosen on the same folds makes it a little high; of fine-tuning more may be
+        hoped.
     minutes : float
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
@@ -70,6 +74,7 @@ class Recommendation:
     resize: str
     estimator: Any
     param_grid: dict[str, list[Any]]
+    measure: str
     expected_accuracy: float
     accuracy_spread: float
     minutes: float
@@ -126,6 +131,11 @@ class Recommendation:
 
         return draw_suspects(self, X, y, n)
 
+    def _figure(self, score: float) -> str:
+        if self.measure == "accuracy":
+            return f"{score:.1%}"
+        return f"{score:.3f}"
+
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
         part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
@@ -139,7 +149,8 @@ class Recommendation:
             ("Network", f"{name}, {part}{framed}"),
             (
                 "Expected",
-                f"{self.expected_accuracy:.1%} ± {self.accuracy_spread:.1%} by a probe{more}",
+                f"{self._figure(self.expected_accuracy)} ± {self._figure(self.accuracy_spread)} "
+                f"by a probe{more}",
             ),
             ("Cost", f"{cost} for a fit on this machine"),
         ]
@@ -185,7 +196,7 @@ def _depth(ax: Any, advice: Recommendation) -> None:
     chosen = names.index(advice.layer)
     ax.plot(chosen, means[chosen], "o", ms=13, mfc="none", mec="C3", label="advised layer")
     ax.set_xticks(places, names, rotation=45, ha="right")
-    ax.set(xlabel="layer, from the input", ylabel="accuracy of a linear probe")
+    ax.set(xlabel="layer, from the input", ylabel=f"{advice.measure} of a linear probe")
     ax.legend()
 
 
@@ -195,7 +206,8 @@ def _more(ax: Any, advice: Recommendation) -> None:
     ahead = np.geomspace(curve.sizes[0], 4 * curve.sizes[-1], 50)
     if curve.law is not None:
         ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
-    ax.set(xscale="log", xlabel="photographs to learn from", ylabel="accuracy of a linear probe")
+    ax.set(xscale="log", xlabel="photographs to learn from")
+    ax.set_ylabel(f"{advice.measure} of a linear probe")
     ticks = [*curve.sizes, 2 * curve.sizes[-1], 4 * curve.sizes[-1]]
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()

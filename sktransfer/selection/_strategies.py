@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._parameters import Cache, Compute, ImageInput, Network, values_of
 from ..codes import CNNCodes
-from ..finetune import FineTuneClassifier
-from ._probe import PROBE_C
+from ._kinds import LABELS, Kind
 
 __all__ = [
     "EPOCHS",
@@ -36,48 +34,48 @@ _STEP, _TORCH = 3.0, 2.0
 SHARED = (Network, ImageInput, Compute, Cache)
 
 
-def probe_pipeline(codes: CNNCodes, **params: Any) -> Pipeline:
-    """Codes, scaling and a linear classifier."""
+def probe_pipeline(codes: CNNCodes, kind: Kind = LABELS, **params: Any) -> Pipeline:
+    """Codes, scaling and a linear model."""
     return Pipeline(
         [
             ("codes", clone(codes).set_params(**params)),
             ("scale", StandardScaler()),
-            ("classify", LogisticRegression(C=PROBE_C, max_iter=1000)),
+            kind.linear(),
         ]
     )
 
 
-def fine_tuner(codes: CNNCodes, trainable: Any, **params: Any) -> FineTuneClassifier:
+def fine_tuner(codes: CNNCodes, trainable: Any, kind: Kind = LABELS, **params: Any) -> Any:
     """A fine-tuned network that sees photographs as the transformer does."""
     options = {"max_epochs": EPOCHS, "random_state": 0, **params}
-    return FineTuneClassifier(**values_of(codes, *SHARED), **options, trainable=trainable)
+    return kind.tuner(**values_of(codes, *SHARED), **options, trainable=trainable)
 
 
 def tune_up_to(
-    codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, **params: Any
-) -> FineTuneClassifier:
+    codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, kind: Kind = LABELS, **params: Any
+) -> Any:
     """A network that ends with a layer; of its stages the last learn, or all it has."""
     table = codes._cut()[1]
     if trainable != "all":
         trainable = min(trainable, len(table.up_to(layer).stages()))
     end = None if layer == table.layers[-1].name else layer
-    return fine_tuner(codes, trainable, layer=end, **params)
+    return fine_tuner(codes, trainable, kind, layer=end, **params)
 
 
-def grid_of(estimator: Any, layers: list[Any]) -> dict[str, list[Any]]:
+def grid_of(estimator: Any, layers: list[Any], kind: Kind = LABELS) -> dict[str, list[Any]]:
     """What is worth searching around an estimator."""
-    if isinstance(estimator, FineTuneClassifier):
+    if not isinstance(estimator, Pipeline):
         rates = {"lr": [1e-3, 2e-3, 5e-3]}
         if estimator.layer is None:
             return {**rates, "trainable": [1, 2, "all"]}
         return {**rates, "trainable": [LAST_STAGES, "all"], "layer": [estimator.layer, None]}
-    return {"codes__layer": layers, "classify__C": [1e-3, 1e-2, 1e-1]}
+    return {"codes__layer": layers, **kind.grid}
 
 
 def minutes_of(estimator: Any, n: int, images_per_second: float, probe_seconds: float) -> float:
     """About how long a fit takes here; NaN where the speed of the network is not known."""
     once = n / images_per_second
-    if not isinstance(estimator, FineTuneClassifier):
+    if isinstance(estimator, Pipeline):
         return (once + probe_seconds) / 60
     share = 1.0 if estimator.trainable == "all" else 0.3
     epochs = estimator.max_epochs * share * _STEP * _TORCH

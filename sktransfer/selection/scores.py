@@ -11,7 +11,8 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
-from ._probe import as_classes, as_codes, as_targets
+from ._kinds import as_classes
+from ._probe import as_codes, as_targets
 
 __all__ = ["h_score", "leep_score", "logme_score", "nce_score", "transrate_score"]
 
@@ -33,8 +34,8 @@ def logme_score(codes: Any, y: Any, *, regression: bool | str = "auto") -> float
     ----------
     codes : array-like of shape (n_samples, n_features)
         One row for each photograph.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Labels, or values in regression.
+    y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
+        Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
     regression : {"auto", True, False}, default="auto"
         "auto" takes floats with fractions for values and all else for labels.
 
@@ -67,6 +68,11 @@ def logme_score(codes: Any, y: Any, *, regression: bool | str = "auto") -> float
     """
     rows = as_codes(codes, y)
     targets = as_targets(y, regression)
+    missing = np.isnan(targets)
+    if missing.any():  # tags that are not known
+        known = [(~gaps, one[~gaps]) for gaps, one in zip(missing.T, targets.T, strict=True)]
+        each = [logme_score(rows[own], one, regression=True) for own, one in known if own.any()]
+        return float(np.mean(each))
     left, singular, _ = np.linalg.svd(rows, full_matrices=False)
     sigma = singular**2
     unit = sigma.mean()

@@ -1,0 +1,649 @@
+"""Kinds of targets, as linear probes know them: labels, values, and several tags an image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import average_precision_score, r2_score
+from sklearn.model_selection import (
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from ..exceptions import shown
+from ..finetune import FineTuneClassifier, FineTuneRegressor
+from ..finetune._tags import Tags
+from ..finetune._targets import (
+    array_of,
+    as_tags,
+    is_indicator,
+    labels_of,
+    unique_labels,
+    values_of,
+)
+
+__all__ = [
+    "LABELS",
+    "PROBE_C",
+    "TAGS",
+    "VALUES",
+    "Kind",
+    "LinearTags",
+    "as_classes",
+    "is_regression",
+    "kind_of",
+    "suspect_labels",
+]
+
+
+# Strength of the penalty on standardised codes of some hundred to some thousand numbers.
+PROBE_C = 1e-2
+
+
+class Kind(ABC):
+    """What a kind of target means to a linear probe and its judgement.
+
+    Attributes
+    ----------
+    noun, measure : str
+        What targets are called, and the score that probes are judged by.
+    tuner : type
+        The estimator that fine-tunes for it.
+    grid : dict
+        What is worth searching of the last step of a pipeline.
+    """
+
+    noun: ClassVar[str]
+    measure: ClassVar[str]
+    tuner: ClassVar[Any]
+    grid: ClassVar[dict[str, list[Any]]]
+
+    @abstractmethod
+    def read(self, y: Any) -> np.ndarray:
+        """Targets as an array with a row for each image, checked."""
+
+    @abstractmethod
+    def check(self, target: np.ndarray) -> None:
+        """Refuse targets of which nothing can be said."""
+
+    @abstractmethod
+    def linear(self) -> tuple[str, BaseEstimator]:
+        """The last step of a probe: its name and an estimator."""
+
+    @abstractmethod
+    def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
+        """Folds in which images of one owner stay together."""
+
+    @abstractmethod
+    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
+        """What probes say of each image when it is held out."""
+
+    @abstractmethod
+    def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """How good the answer is for each image; larger is better."""
+
+    @abstractmethod
+    def score(self, answers: np.ndarray, target: np.ndarray) -> float:
+        """How good answers are together."""
+
+    @abstractmethod
+    def sizes(self, target: np.ndarray) -> list[int]:
+        """How many images there are of each thing that is to be learnt."""
+
+    @abstractmethod
+    def told(self, n: int, sizes: Sequence[int]) -> str:
+        """What there is, in words."""
+
+    def numbers(self, target: np.ndarray) -> np.ndarray:
+        """Targets as numbers that probes are fitted to."""
+        return target
+
+    def probe(self) -> Pipeline:
+        """An unfitted probe."""
+        return make_pipeline(StandardScaler(), self.linear()[1])
+
+    def test(self, estimator: Any, X: Any, target: np.ndarray) -> float:
+        """The score of a fitted estimator."""
+        return float(estimator.score(X, target))
+
+    # For `cross_val_score`: the score of the estimator itself.
+    scoring: ClassVar[Any] = None
+
+    def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Questions one after the other: which images, and their labels."""
+        yield slice(None), target
+
+    def can_learn(self, target: np.ndarray) -> bool:
+        """Whether a probe can be fitted to so few."""
+        return len(target) > 1
+
+    def order(self, target: np.ndarray, seed: int) -> np.ndarray:
+        """An order in which every beginning is like the whole."""
+        return np.random.default_rng(seed).permutation(len(target))
+
+    def some(self, target: np.ndarray, n: int, cv: Any) -> np.ndarray:
+        """Enough images to ask."""
+        return np.sort(self.order(target, 0)[:n])
+
+    def suspects(self, answers: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images whose target looks wrong, and what it seems to be."""
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=target.dtype)
+
+    def usable(
+        self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
+    ) -> tuple[np.ndarray, list[str]]:
+        """Images that can be validated on, and what is odd about targets."""
+        self.check(target[readable])
+        return np.ones(len(target), dtype=bool), []
+
+    def errs(self, score: float) -> str:
+        """How little there is left to win."""
+        return f"reaches {self.write(score)}"
+
+    def write(self, score: float) -> str:
+        """A score in a sentence."""
+        return f"{score:.3f} ({self.measure})"
+
+    def make_splits(self, target: np.ndarray, cv: Any, groups: Any = None) -> Any:
+        """Folds as (train, test) numbers.
+
+        Raises
+        ------
+        ValueError
+            If a class has but one image (or group), so that no fold can both learn and test it.
+        """
+        n = len(target)
+        if groups is not None and len(np.unique(groups)) == n:
+            groups = None  # nothing is there twice
+        if hasattr(cv, "split"):
+            return list(cv.split(np.zeros((n, 1)), target, groups))
+        if not isinstance(cv, (int, np.integer)):
+            return list(cv)
+        if cv < 2:
+            raise ValueError(f"cv must be at least 2, got {cv}.")
+        return self.splits(target, int(cv), np.arange(n) if groups is None else np.asarray(groups))
+
+
+class _Labels(Kind):
+    noun, measure = "labels", "accuracy"
+    tuner = FineTuneClassifier
+    grid: ClassVar[dict[str, list[Any]]] = {"classify__C": [1e-3, 1e-2, 1e-1]}
+
+    def read(self, y: Any) -> np.ndarray:
+        return labels_of(y)
+
+    def check(self, target: np.ndarray) -> None:
+        as_classes(target)
+
+    def numbers(self, target: np.ndarray) -> np.ndarray:
+        return np.unique(target, return_inverse=True)[1]
+
+    def linear(self) -> tuple[str, BaseEstimator]:
+        return "classify", LogisticRegression(C=PROBE_C, max_iter=1000)
+
+    def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
+        classes, numbers = as_classes(target)
+        sizes = [len(np.unique(owners[numbers == number])) for number in range(len(classes))]
+        small = [classes[i] for i, size in enumerate(sizes) if size < 2]
+        if small:
+            raise ValueError(
+                "every class must have at least 2 different photographs for cross-validation, but "
+                f"these have one: {[str(one) for one in small]}. Leave them out, or add "
+                "photographs."
+            )
+        folds = min(cv, *sizes)
+        if len(np.unique(owners)) == len(owners):
+            kind: Any = StratifiedKFold(folds, shuffle=True, random_state=0)
+            return list(kind.split(numbers, numbers))
+        kind = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+        return list(kind.split(numbers, numbers, owners))
+
+    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
+        return cross_val_predict(self.probe(), codes, target, cv=splits, method="predict_proba")
+
+    def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return np.unique(target)[answers.argmax(axis=1)] == target
+
+    def score(self, answers: np.ndarray, target: np.ndarray) -> float:
+        return float(self.marks(answers, target).mean())
+
+    def sizes(self, target: np.ndarray) -> list[int]:
+        return np.unique(target, return_counts=True)[1].tolist()
+
+    def told(self, n: int, sizes: Sequence[int]) -> str:
+        return (
+            f"{n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each"
+        )
+
+    def can_learn(self, target: np.ndarray) -> bool:
+        return len(np.unique(target)) > 1
+
+    def order(self, target: np.ndarray, seed: int) -> np.ndarray:
+        """Every beginning has the classes in their shares."""
+        rng = np.random.default_rng(seed)
+        place = np.empty(len(target))
+        for label in np.unique(target):
+            own = np.flatnonzero(target == label)
+            place[rng.permutation(own)] = (np.arange(len(own)) + rng.random()) / len(own)
+        return np.argsort(place, kind="stable")
+
+    def some(self, target: np.ndarray, n: int, cv: Any) -> np.ndarray:
+        """Classes in their shares, and of each as many as there are folds."""
+        rng = np.random.default_rng(0)
+        place = np.empty(len(target))
+        for label in np.unique(target):
+            own = rng.permutation(np.flatnonzero(target == label))
+            place[own] = (np.arange(len(own)) + 0.5) / len(own)
+            place[own[:cv]] -= 1.0
+        return np.sort(np.argsort(place, kind="stable")[:n])
+
+    def suspects(self, answers: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        classes, numbers = np.unique(target, return_inverse=True)
+        wrong = suspect_labels(answers, numbers)
+        return wrong, classes[answers[wrong].argmax(axis=1)]
+
+    def usable(
+        self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
+    ) -> tuple[np.ndarray, list[str]]:
+        """Images of classes that have two; raises where fewer than two classes have."""
+        classes, numbers = as_classes(target)
+        different = [len(np.unique(groups[(numbers == k) & readable])) for k in range(len(classes))]
+        small = [k for k, size in enumerate(different) if size < 2]
+        if len(classes) - len(small) < 2:
+            raise ValueError(
+                "at least 2 classes must have 2 different photographs each, got "
+                f"{dict(zip(classes.tolist(), different, strict=True))}."
+            )
+        warnings = []
+        if small:
+            warnings.append(
+                f"class(es) {', '.join(str(classes[k]) for k in small)} have fewer than 2 "
+                "different photographs and cannot be validated; they are left out of every figure "
+                "here."
+            )
+        scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
+        if scarce:
+            warnings.append(
+                f"class(es) {', '.join(scarce)} have fewer than 5 photographs: there are as many "
+                "folds as the smallest has, and figures for it are rough."
+            )
+        if max(different) > 10 * max(1, min(d for d in different if d > 1)):
+            warnings.append(
+                "classes differ more than tenfold in size: look at balanced accuracy too, and try "
+                'class_weight="balanced".'
+            )
+        return ~np.isin(numbers, small), warnings
+
+    def errs(self, score: float) -> str:
+        return f"errs in {1 - score:.1%} only"
+
+    def write(self, score: float) -> str:
+        return f"{score:.1%}"
+
+
+class _Values(Kind):
+    noun, measure = "values", "R²"
+    tuner = FineTuneRegressor
+    grid: ClassVar[dict[str, list[Any]]] = {}
+
+    def read(self, y: Any) -> np.ndarray:
+        return values_of(y)
+
+    def check(self, target: np.ndarray) -> None:
+        if len(target) < 2:
+            raise ValueError(f"y must hold at least 2 values, got {len(target)}.")
+
+    def linear(self) -> tuple[str, BaseEstimator]:
+        return "regress", RidgeCV(np.logspace(0, 6, 13))
+
+    def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
+        names, group_of = np.unique(owners, return_inverse=True)
+        every = np.arange(len(target))
+        folds = KFold(min(cv, len(names)), shuffle=True, random_state=0).split(names)
+        return [(every[np.isin(group_of, learn)], every[np.isin(group_of, test)])
+                for learn, test in folds]  # fmt: skip
+
+    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
+        return cross_val_predict(self.probe(), codes, target, cv=splits)
+
+    def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Squared errors in units of the variance: their mean is R² less 1."""
+        errors = ((answers - target) ** 2).reshape(len(target), -1)
+        variance = target.reshape(len(target), -1).var(axis=0)
+        return -(errors / np.where(variance > 0, variance, 1)).mean(axis=1)
+
+    def score(self, answers: np.ndarray, target: np.ndarray) -> float:
+        return float(r2_score(target, answers)) if len(target) > 1 else float("nan")
+
+    def sizes(self, target: np.ndarray) -> list[int]:
+        return [len(target)]
+
+    def told(self, n: int, sizes: Sequence[int]) -> str:
+        return f"{n:,} photographs with values"
+
+
+class _Tags(Kind):
+    noun, measure = "tags", "average precision"
+    tuner = FineTuneClassifier
+    grid: ClassVar[dict[str, list[Any]]] = {"classify__C": [1e-3, 1e-2, 1e-1]}
+
+    def read(self, y: Any) -> np.ndarray:
+        return as_tags(y, len(array_of(y)))[0]
+
+    def check(self, target: np.ndarray) -> None:
+        if not any(True for _ in self.each(target)):
+            raise ValueError(
+                "some tag must be there for at least 2 images, and known not to be there for 2 "
+                "others: none is, and there is nothing to learn."
+            )
+
+    def linear(self) -> tuple[str, BaseEstimator]:
+        return "classify", LinearTags()
+
+    def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
+        return Tags.folds(target, cv, owners, 0)
+
+    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
+        # Not `cross_val_predict`, which takes what is not known for a third class.
+        found = np.full(target.shape, np.nan)
+        for learn, test in splits:
+            probe = clone(self.probe()).fit(codes[learn], target[learn])
+            found[test] = probe.predict_proba(codes[test])
+        if np.isnan(found).any():
+            raise ValueError("cv must hold out each image in one fold.")
+        return found
+
+    def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Mean log likelihood of the tags that are known."""
+        known = ~np.isnan(target)
+        likely = np.where(target == 1, answers, 1 - answers).clip(min=1e-12)
+        return (np.log(likely) * known).sum(axis=1) / known.sum(axis=1).clip(min=1)
+
+    def score(self, answers: np.ndarray, target: np.ndarray) -> float:
+        """Mean over the tags of which both answers are there."""
+        found = []
+        for tag in range(target.shape[1]):
+            known = ~np.isnan(target[:, tag])
+            there = target[known, tag]
+            if len(np.unique(there)) == 2:
+                found.append(average_precision_score(there, answers[known, tag]))
+        return float(np.mean(found)) if found else float("nan")
+
+    def test(self, estimator: Any, X: Any, target: np.ndarray) -> float:
+        return self.score(estimator.predict_proba(X), target)
+
+    @staticmethod
+    def scoring(estimator: Any, X: Any, target: np.ndarray) -> float:
+        return TAGS.test(estimator, X, target)
+
+    def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Tags with at least two images of either answer."""
+        for tag in range(target.shape[1]):
+            known = np.flatnonzero(~np.isnan(target[:, tag]))
+            there = target[known, tag].astype(np.int64)
+            if 2 <= there.sum() <= len(there) - 2:
+                yield known, there
+
+    def usable(
+        self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
+    ) -> tuple[np.ndarray, list[str]]:
+        """Images of which a tag is known."""
+        known = ~np.isnan(target).all(axis=1)
+        self.check(target[known & readable])
+        rare = [k for k, n in enumerate(self.sizes(target[known & readable])) if n < 5]
+        if not rare:
+            return known, []
+        told = (
+            f"tag(s) {', '.join(map(str, rare))} have fewer than 5 photographs of one answer: "
+            "figures for them are rough, and folds without both answers do not count."
+        )
+        return known, [told]
+
+    def sizes(self, target: np.ndarray) -> list[int]:
+        """Images of the rarer answer."""
+        return np.minimum((target == 1).sum(axis=0), (target == 0).sum(axis=0)).tolist()
+
+    def told(self, n: int, sizes: Sequence[int]) -> str:
+        return (
+            f"{n:,} photographs with {len(sizes)} tags, {min(sizes):,} to {max(sizes):,} of the "
+            "rarer answer of each"
+        )
+
+
+LABELS: Kind = _Labels()
+VALUES: Kind = _Values()
+TAGS: Kind = _Tags()
+
+
+def kind_of(y: Any, regression: bool | str = "auto") -> Kind:
+    """The kind of some targets; `regression` as in :func:`rank_backbones`."""
+    if regression is not True and is_indicator(y):
+        is_regression(0, regression)  # only "auto", True and False
+        return TAGS
+    return VALUES if is_regression(y, regression) else LABELS
+
+
+def is_regression(y: Any, asked: bool | str) -> bool:
+    """Whether targets are numbers to be predicted; "auto" is so for floats with fractions."""
+    if isinstance(asked, (bool, np.bool_)):
+        return bool(asked)
+    if asked != "auto":
+        raise ValueError(f'regression must be True, False or "auto", got {asked!r}.')
+    targets = array_of(y)
+    if targets.dtype.kind != "f":
+        return False
+    bad = ~np.isfinite(targets.reshape(len(targets), -1) if targets.ndim else targets)
+    if bad.any():
+        index = int(np.argwhere(bad)[0][0]) if targets.ndim else 0
+        raise ValueError(
+            "y must hold a label or a finite number for each image, but is "
+            f"{shown(targets[index])} for {int(bad.sum())}, first for image {index}."
+        )
+    return type_of_target(targets).startswith("continuous")
+
+
+def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Classes in order, and the number of the class of each photograph.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing, there are fewer than two classes, or no class has two
+        photographs: nothing can be said about a class from one.
+    """
+    labels = labels_of(y)
+    unique_labels(labels)
+    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y must hold at least 2 classes, got only {classes.tolist()}: there is nothing to "
+            "tell apart."
+        )
+    if counts.max() < 2:
+        raise ValueError(
+            f"y must hold at least 2 photographs of some class, got {len(classes)} classes of one "
+            "photograph each. For numbers to be predicted there are "
+            "rank_backbones(..., regression=True) and FineTuneRegressor."
+        )
+    return classes, numbers
+
+
+class LinearTags(ClassifierMixin, BaseEstimator):
+    """Logistic regressions on codes, one for each of several tags an image.
+
+    As scikit-learn's OneVsRestClassifier(LogisticRegression()), for tags of which some are not
+    known, and some are always the same: these are as likely as if there were one image more of
+    each answer.
+
+    Parameters
+    ----------
+    C : float, default=0.01
+        Inverse strength of the penalty, as suits codes that are standardised and wide.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_tags,)
+        The numbers of the columns of `y`.
+    coef_ : ndarray of shape (n_tags, n_features)
+        Weights.
+    intercept_ : ndarray of shape (n_tags,)
+        Intercepts.
+    n_features_in_ : int
+        Number of columns of `X`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer.selection import LinearTags
+    >>> X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    >>> LinearTags(C=1.0).fit(X, [[0, 1], [0, np.nan], [1, 1], [1, 1]]).predict(X).tolist()
+    [[0, 1], [0, 1], [1, 1], [1, 1]]
+    """
+
+    def __init__(self, C: float = PROBE_C):
+        self.C = C
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit each tag to the images of which it is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+        y : array-like of shape (n_samples, n_tags)
+            0, 1, and NaN where it is not known.
+
+        Returns
+        -------
+        self : object
+        """
+        rows = check_array(X)
+        task, target = Tags.of(y, len(rows))
+        coef, intercept = np.zeros((task.n_outputs, rows.shape[1])), np.zeros(task.n_outputs)
+        for tag in range(task.n_outputs):
+            known = ~np.isnan(target[:, tag])
+            there = target[known, tag].astype(np.int64)
+            if 0 < there.sum() < len(there):
+                fitted = LogisticRegression(C=self.C, max_iter=1000).fit(rows[known], there)
+                coef[tag], intercept[tag] = fitted.coef_[0], fitted.intercept_[0]
+            elif len(there):
+                intercept[tag] = (2 * there[0] - 1) * np.log(len(there) + 1.0)
+        self._task, self.classes_ = task, task.classes
+        self.coef_, self.intercept_, self.n_features_in_ = coef, intercept, rows.shape[1]
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logarithms of the odds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_tags)
+        """
+        check_is_fitted(self)
+        return check_array(X) @ self.coef_.T + self.intercept_
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the tags.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_tags)
+        """
+        outputs = self.decision_function(X)
+        return self._task.predict_proba(outputs)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Tags with a probability above 0.5.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+
+        Returns
+        -------
+        tags : ndarray of shape (n_samples, n_tags)
+        """
+        outputs = self.decision_function(X)
+        return self._task.predict(outputs)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of images all of whose known tags are predicted right.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+        y : array-like of shape (n_samples, n_tags)
+            As in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each image counts.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        predicted = self.predict(X)
+        return self._task.score(y, predicted, sample_weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+# Labels that look wrong.
+#
+# Reference: C. Northcutt, L. Jiang, I. Chuang (2021). Confident learning: Estimating uncertainty in
+# dataset labels. JAIR 70. Section 3.1: a class is believed where it is as probable as it is, on
+# average, of photographs that bear its name.
+
+
+# Share of the probability of the likeliest class below which a label is tiny.
+_TINY = 0.1
+
+
+def suspect_labels(probabilities: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Photographs whose label is improbable while another is as probable as its own usually are.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_samples, n_classes)
+        Said of photographs that were held out.
+    numbers : ndarray of int
+        Classes given.
+
+    Returns
+    -------
+    indexes : ndarray of int
+        The most suspect first.
+    """
+    own = probabilities[np.arange(len(numbers)), numbers]
+    usual = np.array([own[numbers == k].mean() for k in range(probabilities.shape[1])])
+    likeliest = probabilities.argmax(axis=1)
+    top = probabilities.max(axis=1)
+    odd = (likeliest != numbers) & (top >= usual[likeliest]) & (own < _TINY * top)
+    found = np.flatnonzero(odd)
+    return found[np.argsort(own[found] / top[found], kind="stable")]
