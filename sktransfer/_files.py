@@ -6,16 +6,21 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 from .exceptions import shown
 
-__all__ = ["NO_LINK", "atomic_write", "draft_folder", "no_regular_file", "open_regular", "sweep"]
+__all__ = [
+    "NO_LINK", "atomic_write", "draft_folder", "lock_file", "no_regular_file", "open_regular",
+    "sweep",
+]  # fmt: skip
 
 # To open a file for writing that is a file: on Windows without a change of line ends.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -86,6 +91,25 @@ def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
         what = "a folder" if stat.S_ISDIR(kind) else "a device or pipe"
         raise OSError(errno.EINVAL, f"it is {what}")
     return open(descriptor, "rb")
+
+
+def lock_file(file: IO[bytes]) -> None:
+    """Keep all others from locking an open file, of this process too, until it is closed.
+
+    Raises
+    ------
+    OSError
+        If it is locked, or the disk knows no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(2**40)  # far behind what is in it: there a lock is in nobody's way
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def no_regular_file(*paths: Path | str) -> str | None:

@@ -7,18 +7,17 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._files import NO_LINK, no_regular_file
+from .._files import NO_LINK, lock_file, no_regular_file
 from ..compute._frozen_pass import FrozenPass, normalize_rows
 from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
 from ..inputs import Images, skipped, unreadable
@@ -51,7 +50,7 @@ def write_codes(
     file = CodeFile(place, shape, kind, facts, overwrite=overwrite, normalize=normalize)
     try:
         if not overwrite:
-            _check_photographs(file, images)
+            _check_images(file, images)
         with progress as bar:
             errors = frozen.fill(
                 images, file, known=file.holds, stop_at_error=stop_at_error, progress=bar
@@ -70,19 +69,12 @@ def write_codes(
 
 
 def check_target(path: str | os.PathLike[str], dtype: Any) -> tuple[Path, np.dtype]:
-    """Where codes are to be written, and as what numbers.
-
-    Raises
-    ------
-    ValueError
-        If the path does not end in ``.npy``, or the dtype is another than those allowed.
-    CodesFileError
-        If no file can be written there.
-    """
-    return _check_path(path), _check_dtype(dtype)
-
-
-def _check_path(path: str | os.PathLike[str]) -> Path:
+    """Where codes are to be written, and as what numbers; or an error if they cannot be."""
+    name = ""
+    with suppress(TypeError):
+        name = np.dtype(dtype).name
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}.")
     place = Path(os.fsdecode(path))
     if place.suffix != ".npy":
         raise ValueError(f'path must end in ".npy", NumPy\'s own format, got {shown(path)}.')
@@ -90,7 +82,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
         place = place.expanduser()
         with suppress(FileNotFoundError, NotADirectoryError):
             os.stat(place)
-        found, is_folder = place.parent.is_dir(), place.is_dir()
+        found = place.parent.is_dir()
     except (OSError, ValueError, RuntimeError) as error:
         # A zero byte, a name too long, no right to look, no home.
         raise CodesFileError(
@@ -101,19 +93,7 @@ def _check_path(path: str | os.PathLike[str]) -> Path:
             f"the folder {shown(place.parent)}, where {shown(place.name)} is to be, was not found."
             " Make it first, or give another path."
         )
-    if is_folder:
-        raise CodesFileError(f"{shown(place)} is a folder. Give the name of a file in it.")
-    return place
-
-
-def _check_dtype(dtype: Any) -> np.dtype:
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        name = "?"
-    if name not in DTYPES:
-        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}.")
-    return np.dtype(name)
+    return place, np.dtype(name)
 
 
 def _facts(
@@ -141,7 +121,7 @@ def _facts(
     return json.loads(json.dumps(facts))
 
 
-def _check_photographs(file: CodeFile, images: Images) -> None:
+def _check_images(file: CodeFile, images: Images) -> None:
     """Refuse another list before a row of the old one is lost."""
 
     def digest_of(number: int) -> bytes | None:
@@ -150,47 +130,23 @@ def _check_photographs(file: CodeFile, images: Images) -> None:
         except ImageError:
             return None
 
-    if file.of_other_photographs(digest_of):
+    if file.is_of_others(digest_of):
         raise CodesFileError(
-            f"{shown(file.path)} is of other images, or of these in another order. Give another "
-            "path, or replace it with overwrite=True."
+            f"{shown(file.path)} is of other images, or of these in another order. {_REMEDY}"
         )
 
 
-# An array of codes on disk that is filled row by row and survives its writer.
-
-
 _REMEDY = "Give another path, or replace it with overwrite=True."
-# What the journal takes: each row in it, and each row anew in its log until that is written back.
-_JOURNAL_ROW, _LOG_ROW, _LOG_ROWS, _JOURNAL_START = 64, 1100, 1000, 100_000
-_SAMPLE = 32  # rows that tell whether a file is of these photographs
+_SAMPLE = 32  # rows that tell whether a file is of these images
 
 
 class CodeFile:
     """Rows of a ``.npy`` file; while some are missing its name ends in ``.partial``.
 
-    A row is written first and then noted in the journal together with its checksum, so
-    that a row which is noted is there, whatever ends the process or the machine. Rows are
-    written, not mapped: they do not count as memory of the process, and a full disk is an
-    error where a map would kill the process.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.npy``.
-    shape : tuple of int
-    dtype : numpy.dtype
-    facts : mapping of str to JSON values
-        What the codes are of.
-    overwrite : bool
-        Whether a file of something else may be replaced.
-    normalize : {"l2", "power"} or None
-
-    Raises
-    ------
-    CodesFileError
-        If the file is of something else, is being written by another process, is no regular
-        file, or there is no room for it.
+    A row is written first and then noted in the journal with its checksum: after a kill a row
+    that is noted is there, and after a power cut one that is not there does not fit its
+    checksum, so nothing waits for the disk. Rows are written, not mapped: they do not count as
+    memory of the process, and a full disk is an error where a map would kill the process.
     """
 
     def __init__(
@@ -206,28 +162,27 @@ class CodeFile:
         self.path, self.shape, self.dtype, self.normalize = path, shape, dtype, normalize
         self.partial = path.with_name(path.name + ".partial")
         self.n_new = self.n_known = self.n_skipped = 0
+        self._n_bytes = int(np.prod(shape[1:])) * dtype.itemsize
         self._digests: dict[int, bytes] = {}
-        for place in (self.path, self.partial):
-            if wrong := no_regular_file(place):
-                raise CodesFileError(f"{wrong}. Remove it, or give another path.")
-        self.journal = Journal(path.with_name(path.name + ".journal"))
         self._file: Any = None
+        journal = path.with_name(path.name + ".journal")
+        if wrong := no_regular_file(path, self.partial, journal):
+            raise CodesFileError(f"{wrong}. Remove it, or give another path.")
+        self.journal = Journal(journal, shape[0])
         try:
             self._check_facts(facts, overwrite)
-            self._current = self._find() or self._create(facts)
-            self._open()
+            if not (self.journal.facts and (self._open(self.partial) or self._open_finished())):
+                self._create({**facts, "replaces": self._replaces})
         except BaseException:
             self.close()
             raise
 
     def _check_facts(self, facts: Mapping[str, Any], overwrite: bool) -> None:
-        there = self.journal.facts()
+        there = dict(self.journal.facts)
         # What was allowed to be replaced when the pass began still is.
         self._replaces = overwrite or there.pop("replaces", False) is True
         other = [name for name in facts if there and there.get(name) != facts[name]]
-        if not other:
-            return
-        if not overwrite:
+        if other and not overwrite:
             # The fingerprint says something only where nothing else does.
             told = [name for name in other if name != "fingerprint"] or other
             differ = "; ".join(
@@ -235,42 +190,39 @@ class CodeFile:
                 for name in told
             )
             raise CodesFileError(f"{shown(self.path)} is of something else: {differ}. {_REMEDY}")
-        self.journal.clear()
+        if other:
+            self.journal.begin({})
 
-    def _find(self) -> Path | None:
-        """The file with the rows that the journal knows."""
-        if not self.journal.facts():
-            return None
-        for path in (self.partial, self.path):
-            found = self._array_in(path)
-            if found is not None and (path == self.partial or self._is_ours(found)):
-                return path
-        return None
-
-    def _array_in(self, path: Path) -> np.memmap | None:
-        """The array of a file, if there is one of this shape and kind in it."""
+    def _open(self, path: Path) -> bool:
+        """Open a file, if an array of this shape and kind is in it."""
+        self.close_file()
+        self._current = path
+        if not path.exists():
+            return False
+        with _writing(path):
+            self._file = open(os.open(path, os.O_RDWR | NO_LINK), "r+b", buffering=0)
         try:
-            found: np.memmap = np.lib.format.open_memmap(path, mode="r")
+            np.lib.format.read_magic(self._file)
+            found = np.lib.format.read_array_header_1_0(self._file)
         except Exception:  # of a damaged header NumPy's parser makes errors of a dozen kinds
-            return None
-        fits = found.shape == self.shape and found.dtype == self.dtype
-        return found if fits and found.flags.c_contiguous else None
+            return False
+        self._start = self._file.tell()
+        whole = self._start + self.shape[0] * self._n_bytes
+        return found == (self.shape, False, self.dtype) and path.stat().st_size >= whole
 
-    def _is_ours(self, found: np.ndarray) -> bool:
-        """Whether a finished array is the one that the journal speaks of."""
-        noted = self.journal.some(_SAMPLE, self.shape[0])
-        return not noted or any(
-            _checksum(digest, found[number].tobytes()) == checksum
-            for number, digest, checksum in noted
-        )
+    def _open_finished(self) -> bool:
+        """Open the finished array, if it is the one that the journal speaks of."""
+        if not self._open(self.path):
+            return False
+        some = [(self.journal[n], self._read(n)) for n in self.journal.some(_SAMPLE)]
+        return not some or any(noted == _note(noted[:-_CHECK], row) for noted, row in some)
 
-    def _create(self, facts: Mapping[str, Any]) -> Path:
+    def _create(self, facts: Mapping[str, Any]) -> None:
         if self.path.exists() and not self._replaces:
             raise CodesFileError(
                 f"{shown(self.path)} is there already, and what it is of is not known. {_REMEDY}"
             )
-        n_rows, needed = self.shape[0], int(np.prod(self.shape)) * self.dtype.itemsize
-        beside = _JOURNAL_START + n_rows * _JOURNAL_ROW + min(n_rows, _LOG_ROWS) * _LOG_ROW
+        needed, beside = self.shape[0] * self._n_bytes, self.journal.bytes_of(facts)
         free = shutil.disk_usage(self.path.parent).free
         if needed + beside > free:
             raise CodesFileError(
@@ -279,62 +231,52 @@ class CodeFile:
                 f"disk has {free:,} left",
                 shown(self.path),
             )
-        self.journal.clear()
-        try:
+        self.journal.begin({})
+        self.close_file()
+        with _writing(self.partial):
             self.partial.unlink(missing_ok=True)
             # Anew, never into what somebody has put there meanwhile.
             handle = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
             with open(handle, "r+b") as file:
-                facts_of_array = {
-                    "descr": np.lib.format.dtype_to_descr(self.dtype),
-                    "fortran_order": False,
-                    "shape": self.shape,
-                }
-                np.lib.format.write_array_header_1_0(file, facts_of_array)
+                header = {"descr": np.lib.format.dtype_to_descr(self.dtype),
+                          "fortran_order": False, "shape": self.shape}  # fmt: skip
+                np.lib.format.write_array_header_1_0(file, header)
                 file.truncate(file.tell() + needed)
-        except OSError as error:
-            raise self._not_written(error) from error
-        self.journal.begin({**facts, "replaces": self._replaces})
-        return self.partial
+        self.journal.begin(facts)
+        self._take_partial()
 
-    def _open(self) -> None:
-        found = self._array_in(self._current)
-        if found is None:
+    def _take_partial(self) -> None:
+        if not self._open(self.partial):
             raise CodesFileError(
-                f"{shown(self._current)} was changed by someone else meanwhile. {_REMEDY}"
+                f"{shown(self.partial)} was changed by someone else meanwhile. {_REMEDY}"
             )
-        self._offset = found.offset
-        self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        try:
-            handle = os.open(self._current, os.O_RDWR | NO_LINK)
-        except OSError as error:
-            raise CodesFileError(
-                error.errno, f"cannot be written: {error.strerror}", shown(self._current)
-            ) from error
-        self._file = open(handle, "r+b", buffering=0)
 
-    def of_other_photographs(self, digest_of: Callable[[int], bytes | None]) -> bool:
-        """Whether most of the rows that are there are not of these photographs."""
-        some = self.journal.some(_SAMPLE, self.shape[0])
-        noted = [(digest_of(number), digest) for number, digest, _ in some]
-        known = [now == then for now, then in noted if now is not None]
+    def is_of_others(self, digest_of: Callable[[int], bytes | None]) -> bool:
+        """Whether most of the rows that are there are not of these images."""
+        some = [(digest_of(number), self.journal[number]) for number in self.journal.some(_SAMPLE)]
+        known = [noted.startswith(now) for now, noted in some if now is not None]
         return 2 * sum(known) < len(known)
 
     def holds(self, index: int, digest: bytes) -> bool:
-        """Whether the row of this photograph is there; else it is to be written."""
-        noted = self.journal.get(index)
-        if noted and noted == (digest, _checksum(digest, self._read(index))):
+        """Whether the row of this image is there; else it is to be written."""
+        noted = self.journal[index]
+        if noted.startswith(digest) and noted == _note(digest, self._read(index)):
             self.n_known += 1
             return True
         self._digests[index] = digest
         return False
 
     def __setitem__(self, index: int, row: np.ndarray | float) -> None:
+        """Write a row; NaN is of an image that cannot be read, which is tried again next time."""
         if np.ndim(row) == 0:
-            self._skip(index)
+            self._digests.pop(index, None)
+            self.n_skipped += 1
+            nothing = np.full(self.shape[1:], np.nan, self.dtype).tobytes()
+            if self._read(index) != nothing:
+                self._write(index, nothing)
+            self.journal[index] = bytes(_NOTE)
             return
-        code = np.array(row, dtype=np.float32)
-        code = normalize_rows(code[None], self.normalize)[0]
+        code = normalize_rows(np.array(row, dtype=np.float32)[None], self.normalize)[0]
         with np.errstate(over="ignore"):
             data = code.astype(self.dtype)
         if not np.array_equal(np.isfinite(data), np.isfinite(code)):
@@ -343,45 +285,21 @@ class CodeFile:
                 f'{self.dtype} can hold. Take dtype="float32", or normalize="l2"'
             )
         self._write(index, data.tobytes())
-        digest = self._digests.pop(index)
-        self.journal.put(index, digest, _checksum(digest, data.tobytes()))
+        self.journal[index] = _note(self._digests.pop(index), data.tobytes())
         self.n_new += 1
 
-    def _skip(self, index: int) -> None:
-        """NaN for a photograph that cannot be read; it is tried again the next time."""
-        self._digests.pop(index, None)
-        self.n_skipped += 1
-        if self.journal.get(index):
-            self.journal.drop(index)
-        nothing = np.full(self.shape[1:], np.nan, self.dtype).tobytes()
-        if self._read(index) != nothing:
-            self._write(index, nothing)
-
     def _read(self, index: int) -> bytes:
-        self._file.seek(self._offset + index * self._row_bytes)
-        data: bytes = self._file.read(self._row_bytes)
+        self._file.seek(self._start + index * self._n_bytes)
+        data: bytes = self._file.read(self._n_bytes)
         return data
 
     def _write(self, index: int, data: bytes) -> None:
-        if self._current == self.path:
-            self._take_back()
-        try:
-            self._file.seek(self._offset + index * self._row_bytes)
-            if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise self._not_written(error) from error
-
-    def _not_written(self, error: OSError) -> CodesFileError:
-        reason = f"{error.strerror}; make room and call again: what is done is kept"
-        return CodesFileError(error.errno, reason, shown(self.partial))
-
-    def _take_back(self) -> None:
-        """A finished file that is to change is not finished."""
-        self._file.close()
-        os.replace(self.path, self.partial)
-        self._current = self.partial
-        self._open()
+        if self._current == self.path:  # a finished file that is to change is not finished
+            self.close_file()
+            os.replace(self.path, self.partial)
+            self._take_partial()
+        with _writing(self.partial):
+            _write_at(self._file, self._start + index * self._n_bytes, data)
 
     def finish(self) -> None:
         """Give the file its name, now that all rows are there."""
@@ -410,146 +328,115 @@ class CodeFile:
         self.journal.close()
 
 
-def _checksum(digest: bytes, row: bytes) -> bytes:
-    return hashlib.sha256(digest + row).digest()[:8]
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the disk refuses, as an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        what = "make it writable" if refused else "make room"
+        raise CodesFileError(
+            error.errno,
+            f"{error.strerror}; {what} and call again: what is done is kept",
+            shown(path),
+        ) from error
 
 
-# What a file of codes is of and which of its rows are done: a small SQLite file beside it.
+def _write_at(file: Any, place: int, data: bytes) -> None:
+    file.seek(place)
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-APPLICATION_ID = 0x736B746A  # "sktj"
-_PATIENCE = 1.0  # seconds; who else has the file keeps it for the whole of a pass
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rows (
-    number INTEGER PRIMARY KEY, digest BLOB NOT NULL, checksum BLOB NOT NULL);
-"""
+_CHECK, _NOTE = 8, 24  # bytes
+_MAGIC = b"sktransfer codes 1 "
+
+
+def _note(digest: bytes, row: bytes) -> bytes:
+    """What is noted of a row: the digest of its image, and a checksum of both."""
+    return digest + hashlib.sha256(digest + row).digest()[:_CHECK]
 
 
 class Journal:
-    """An open journal, which nobody else can open meanwhile: it is the lock as well.
+    """What a file of codes is of, in one line, and then a note of each row that is done.
 
-    SQLite holds the lock as long as this process lives, and a killed process leaves what
-    it committed. Nothing waits for the disk: a row is believed only if its checksum fits.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    CodesFileError
-        Another process, or another thread, has it open; or it is damaged, or no regular file.
+    Nobody else can have it open meanwhile; the lock ends with the process.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        if wrong := no_regular_file(*(f"{path}{end}" for end in ("", "-wal", "-shm", "-journal"))):
-            raise CodesFileError(f"{wrong}. Remove it, or give another path.")
+    def __init__(self, path: Path, n_rows: int):
+        self.path, self._notes = path, np.zeros((n_rows, _NOTE), np.uint8)
+        self.facts: dict[str, Any] = {}
+        with _writing(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        self._file = open(handle, "r+b", buffering=0)
         try:
-            self._sql = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-            try:
-                self._prepare()
-            except BaseException:
-                self._sql.close()
-                raise
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise CodesFileError(self._explain(error)) from error
+            lock_file(self._file)
+            self._load()
+        except OSError as error:
+            self.close()
+            raise CodesFileError(
+                "another process or thread is writing these codes just now, or has their journal "
+                f"open ({shown(path)} is locked). Wait until it has ended, or give another path."
+            ) from error
+        except ValueError as error:
+            self.close()
+            raise CodesFileError(
+                f"the journal {shown(path)}, which says what the codes beside it are of, is "
+                f"damaged: {shown(error)}. Delete it, and the file of codes beside it, to begin "
+                "anew."
+            ) from error
 
-    def _prepare(self) -> None:
-        sql = self._sql
-        sql.execute("PRAGMA trusted_schema = OFF")
-        sql.execute("PRAGMA locking_mode = EXCLUSIVE")
-        found = sql.execute("PRAGMA application_id").fetchone()[0]
-        tables = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if found != APPLICATION_ID and (found or tables):
-            raise sqlite3.DatabaseError("it is a database of another program")
-        sql.execute("PRAGMA page_size = 1024")  # a row is 40 bytes, and whole pages are logged
-        sql.execute("PRAGMA journal_mode = WAL")
-        sql.execute("PRAGMA synchronous = NORMAL")
-        sql.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            sql.execute(statement)
-        sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        sql.execute("COMMIT")
-
-    def _explain(self, error: Exception) -> str:
-        code, where = getattr(error, "sqlite_errorcode", 0) & 0xFF, shown(self.path)
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return (
-                f"another process or thread is writing these codes just now, or has their journal "
-                f"open ({where} is locked). Wait until it has ended, or give another path."
-            )
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            return (
-                f"{where} could not be written: {error}; make room and call again: what is "
-                "done is kept."
-            )
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            return (
-                f"the journal {where} cannot be opened for writing: {error}. Make its folder "
-                "writable, or give another path."
-            )
-        return (
-            f"the journal {where}, which says what the codes beside it are of, is damaged: "
-            f"{shown(error)}. Delete it, and the file of codes beside it, to begin anew."
-        )
-
-    def facts(self) -> dict[str, Any]:
-        """What the file is of; empty where it was not begun."""
-        found = self._ask("SELECT name, value FROM facts")
-        try:
-            return {name: json.loads(value) for name, value in found}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise CodesFileError(self._explain(error)) from error
+    def _load(self) -> None:
+        self._file.seek(0)
+        line, _, notes = self._file.read(2**20 + self._notes.size).partition(b"\n")
+        if not line:
+            return  # it was not begun
+        text = line[len(_MAGIC) :].rpartition(b" ")[0]
+        if line + b"\n" != _first_line(text):
+            raise ValueError("its first line is not as it was written")
+        self.facts, self._start = json.loads(text), len(line) + 1
+        there = min(len(notes) // _NOTE, len(self._notes))
+        self._notes[:there] = np.frombuffer(notes[: there * _NOTE], np.uint8).reshape(-1, _NOTE)
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Say what the file is of, and that no row is done; all or nothing."""
-        self._ask("BEGIN IMMEDIATE")
-        self._ask("DELETE FROM rows")
-        self._ask("DELETE FROM facts")
-        for name, value in facts.items():
-            self._ask("INSERT INTO facts VALUES (?, ?)", name, json.dumps(value))
-        self._ask("COMMIT")
+        """Say what the file is of, and that no row is done; of nothing: that it was not begun."""
+        self.facts, self._notes[:] = dict(facts), 0
+        with _writing(self.path):
+            self._file.truncate(0)
+            if facts:
+                line = _first_line(json.dumps(self.facts).encode())
+                self._start = len(line)
+                _write_at(self._file, 0, line)
+                self._file.truncate(self.bytes_of(facts))
+                os.fsync(self._file.fileno())
 
-    def clear(self) -> None:
-        """Forget everything: whoever finds the file knows that it was not begun."""
-        self.begin({})
+    def bytes_of(self, facts: Mapping[str, Any]) -> int:
+        """What a journal takes on disk."""
+        return len(_first_line(json.dumps(dict(facts)).encode())) + self._notes.size
 
-    def get(self, number: int) -> tuple[bytes, bytes] | None:
-        """Digest of the image and checksum of a row that is done."""
-        found = self._ask("SELECT digest, checksum FROM rows WHERE number = ?", number)
-        return found[0] if found else None
+    def __getitem__(self, number: int) -> bytes:
+        """The note of a row; zeros where it is not done."""
+        return self._notes[number].tobytes()
 
-    def put(self, number: int, digest: bytes, checksum: bytes) -> None:
-        """Say that a row is done."""
-        self._ask("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", number, digest, checksum)
+    def __setitem__(self, number: int, note: bytes) -> None:
+        if note != self[number]:
+            with _writing(self.path):
+                _write_at(self._file, self._start + number * _NOTE, note)
+            self._notes[number] = np.frombuffer(note, np.uint8)
 
-    def drop(self, number: int) -> None:
-        """Say that a row is not done."""
-        self._ask("DELETE FROM rows WHERE number = ?", number)
-
-    def some(self, count: int, n_rows: int) -> list[tuple[int, bytes, bytes]]:
-        """Numbers, digests and checksums of some rows that are done, from all over the file."""
-        total = self._ask("SELECT count(*) FROM rows")[0][0]
-        query = "SELECT number, digest, checksum FROM rows ORDER BY number LIMIT 1 OFFSET ?"
-        offsets = sorted({i * total // count for i in range(count)}) if total else []
-        found = [row for offset in offsets for row in self._ask(query, offset)]
-        # What is no such row is damaged: it will be computed again.
-        return [
-            row for row in found
-            if list(map(type, row)) == [int, bytes, bytes] and 0 <= row[0] < n_rows
-        ]  # fmt: skip
-
-    def _ask(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._sql.execute(query, values).fetchall()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise CodesFileError(self._explain(error)) from error
+    def some(self, count: int) -> list[int]:
+        """Numbers of some rows that are done, from all over the file."""
+        done = np.flatnonzero(self._notes.any(axis=1)).tolist()
+        return done[:: max(1, -(-len(done) // count))]
 
     def close(self) -> None:
         """Give up the lock."""
-        self._sql.close()
+        self._file.close()
+
+
+def _first_line(facts: bytes) -> bytes:
+    return _MAGIC + facts + b" " + hashlib.sha256(facts).hexdigest()[:16].encode() + b"\n"
 
 
 # What became of codes that were written to a file.
