@@ -40,7 +40,7 @@ clf = FineTuneClassifier(distributed=True, verbose=1, **eval(parameters))
 clf.fit(X, y, sample_weight=weight)
 np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
          valid=clf.history_[:, "valid_loss"], accuracy=clf.history_[:, "train_acc"],
-         **clf._model.learnt())
+         **clf._load_model().learnt())
 """
 
 
@@ -71,7 +71,7 @@ def assert_like_one(folder, clf):
     first, second = (np.load(folder / f"{rank}.npz") for rank in (0, 1))
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-    for name, value in clf._model.learnt().items():
+    for name, value in clf._load_model().learnt().items():
         np.testing.assert_allclose(first[name], value, atol=1e-5, rtol=1e-5, err_msg=name)
     np.testing.assert_allclose(first["loss"], clf.history_[:, "train_loss"], rtol=1e-5)
     np.testing.assert_allclose(first["valid"], clf.history_[:, "valid_loss"], rtol=1e-5)
@@ -107,8 +107,8 @@ def test_one_process_is_an_ordinary_fit(data):
     parameters = {**HARD, "trainable": "head"}
     alone = FineTuneClassifier(**parameters).fit(X, y, sample_weight=weight)
     clf = FineTuneClassifier(**parameters, distributed=True).fit(X, y, sample_weight=weight)
-    for name, value in alone._model.learnt().items():
-        np.testing.assert_array_equal(clf._model.learnt()[name], value)
+    for name, value in alone._load_model().learnt().items():
+        np.testing.assert_array_equal(clf._load_model().learnt()[name], value)
 
 
 def test_without_accelerate_the_extra_is_named(data, monkeypatch):

@@ -75,7 +75,7 @@ def test_codes_of_the_frozen_part_are_equal_to_the_bit(photos, trainable):
     X, y = photos
     clf = classifier(trainable=trainable, batchnorm="train", cache=None)
     clf.fit(X, y)
-    layer = clf._model.start.name
+    layer = clf._load_model().start.name
     codes = CNNCodes(layer=layer, image_size=64, pooling="avg", cache=None, n_jobs=1)
     before = codes.fit(X).transform(X)
     clf.fit(X, y)
@@ -132,7 +132,7 @@ def test_the_groups_of_the_optimizer_hold_the_rates(photos, optimizer):
     rates = {}
     by_parameter = {id(p): n for n, p in clf.net_.module_.named_parameters()}
     stages = [stage.name for stage in clf.layers_]
-    where = clf._model.stage_of
+    where = clf._load_model().stage_of
     for group in groups:
         for parameter in group["params"]:
             name = by_parameter.pop(id(parameter))
@@ -163,7 +163,7 @@ def test_weights_move_in_proportion_to_their_rates(photos, optimizer):
     for factor in (1.0, 0.1):
         clf = classifier(backbone_lr_factor=factor, **changes).fit(*photos)
         before, after = clf._load_network().module.state_dict(), weights_of(clf)
-        stage_of = clf._model.stage_of
+        stage_of = clf._load_model().stage_of
         last = max(stage_of.values())
         for depth in (0, 1):
             names = [n for n in learning_names(clf) if stage_of[n] == last - depth]

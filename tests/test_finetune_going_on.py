@@ -21,7 +21,7 @@ def thirty(sample):
 
 
 def learnt(clf):
-    return clf._model.learnt()
+    return clf._load_model().learnt()
 
 
 class Movement(Callback):
@@ -61,8 +61,8 @@ def test_unfreeze_lets_earlier_stages_learn(thirty, how):
     after = learnt(clf)
     changed = {name for name in after if not np.array_equal(after[name], before[name])}
     # Of each of the last three stages something moved.
-    stages = {clf._model.stage_of.get(n.removeprefix("tail."), "head") for n in changed}
-    n_stages = len(clf._model.stages)
+    stages = {clf._load_model().stage_of.get(n.removeprefix("tail."), "head") for n in changed}
+    n_stages = len(clf._load_model().stages)
     assert stages == {n_stages - 3, n_stages - 2, n_stages - 1, "head"}
     assert clf.n_iter_ == 2 and len(clf.history_) == 2
     assert clf.history_[1]["epoch"] == 2
@@ -98,9 +98,9 @@ def test_gradual_unfreezing(thirty):
     parameters = {**QUICK, "max_epochs": 7, "schedule": "constant"}
     clf = FineTuneClassifier(**parameters, trainable=2, unfreeze_every=2, callbacks=[moved])
     clf.fit(*thirty)
-    last = len(clf._model.stages) - 1
+    last = len(clf._load_model().stages) - 1
     for epoch, names in enumerate(moved.epochs_):
-        stages = {clf._model.stage_of.get(n.removeprefix("tail."), "head") for n in names}
+        stages = {clf._load_model().stage_of.get(n.removeprefix("tail."), "head") for n in names}
         expected = [{"head"}, {"head", last}, {"head", last, last - 1}][min(epoch // 2, 2)]
         assert stages == expected, f"epoch {epoch}"
         rates = clf.history_[epoch]

@@ -68,8 +68,8 @@ def test_as_a_loop_of_torch(thirty):
         head_init="random", engine="torch", **{**QUICK, "batch_size": 30}, **RANDOM,
     )  # fmt: skip
     before = clf.set_params(max_epochs=0).fit(X, y)
-    module = before._model.backbone.module
-    head, names = before._model.module.head, before._model.names[-1]
+    module = before._load_model().backbone.module
+    head, names = before._load_model().module.head, before._load_model().names[-1]
     linear, scale = head[-1], head[0].by
     pixels = torch.from_numpy(_pixels(before, X))
     learning = {
@@ -87,7 +87,7 @@ def test_as_a_loop_of_torch(thirty):
     loss = torch.nn.functional.cross_entropy(out, torch.from_numpy(y))
     gradients = torch.autograd.grad(loss, list(inner.values()))
     clf.set_params(max_epochs=1).fit(X, y)
-    learnt = dict(clf._model.module.tail.named_parameters())
+    learnt = dict(clf._load_model().module.tail.named_parameters())
     # The first step of Nesterov momentum is the gradient times 1.9.
     for (name, value), gradient in zip(inner.items(), gradients, strict=True):
         expected = value.detach() - 0.1 * 1.9 * gradient
@@ -101,7 +101,7 @@ def _pixels(clf, X):
 
     images = as_images(X)
     framed = np.stack([clf._fitted.preparation(images.open(i)) for i in range(len(X))])
-    facts = clf._model.backbone.preprocessing
+    facts = clf._load_model().backbone.preprocessing
     x = framed.transpose(0, 3, 1, 2) / 255
     mean, std = (np.reshape(part, (3, 1, 1)) for part in (facts.mean, facts.std))
     return ((x - mean) / std).astype(np.float32)

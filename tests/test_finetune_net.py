@@ -24,7 +24,7 @@ def thirty(sample):
 
 
 def learnt(clf):
-    return clf._model.learnt()
+    return clf._load_model().learnt()
 
 
 def test_history(thirty):
@@ -132,7 +132,7 @@ def test_losses_are_looked_at_after_each_epoch_on_every_device(thirty, monkeypat
 def test_outputs_that_are_no_numbers_are_never_given(thirty):
     clf = FineTuneClassifier(**QUICK).fit(*thirty)
     with torch.no_grad():
-        clf._model.module.head[-1].weight.fill_(float("inf"))
+        clf._load_model().module.head[-1].weight.fill_(float("inf"))
     for call in (clf.predict, clf.predict_proba, clf.decision_function, clf.score):
         with pytest.raises(TrainingError, match="image 0 must be finite"):
             call(*(thirty if call == clf.score else thirty[:1]))
@@ -183,7 +183,7 @@ def test_net_params(thirty):
 
 
 def pretrained(clf):
-    return dict(clf._model.table.network.module.named_parameters())
+    return dict(clf._load_model().table.network.module.named_parameters())
 
 
 def test_bitfit(thirty, tmp_path):
@@ -191,7 +191,7 @@ def test_bitfit(thirty, tmp_path):
     clf = FineTuneClassifier(**QUICK, trainable="all", method="bitfit").fit(X, y)
     before = pretrained(clf)
     moved = set()
-    for name, value in clf._model.module.tail.named_parameters():
+    for name, value in clf._load_model().module.tail.named_parameters():
         if not torch.equal(value, before[name]):
             moved.add(name)
     biases = {name for name in before if name.endswith("bias") and "classifier" not in name}
@@ -209,11 +209,11 @@ def test_lora(thirty, tmp_path):
     before = pretrained(clf)
     targets = [
         name
-        for name, layer in clf._model.table.network.module.named_modules()
+        for name, layer in clf._load_model().table.network.module.named_modules()
         if isinstance(layer, nn.Conv2d) and layer.groups == 1
-        and clf._model.stage_of.get(f"{name}.weight") == len(clf._model.stages) - 1
+        and clf._load_model().stage_of.get(f"{name}.weight") == len(clf._load_model().stages) - 1
     ]  # fmt: skip
-    adapted, tail = set(), clf._model.module.tail
+    adapted, tail = set(), clf._load_model().module.tail
     for name, value in tail.named_parameters():
         if "lora_" in name:
             adapted.add(name.split(".lora_")[0])
@@ -223,7 +223,7 @@ def test_lora(thirty, tmp_path):
             assert torch.equal(value, before[name.replace(".base_layer", "")]), name
             assert not value.requires_grad
     assert targets and adapted == set(targets)
-    buffers = dict(clf._model.table.network.module.named_buffers())
+    buffers = dict(clf._load_model().table.network.module.named_buffers())
     for name, value in tail.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             assert torch.equal(value, buffers[name.replace(".base_layer", "")])
@@ -239,10 +239,11 @@ def test_lora_learns_at_the_rates_of_its_stages(thirty):
     states = {layer.name: layer for layer in clf.layers_}
     assert [states[name].lr for name in ("blocks.5", "blocks.6", "head")] == [5e-4, 1e-3, 1e-2]
     adapters = Counter()
-    for name, value in clf._model.module.tail.named_parameters():
+    for name, value in clf._load_model().module.tail.named_parameters():
         if "lora_" in name:
             stage = name.split(".base_layer")[0].split(".lora_")[0] + ".weight"
-            adapters[clf._model.stages[clf._model.stage_of[stage]].name] += value.numel()
+            model = clf._load_model()
+            adapters[model.stages[model.stage_of[stage]].name] += value.numel()
     assert {n: states[n].n_trainable for n in ("blocks.5", "blocks.6")} == adapters
     assert states["head"].n_trainable == states["head"].n_parameters == 3 * 1281
     groups = {group["name"]: group["lr"] for group in clf.net_.optimizer_.param_groups}
@@ -252,7 +253,7 @@ def test_lora_learns_at_the_rates_of_its_stages(thirty):
     assert not any(layer.learns for layer in frozen.layers_[:-1])
     assert all(
         not value.any()
-        for n, value in frozen._model.module.tail.named_parameters()
+        for n, value in frozen._load_model().module.tail.named_parameters()
         if "lora_B" in n
     )
 

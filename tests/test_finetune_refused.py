@@ -22,7 +22,7 @@ from torch import nn
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import TrainingError
-from sktransfer.finetune._constraints import check_training
+from sktransfer.finetune._checks import check_training
 
 QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
 

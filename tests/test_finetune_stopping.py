@@ -28,7 +28,7 @@ def forty(sample):
 
 
 def learnt(estimator):
-    return estimator._model.learnt()
+    return estimator._load_model().learnt()
 
 
 def assert_equal(one, other):

@@ -9,10 +9,9 @@ import re
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ from ..compute import worker_pool
 from ..exceptions import CheckpointError, CheckpointWarning, shown
 from ._gradients import Team
 from ._model import attributes_of, put_back
-
-if TYPE_CHECKING:
-    from ._base import FineTuneBase
 
 __all__ = [
     "Checkpointing",
@@ -593,6 +589,8 @@ class Run:
         The processes that share the batches.
     final : bool
         Whether it leaves the fitted network, and not only a number of epochs.
+    verbose : int
+        As in the estimator; 0 in all processes but the first.
     watched : dict
         What early stopping found, where all images are trained on afterwards: the history
         ("watched", as text), its length ("n_watched") and "best_epoch". Empty in any other fit.
@@ -603,6 +601,7 @@ class Run:
     saved: Checkpoints | Follower | None = None
     team: Team | None = None
     final: bool = True
+    verbose: int = 0
     watched: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -620,7 +619,7 @@ class Run:
 
     @property
     def leads(self) -> bool:
-        """Whether this process prints."""
+        """Whether this process prints and warns."""
         return self.team is None or self.team.rank == 0
 
 
@@ -688,17 +687,29 @@ class Signature(NamedTuple):
         return "; ".join(told[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def signature_of(est: FineTuneBase, parts: list[Any], more: Any, start: Any) -> Signature:
+def signature_of(
+    params: dict[str, Any],
+    seed: int | None,
+    facts: dict[str, Any],
+    classes: Any,
+    parts: list[Any],
+    groups: Any,
+    start: dict[str, Any] | None,
+) -> Signature:
     """What a fit is.
 
     Parameters
     ----------
-    est : FineTuneBase
-        With the network of the fit.
+    params : dict
+        Of the estimator.
+    seed : int or None
+        None where the fit takes the one that it had before.
+    facts : dict of str to object
+        What decides it besides, by what a message calls it.
+    classes : ndarray or None
     parts : list of Part
-        Images to learn from and to validate on.
-    more : object
-        Further data, such as groups.
+        Images to train on and to validate on.
+    groups : array or None
     start : dict of str to ndarray, or None
         What had been learnt before the fit.
 
@@ -707,36 +718,22 @@ def signature_of(est: FineTuneBase, parts: list[Any], more: Any, start: Any) -> 
     CheckpointError
         If the value of a parameter cannot be told from others.
     """
-    facts = dict(_facts(est, parts, more, start))
-    return Signature(digest_of({name: facts[name][0] for name in sorted(facts)}), facts)
-
-
-def _facts(
-    est: FineTuneBase, parts: list[Any], more: Any, start: Any
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    for name, value in est.get_params(deep=False).items():
-        if name not in _NO_MATTER:
-            yield name, (_parameter(name, value), shown(repr(value), 80))
-    # Without one the fit takes the seed that it had before.
-    seed = None if est.random_state is None else est._fitted.design.seed
-    yield "random_state", (digest_of(seed), shown(repr(est.random_state), 80))
-    plain = {
-        "the kind of estimator": type(est).__name__,
-        "the network": est.backbone_.fingerprint,
-        "the size of images": est.image_size_,
-        "the number of outputs": est._fitted.design.n_outputs,
+    told = {
+        name: (_parameter(name, value), shown(repr(value), 80))
+        for name, value in params.items()
+        if name not in _NO_MATTER
     }
-    for name, value in plain.items():
-        yield name, (digest_of(value), shown(repr(value), 80))
-    classes = est._task.classes
-    yield "the set of classes", (digest_of(classes), _size(classes, "classes"))
+    told["random_state"] = digest_of(seed), shown(repr(params["random_state"]), 80)
+    told |= {name: (digest_of(value), shown(repr(value), 80)) for name, value in facts.items()}
+    told["the set of classes"] = digest_of(classes), _size(classes, "classes")
     for where, part in zip(("X", "X of validation_data"), parts, strict=False):
-        yield where, (_images(part.images), f"{len(part.images)} images")
+        told[where] = _images(part.images), f"{len(part.images)} images"
         y, weight = where.replace("X", "y"), "sample_weight" + where.removeprefix("X")
-        yield y, (digest_of(part.target), _size(part.target, "targets"))
-        yield weight, (digest_of(part.weight), _size(part.weight, "weights"))
-    yield "groups", (digest_of(more), _size(more, "groups"))
-    yield "what was learnt before", (digest_of(start), _size(start, "tensors"))
+        told[y] = digest_of(part.target), _size(part.target, "targets")
+        told[weight] = digest_of(part.weight), _size(part.weight, "weights")
+    told["groups"] = digest_of(groups), _size(groups, "groups")
+    told["what was learnt before"] = digest_of(start), _size(start, "tensors")
+    return Signature(digest_of({name: told[name][0] for name in sorted(told)}), told)
 
 
 def _size(values: Any, what: str) -> str:

@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from .._parameters import param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
-from ._base import FineTuneBase, fit_estimator
+from ._base import FineTuneBase
 from ._tags import Tags
 from ._targets import is_indicator
 from ._tasks import Labels, Task, Values
@@ -64,57 +64,6 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
         both answers for each.""")
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        groups: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
-    ) -> Self:
-        """Learn from labelled photographs; after an error all is as it was before.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in :class:`sktransfer.CNNCodes`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tags)
-            Labels of any kind. Or several tags an image: a matrix of 0 and 1, dense, sparse or a
-            data frame, with a column for each tag. NaN is a tag that is not known; it counts
-            nowhere.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each photograph counts.
-        groups : array-like of shape (n_samples,), default=None
-            Photographs of one group stay together when `early_stopping` splits.
-        validation_data : (X, y), default=None
-            Photographs to validate on; nothing is split off then.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If labels are missing, of one class, or not one for each photograph.
-        ImageError
-            If an image cannot be read.
-        TrainingError
-            If the loss stops being a number.
-        """
-        fit_estimator(
-            self,
-            X,
-            y,
-            sample_weight=sample_weight,
-            groups=groups,
-            validation_data=validation_data,
-            go_on=self.warm_start,
-        )
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn one epoch more, from these photographs.
 
@@ -140,10 +89,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
                 'class_weight="balanced" needs all labels at once, which partial_fit does not '
                 "have. Name the weights in a dict, or call fit first."
             )
-        fit_estimator(
-            self, X, y, sample_weight=sample_weight, classes=classes, go_on=True, epochs=1
-        )
-        return self
+        return self._fit(X, y, sample_weight, classes=classes, goes_on=True, epochs=1)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Outputs of the head before softmax, of several tags before the sigmoid.
@@ -281,55 +227,6 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
     """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        groups: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
-    ) -> Self:
-        """Learn from photographs with numbers; after an error all is as it was before.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in :class:`sktransfer.CNNCodes`.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers to learn.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each photograph counts.
-        groups : array-like of shape (n_samples,), default=None
-            Photographs of one group stay together when `early_stopping` splits.
-        validation_data : (X, y), default=None
-            Photographs to validate on; nothing is split off then.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If targets are not finite numbers, one row for each photograph.
-        ImageError
-            If an image cannot be read.
-        TrainingError
-            If the loss stops being a number.
-        """
-        fit_estimator(
-            self,
-            X,
-            y,
-            sample_weight=sample_weight,
-            groups=groups,
-            validation_data=validation_data,
-            go_on=self.warm_start,
-        )
-        return self
-
-    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn one epoch more, from these photographs.
 
@@ -346,8 +243,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         -------
         self : object
         """
-        fit_estimator(self, X, y, sample_weight=sample_weight, go_on=True, epochs=1)
-        return self
+        return self._fit(X, y, sample_weight, goes_on=True, epochs=1)
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each photograph.

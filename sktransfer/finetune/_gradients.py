@@ -286,18 +286,24 @@ def _statistics(module: nn.Module) -> Iterator[torch.Tensor]:
             yield from (b for b in (one.running_mean, one.running_var) if b is not None)
 
 
-def make_team(est: Any) -> Team | None:
+def make_team(distributed: bool, device: Any) -> Team | None:
     """The processes that accelerate or torchrun started; None where there is one alone.
+
+    Parameters
+    ----------
+    distributed : bool
+    device : str or list of str
+        As in the estimator.
 
     Raises
     ------
     ImportError
         If the package accelerate is missing.
     """
-    if not est.distributed:
+    if not distributed:
         return None
     PartialState = import_optional("accelerate", "distributed=True", "distributed").PartialState
-    on_cpu = str(est.device).startswith("cpu")
+    on_cpu = str(device).startswith("cpu")
     state = PartialState(cpu=True) if on_cpu else PartialState()
     if state.num_processes == 1:
         return None

@@ -6,19 +6,15 @@ Reference: L. Smith (2017). Cyclical learning rates for training neural networks
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from .._optional import import_pyplot
 from ..exceptions import TrainingError
-from ._constraints import reads_validation
-
-if TYPE_CHECKING:
-    from ._base import FineTuneBase
 
 __all__ = ["LearningRateRange", "find_range"]
 
@@ -124,26 +120,27 @@ class _Rising(Callback):
 
 
 def find_range(
-    est: FineTuneBase, X: Any, y: Any, sample_weight: Any, start: float, end: float, steps: int
+    fit: Callable[[Callback], object], lr: float, start: float, end: float, n_steps: int
 ) -> LearningRateRange:
-    """Fit a copy with rising rates until the loss diverges."""
+    """Train with rising learning rates until the loss diverges.
+
+    Parameters
+    ----------
+    fit : callable
+        Trains something with a schedule, for as many steps or more.
+    lr : float
+        The learning rate of the head that it trains with.
+    start, end : float
+        First and last learning rate of the head.
+    n_steps : int
+    """
     if not 0 < start < end:
         raise ValueError(f"start must be above 0 and below end, got start={start} and end={end}.")
-    if steps < 2:
-        raise ValueError(f"n_steps must be at least 2, got {steps}.")
-    rising = _Rising(est.lr, start, end, steps)
-    # Nothing is held out, and what reads that has nothing to do here.
-    kept = [
-        one
-        for one in est.callbacks or ()
-        if not reads_validation(one[1] if isinstance(one, tuple) else one)
-    ]
-    copy = clone(est).set_params(
-        schedule=rising, callbacks=kept, max_epochs=steps, early_stopping=False,
-        checkpoint_dir=None, unfreeze_every=None, ema=None, warm_start=False, verbose=0,
-    )  # fmt: skip
+    if n_steps < 2:
+        raise ValueError(f"n_steps must be at least 2, got {n_steps}.")
+    rising = _Rising(lr, start, end, n_steps)
     try:
-        copy.fit(X, y, sample_weight=sample_weight)
+        fit(rising)
     except _Over:
         pass
     except TrainingError:

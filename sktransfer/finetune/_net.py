@@ -18,6 +18,7 @@ from skorch.utils import to_tensor
 from torch import nn
 from torch.amp import GradScaler
 
+from .._parameters import Training
 from ..compute import within_memory
 from ..exceptions import EngineError, SktransferError, TrainingError, shown
 from ..networks._trace import running
@@ -29,9 +30,6 @@ from ._model import Model
 from ._parameter_groups import Rates, parameter_groups, plain_name
 from ._tasks import Task, weighted_mean
 
-if TYPE_CHECKING:
-    from ._base import FineTuneBase
-
 __all__ = [
     "OPTIMIZERS",
     "ClassifierNet",
@@ -39,8 +37,8 @@ __all__ = [
     "RegressorNet",
     "ScaledSteps",
     "make_net",
-    "renew_schedule",
-    "train",
+    "renew_net",
+    "run_net",
 ]
 
 
@@ -133,40 +131,46 @@ class Recipe:
 OPTIMIZERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run: Run) -> Any:
-    """A net that is initialised and has learnt nothing yet."""
-    verbose = est.verbose if run.leads else 0
-    recipe = _recipe(est, model, device, run.team)
+def make_net(
+    model: Model,
+    task: Task,
+    training: Training,
+    precision: str,
+    device: torch.device,
+    n_images: int,
+    seed: int,
+    run: Run,
+) -> Any:
+    """A net that is initialised and has not been trained yet."""
+    recipe = _recipe(model, task, training, precision, device, seed, run.team)
     recipe.remember(model.module, model.table.parameters())
-    optimizer = (
-        OPTIMIZERS[est.optimizer] if isinstance(est.optimizer, str) else est.optimizer
-    )
-    options: dict[str, Any] = {"optimizer__momentum": 0.9} if est.optimizer == "sgd" else {}
-    if est.optimizer == "sgd":
-        options["optimizer__nesterov"] = True
-    steps = _n_steps(est, n, run)
+    optimizer, options = training.optimizer, {}
+    if isinstance(optimizer, str):
+        if optimizer == "sgd":
+            options = {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
+        optimizer = OPTIMIZERS[optimizer]
     params = {
         "module": model.module,
         "recipe": recipe,
         "optimizer": optimizer,
-        "lr": est.lr,
+        "lr": training.lr,
         "max_epochs": run.epochs,
-        "batch_size": est.batch_size,
+        "batch_size": training.batch_size,
         "iterator_train": BatchIterator,
-        "iterator_train__generator": torch.Generator().manual_seed(est._fitted.design.seed),
+        "iterator_train__generator": torch.Generator().manual_seed(seed),
         "iterator_train__joins_single": model.module.follows_batches,
         "iterator_valid": BatchIterator,
         "train_split": None,
         "device": str(device),
-        "verbose": verbose,
-        "callbacks": _callbacks(est, model, steps, run),
-        "callbacks__print_log": Line() if verbose else None,
-        **est._task.net_params,
+        "verbose": run.verbose,
+        "callbacks": _callbacks(model, training, n_images, run),
+        "callbacks__print_log": Line() if run.verbose else None,
+        **task.net_params,
         **options,
-        **(est.net_params or {}),
+        **(training.net_params or {}),
     }
     try:
-        return _NETS[est._task.kind](**params).initialize()
+        return _NETS[task.kind](**params).initialize()
     except SktransferError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -177,78 +181,101 @@ def make_net(est: FineTuneBase, model: Model, device: torch.device, n: int, run:
         ) from error
 
 
-def _recipe(est: FineTuneBase, model: Model, device: torch.device, team: Team | None) -> Recipe:
-    rates = Rates(est.lr, est.backbone_lr_factor, est.layer_decay)
+def _recipe(
+    model: Model,
+    task: Task,
+    training: Training,
+    precision: str,
+    device: torch.device,
+    seed: int,
+    team: Team | None,
+) -> Recipe:
     return Recipe(
         groups=partial(
             parameter_groups,
             stage_of=model.stage_of,
             stages=[stage.name for stage in model.stages],
-            rates=rates,
-            weight_decay=est.weight_decay,
+            rates=Rates(training.lr, training.backbone_lr_factor, training.layer_decay),
+            weight_decay=training.weight_decay,
         ),
-        task=est._task,
-        mixup=est.mixup,
-        l2_sp=est.l2_sp,
-        clip_grad=est.clip_grad,
-        autocast=autocast_dtype(est.precision, device, stages_learn=model.stages_learn),
-        generator=np.random.default_rng(est._fitted.design.seed),
+        task=task,
+        mixup=training.mixup,
+        l2_sp=training.l2_sp,
+        clip_grad=training.clip_grad,
+        autocast=autocast_dtype(precision, device, stages_learn=model.stages_learn),
+        generator=np.random.default_rng(seed),
         team=team,
     )
 
 
 def _callbacks(
-    est: FineTuneBase, model: Model, steps: int, run: Run
+    model: Model, training: Training, n_images: int, run: Run
 ) -> list[tuple[str, Callback]]:
+    p = training
     found: list[tuple[str, Callback | None]] = [
         ("ledger", Ledger()),
         ("next_view", NextView()),
-        ("schedule", make_schedule(est.schedule, steps, est.warmup)),
-        ("average", Average(est.ema) if est.ema else None),
-        ("unfreeze", Unfreeze(model, est.unfreeze_every) if est.unfreeze_every else None),
+        ("schedule", make_schedule(p.schedule, _n_steps(p, n_images, run), p.warmup)),
+        ("average", Average(p.ema) if p.ema else None),
+        ("unfreeze", Unfreeze(model, p.unfreeze_every) if p.unfreeze_every else None),
     ]
-    if est.early_stopping:
-        warmup = math.ceil(est.warmup * run.epochs) if isinstance(est.schedule, str) else 0
-        patience = math.inf if run.refit else est.patience
+    if p.early_stopping:
+        warmup = math.ceil(p.warmup * run.epochs) if isinstance(p.schedule, str) else 0
+        patience = math.inf if run.refit else p.patience
         stopping = BestEpoch(patience, warmup, restores=run.final and not run.refit)
         found.append(("early_stopping", stopping))
-    for number, callback in enumerate(est.callbacks or []):
+    for number, callback in enumerate(p.callbacks or []):
         named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
         found.append(named)
     return [(name, one) for name, one in found if one is not None]
 
 
-def _n_steps(est: FineTuneBase, n: int, run: Run) -> int:
-    return run.epochs * math.ceil(n / est.batch_size)
+def _n_steps(training: Training, n_images: int, run: Run) -> int:
+    return run.epochs * math.ceil(n_images / training.batch_size)
 
 
-def renew_schedule(est: FineTuneBase, net: Any, n: int, run: Run) -> None:
-    """Have a net that goes on follow the schedule over the epochs of this call."""
+def renew_net(net: Any, training: Training, task: Task, n_images: int, run: Run) -> None:
+    """Have a net that goes on follow the task and the schedule of this call."""
+    net.recipe.task = task
     schedule = dict(net.callbacks_).get("schedule")
-    fresh = make_schedule(est.schedule, _n_steps(est, n, run), est.warmup)
-    if isinstance(est.schedule, str) and schedule is not None:
+    fresh = make_schedule(training.schedule, _n_steps(training, n_images, run), training.warmup)
+    if isinstance(training.schedule, str) and schedule is not None:
         schedule.lr_lambda = fresh.lr_lambda  # type: ignore[union-attr]
 
 
-def train(est: Any, net: Any, examples: list[Examples], run: Run, *, n_views: int) -> None:
-    """Run the epochs, drawing from generators of their own and one that is put back."""
+def run_net(
+    net: Any, examples: list[Examples], run: Run, *, seed: int, n_views: int, n_checked: int
+) -> None:
+    """Run the epochs, drawing from generators of their own and one that is put back.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    examples : list of Examples
+        To train on, and to validate on.
+    run : Run
+    seed : int
+    n_views : int
+        Kept in checkpoints.
+    n_checked : int
+        Images whose loss is looked at after the last step.
+    """
     net.set_params(train_split=predefined_split(examples[1]) if len(examples) > 1 else None)
     devices = [torch.device(net.device)] if "cuda" in net.device else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(est._fitted.design.seed + len(net.history))
+        torch.manual_seed(seed + len(net.history))
         if run.team is not None:
             run.team.align(net.module_)
         if run.saved is None:
             _run_epochs(net, examples[0], run.epochs)
         else:
-            facts = {"seed": est._fitted.design.seed, "n_views": n_views, **run.watched}
+            facts = {"seed": seed, "n_views": n_views, **run.watched}
             first = run.watched.get("n_watched", 0)
             checkpointing = Checkpointing(run.saved, run.state, facts, first)
             _run_with_checkpoints(net, examples[0], run, checkpointing)
     if run.epochs and run.final:
-        some = np.unique(np.linspace(0, len(examples[0]) - 1, est.batch_size).astype(int))
-        batch = examples[0].batch(some)
-        net.check_end(batch)
+        some = np.unique(np.linspace(0, len(examples[0]) - 1, n_checked).astype(int))
+        net.check_end(examples[0].batch(some))
 
 
 def _run_epochs(net: Any, examples: Examples, epochs: int) -> None:

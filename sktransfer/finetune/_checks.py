@@ -5,17 +5,15 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from skorch.callbacks import BatchScoring, EpochScoring
 
+from .._parameters import Training
 from ..exceptions import SktransferWarning, shown
 from ._callbacks import SCHEDULES
 from ._net import OPTIMIZERS
-
-if TYPE_CHECKING:
-    from ._base import FineTuneBase
 
 __all__ = ["check_training", "monitors_validation", "reads_validation"]
 
@@ -50,12 +48,12 @@ _OF_SKORCH = {"print_log", "train_loss", "valid_loss", "epoch_timer"}
 _OPEN = ("optimizer", "callbacks")
 
 
-def check_training(est: FineTuneBase, *, validates: bool, is_partial: bool = False) -> None:
+def check_training(training: Training, *, validates: bool, is_partial: bool = False) -> None:
     """Refuse what skorch would refuse in other words, or ignore, after the frozen part has run.
 
     Parameters
     ----------
-    est : FineTuneBase
+    training : Training
     validates : bool
         Whether anything is held out.
     is_partial : bool
@@ -67,17 +65,18 @@ def check_training(est: FineTuneBase, *, validates: bool, is_partial: bool = Fal
         If `schedule`, `optimizer`, `callbacks` or `net_params` are not of the kinds they must be,
         or a callback needs what is held out and nothing is.
     """
-    _check_schedule(est.schedule)
-    _check_optimizer(est.optimizer)
-    given = list(_callbacks(est))
+    _check_schedule(training.schedule)
+    _check_optimizer(training.optimizer)
+    given = list(_callbacks(training))
     hint = "Pass early_stopping=True, or validation_data=(X, y) to fit."
     if is_partial:
         hint = "partial_fit validates on nothing: call it without this callback."
-    _check_net_params(est)
+    _check_net_params(training)
     for parameter, name, callback in given:
         reads = None if validates else reads_validation(callback)
         # What scores may see validation in `fit` alone; what monitors it cannot do without.
-        if reads and not (is_partial and est.early_stopping and not monitors_validation(callback)):
+        waits = is_partial and training.early_stopping and not monitors_validation(callback)
+        if reads and not waits:
             raise ValueError(
                 f"{parameter}= holds {name}, which needs {reads}, but nothing is held out for "
                 f"validation. {hint}"
@@ -106,8 +105,8 @@ def _check_optimizer(optimizer: Any) -> None:
         )
 
 
-def _check_net_params(est: FineTuneBase) -> None:
-    for key in est.net_params or {}:
+def _check_net_params(training: Training) -> None:
+    for key in training.net_params or {}:
         if key == "lr":
             warnings.warn(
                 "net_params={'lr': ...} changes nothing: every group of parameters has its own "
@@ -127,8 +126,8 @@ def _check_net_params(est: FineTuneBase) -> None:
                 f"'optimizer__betas', and {', '.join(map(repr, _OF_NETS))}; got {shown(repr(key))}."
             )
         if prefix == "optimizer":
-            _check_option(est.optimizer, key)
-        elif (name := key.split("__")[1]) not in (known := _names(est)):
+            _check_option(training.optimizer, key)
+        elif (name := key.split("__")[1]) not in (known := _names(training)):
             raise ValueError(
                 f"net_params= holds {shown(repr(key))}, but there is no callback {shown(name)!r}: "
                 f"there are {', '.join(sorted(known))}."
@@ -148,10 +147,10 @@ def _check_option(optimizer: Any, key: str) -> None:
         )
 
 
-def _names(est: FineTuneBase) -> set[str]:
+def _names(training: Training) -> set[str]:
     own = [
         one[0] if isinstance(one, tuple) else f"own_{number}"
-        for number, one in enumerate(est.callbacks or ())
+        for number, one in enumerate(training.callbacks or ())
     ]
     return {*_TAKEN, *_OF_SKORCH, *own}
 
@@ -160,12 +159,12 @@ def _is_callback(value: Any) -> bool:
     return all(callable(getattr(value, name, None)) for name in ("initialize", "on_train_begin"))
 
 
-def _callbacks(est: FineTuneBase) -> Iterator[tuple[str, str, Any]]:
+def _callbacks(training: Training) -> Iterator[tuple[str, str, Any]]:
     """The parameter, the name and the callback, of all that the caller gave."""
-    if not isinstance(est.schedule, str):
-        yield "schedule", type(est.schedule).__name__, est.schedule
+    if not isinstance(training.schedule, str):
+        yield "schedule", type(training.schedule).__name__, training.schedule
     seen = set(_TAKEN)
-    for one in est.callbacks or ():
+    for one in training.callbacks or ():
         named = isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str)
         callback = one[1] if named else one
         kind = callback if isinstance(callback, type) else type(callback)

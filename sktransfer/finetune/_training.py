@@ -1,0 +1,318 @@
+"""One call of `fit` or `partial_fit`: from images and a model to a model that is trained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.history import History
+
+from .._parameters import Activations, Training
+from ..compute._frozen_pass import FrozenPass
+from ..exceptions import DivergenceWarning, SktransferWarning
+from ..inputs import Subset
+from ._activations import Examples, Storage, Views, choose_storage
+from ._augment import make_augment
+from ._callbacks import stages_begun
+from ._checkpoints import Run, from_json, to_json, watched_of
+from ._checks import monitors_validation
+from ._head_init import fit_head
+from ._model import Model
+from ._net import make_net, renew_net, run_net
+from ._parameter_groups import LayerState, Rates, layer_states
+from ._tasks import Task
+
+__all__ = ["Part", "Trained", "Trainer"]
+
+
+_PLACES = {"memory": "in memory", "disk": "on disk", "nowhere": "nowhere"}
+# How many times the loss of a network that has learnt nothing is no longer noise.
+_WORSE = 2.0
+# Below that the accuracy of what is held out is known to some four points at best.
+_FEW = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images with targets and weights."""
+
+    images: Any
+    target: np.ndarray
+    weight: np.ndarray | None
+
+    def weighed(self, task: Task) -> Part:
+        """The same with the weights of classes in those of images."""
+        return replace(self, weight=task.image_weights(self.target, self.weight))
+
+    def take(self, numbers: np.ndarray) -> Part:
+        weight = None if self.weight is None else self.weight[numbers]
+        return Part(Subset(self.images, numbers), self.target[numbers], weight)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a call leaves, besides the weights of the model.
+
+    Attributes
+    ----------
+    net : skorch.NeuralNet
+    history : History
+        Of all epochs so far.
+    layers : list of LayerState
+    n_views : int
+    best_epoch : int or None
+        By what was held out, where early stopping held anything out.
+    """
+
+    net: Any
+    history: History
+    layers: list[LayerState]
+    n_views: int
+    best_epoch: int | None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a model is trained, whatever the images.
+
+    Attributes
+    ----------
+    model : Model
+        Trained in place.
+    prefix : FrozenPass
+        Its frozen part, which runs on the devices of this process.
+    task : Task
+    training : Training
+    activations : Activations
+    head_init, precision : str
+        As in the estimator.
+    seed : int
+        Draws all that is drawn.
+    run : Run
+    """
+
+    model: Model
+    prefix: FrozenPass
+    task: Task
+    training: Training
+    activations: Activations
+    head_init: str
+    precision: str
+    seed: int
+    run: Run
+
+    def fit(self, every: Part, held_out: Part | None, groups: Any, history: History) -> Trained:
+        """Train with a new net, and find the best epoch where early stopping asks for it.
+
+        Parameters
+        ----------
+        every : Part
+            Images to train on.
+        held_out : Part or None
+            Images to validate on; early stopping splits some off where there are none.
+        groups : array-like or None
+            Images of one group stay together when it does.
+        history : History
+            Of what was trained before.
+        """
+        if not self.training.early_stopping:
+            return self.train(every, held_out, history)
+        part = every
+        if held_out is None:
+            fraction = self.training.validation_fraction
+            sides = self.task.split(every.target, groups, fraction, self.seed)
+            part, held_out = (every.take(np.sort(side)) for side in sides)
+        _warn_if_few_are_held_out(len(held_out.target))
+        if part is every or not _can_be_trained_anew(self.training):
+            return self.train(part, held_out, history)
+        return self._train_for_best_epochs(every, part, held_out, history)
+
+    def train(
+        self, part: Part, validate: Part | None, history: History, net: Any = None
+    ) -> Trained:
+        """Run the epochs; a net that is given goes on with its optimizer and its callbacks."""
+        run, model = self.run, self.model
+        if not run.go_on and not run.refit:
+            self._warn_of_waiting_stages()
+        if not run.go_on and run.state is None:
+            self._start_head(part)
+        model.module.to(torch.device(self.prefix.settings.device[0]))
+        storage = self._storage(len(part.target))
+        views = [self._views(part, storage)]
+        examples = [Examples(views[0], part.target, part.weight)]
+        if validate is not None:
+            views.append(
+                Views(validate.images, self.prefix, None, 1, where="memory", dtype="float32")
+            )
+            examples.append(Examples(views[1], validate.target, validate.weight))
+        try:
+            if net is None:
+                net = self.make_net(len(part.target), history)
+            else:
+                renew_net(net, self.training, self.task, len(part.target), run)
+            batch = self.training.batch_size
+            run_net(net, examples, run, seed=self.seed, n_views=storage.n_views, n_checked=batch)
+        finally:
+            for one in views:
+                one.close()
+        model.module.eval()
+        best = None
+        if self.training.early_stopping and validate is not None and not run.refit:
+            best = dict(net.callbacks_)["early_stopping"].best_epoch_
+        if run.leads and run.final:
+            self._warn_if_diverged(net)
+        return Trained(net, net.history, self._layers(net), storage.n_views, best)
+
+    def make_net(self, n_images: int, history: Sequence[Any]) -> Any:
+        """A net with the history so far, whose optimizer begins anew."""
+        device = torch.device(self.prefix.settings.device[0])
+        self.model.module.to(device)
+        net = make_net(
+            self.model, self.task, self.training, self.precision, device, n_images, self.seed,
+            self.run,
+        )  # fmt: skip
+        net.history_ = History(history)
+        self.model.module.eval()
+        return net
+
+    def _train_for_best_epochs(
+        self, every: Part, part: Part, validate: Part, before: History
+    ) -> Trained:
+        """Find the best number of epochs on what is held out, then train on all for so many.
+
+        What comes out is what a fit of so many epochs gives that holds nothing out, bit for bit:
+        its schedule ends with the last of them. The history is that of the validated epochs.
+        """
+        run, start = self.run, self.model.learnt()
+        found = watched_of(run.saved)
+        if found is not None:
+            history = from_json(found["watched"])
+        else:
+            trained = replace(self, run=replace(run, final=False)).train(part, validate, before)
+            history = trained.history
+            found = {
+                "watched": to_json(history),
+                "n_watched": len(history),
+                "best_epoch": trained.best_epoch,
+            }
+            if run.team is not None:
+                found = run.team.same(found)
+            self.model.load(start)
+        best = found["best_epoch"]
+        if run.verbose:
+            print(
+                f"Epoch {best} was the best of {found['n_watched']} by the "
+                f"{len(validate.target)} images held out; all {len(every.target)} are trained on "
+                "for so many."
+            )
+        again = replace(self, run=replace(run, epochs=best - len(before), watched=found))
+        trained = again.train(every, validate if self.training.callbacks else None, before)
+        trained.net.history_ = history
+        return replace(trained, history=history, best_epoch=best)
+
+    def _start_head(self, part: Part) -> None:
+        if self.head_init == "random":
+            return
+        codes = self.prefix.at([self.model.table.layers[-1]], "avg").rows(part.images)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            fit_head(self.model.module.head, codes, part.target, part.weight, self.task)
+
+    def _storage(self, n: int) -> Storage:
+        prefix, run, wanted = self.prefix, self.run, self.activations
+        size = np.dtype(wanted.activation_dtype).itemsize if prefix.layers else 1
+        storage = choose_storage(
+            n * int(np.prod(prefix.shape)) * size,
+            # What memory allowed when the fit began.
+            views=wanted.augment_views if run.state is None else run.state["n_views"],
+            augmented=wanted.augment is not None,
+            from_pixels=not prefix.layers,
+            epochs=run.epochs,
+            asked=wanted.cache_activations,
+        )
+        if run.verbose and prefix.layers:
+            print(
+                f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} view(s) of {n} "
+                f"images, {storage.n_bytes / 2**20:.0f} MB, kept {_PLACES[storage.where]}."
+            )
+        return storage
+
+    def _views(self, part: Part, storage: Storage) -> Views:
+        return Views(
+            part.images,
+            self.prefix,
+            make_augment(self.activations.augment),
+            storage.n_views,
+            where=storage.where,
+            dtype=self.activations.activation_dtype,
+        )
+
+    def _layers(self, net: Any) -> list[LayerState]:
+        p, model, every = self.training, self.model, self.training.unfreeze_every
+        return layer_states(
+            model.module,
+            model.names,
+            model.stages,
+            Rates(p.lr, p.backbone_lr_factor, p.layer_decay),
+            model.table.parameters(),
+            begun=None if every is None else stages_begun(len(net.history), every),
+        )
+
+    def _warn_of_waiting_stages(self) -> None:
+        """No stage begins to learn in so few epochs."""
+        every, epochs = self.training.unfreeze_every, self.run.epochs
+        if every is not None and epochs and not stages_begun(epochs, every):
+            warnings.warn(
+                f"unfreeze_every={every} must be less than max_epochs={epochs} for any stage to "
+                "begin; the head alone learns.",
+                SktransferWarning,
+                stacklevel=2,
+            )
+
+    def _warn_if_diverged(self, net: Any) -> None:
+        """The loss of the last epoch is larger than that of guessing: lr is too large."""
+        losses = [row["train_loss"] for row in net.history if "train_loss" in row]
+        if not losses:
+            return
+        guess = self.task.guess()
+        from_probe = self.task.starts_below_guessing and self.head_init == "linear_probe"
+        restored = self.training.early_stopping and not self.run.refit
+        loss = min(losses) if restored else losses[-1]
+        end = getattr(net, "end_loss_", 0.0)  # after the last step
+        if end > guess * _WORSE:
+            loss = max(loss, end)
+        if loss > guess * (1.0 if from_probe else _WORSE):
+            warnings.warn(
+                f"Training diverged: the loss is {loss:.3g}, and that of a network that has learnt "
+                f"nothing is {guess:.3g}. Take a smaller lr than {self.training.lr:g} (see "
+                "lr_find), or clip_grad=1.",
+                DivergenceWarning,
+                stacklevel=2,
+            )
+
+
+def _can_be_trained_anew(training: Training) -> bool:
+    """Whether the best number of epochs can be trained for anew.
+
+    A schedule of the user's own was made for as many steps as the first fit has, and what monitors
+    validation has nothing to look at in a second one.
+    """
+    own = [one[1] if isinstance(one, tuple) else one for one in training.callbacks or []]
+    return isinstance(training.schedule, str) and not any(map(monitors_validation, own))
+
+
+def _warn_if_few_are_held_out(n: int) -> None:
+    """So few images seldom tell one epoch from another."""
+    if n < _FEW:
+        held_out = "1 image is held out" if n == 1 else f"{n} images are held out"
+        warnings.warn(
+            f"early_stopping=True needs some {_FEW} images to tell which epoch is the best, and "
+            f"{held_out}: training will seldom end before max_epochs. Leave it off, since the "
+            "schedule ends by itself, or pass more by validation_fraction= or validation_data=.",
+            SktransferWarning,
+            stacklevel=2,
+        )
