@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,17 @@ ORDER = ["exceptions", "config", "_files", "_lru", "_sklearn", "_optional", "_co
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path) -> list[str]:
     """Absolute names of the modules a file imports, wherever in the file."""
     package = ["sktransfer", *path.relative_to(ROOT).parent.parts]
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -56,9 +63,41 @@ def test_the_graph_of_a_network_is_known_in_one_room():
         if path.relative_to(ROOT).parts[0] == "networks":
             continue
         assert not any(f"{name}.".startswith("torch.fx.") for name in imports(path)), path
-        used = {one.attr for one in ast.walk(ast.parse(path.read_text()))
+        used = {one.attr for one in ast.walk(tree_of(path))
                 if isinstance(one, ast.Attribute)}  # fmt: skip
         assert not used & of_graphs, f"{path}: {used & of_graphs}"
+
+
+def names_in(*nodes: ast.AST | None) -> set[str]:
+    parts = [part for node in nodes if node is not None for part in ast.walk(node)]
+    return {part.id for part in parts if isinstance(part, ast.Name)}
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in FILES}), ids=lambda one: one.name)
+def test_functions_take_values_and_no_estimator_of_their_own_room(room):
+    """A class owns its methods; what is below them takes groups of parameters, or values."""
+    trees = [tree_of(path) for path in FILES if path.parent == room]
+    classes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    estimators = {one.name for one in classes if "BaseEstimator" in names_in(*one.bases)}
+    methods = {part for one in classes for part in ast.walk(one)}
+    for node in {n for tree in trees for n in ast.walk(tree)} - methods:
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            taken = names_in(*(one.annotation for one in arguments)) & estimators
+            assert not taken, f"{node.name} takes a {taken}"
+
+
+def module_of(path: Path) -> str:
+    return ".".join(["sktransfer", *path.relative_to(ROOT).with_suffix("").parts])
+
+
+def test_modules_of_a_room_import_each_other_without_circles():
+    """Imports for static readers alone count as well."""
+    modules = {module_of(path): path for path in FILES if path.name != "__init__.py"}
+    needs = {name: set(imports(path)) & set(modules) for name, path in modules.items()}
+    while free := {name for name, others in needs.items() if not others}:
+        needs = {name: others - free for name, others in needs.items() if name not in free}
+    assert not needs, "in a circle, or behind one"
 
 
 def test_private_parts_of_scikit_learn_are_imported_in_one_file():

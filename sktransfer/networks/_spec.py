@@ -15,8 +15,6 @@ from ..inputs import ImagePreparation
 if TYPE_CHECKING:
     from torch import nn
 
-    from ._weights import Architecture
-
 __all__ = [
     "Backbone",
     "Preprocessing",
@@ -190,7 +188,7 @@ class Backbone:
     portable : bool
         Whether `reference` and `weights` suffice to have the same network in another
         process and on another machine.
-    architecture : object or None, default=None
+    architecture : Architecture or None, default=None
         What built it; None for a module.
     """
 
@@ -202,7 +200,7 @@ class Backbone:
     preprocessing: Preprocessing
     fingerprint: str
     portable: bool
-    architecture: Architecture | None = None
+    architecture: Any = None
 
 
 def as_preprocessing(value: Any) -> Preprocessing:
