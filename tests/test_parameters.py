@@ -14,7 +14,7 @@ from sktransfer.compute import ENGINES, PRECISIONS
 from sktransfer.finetune._callbacks import SCHEDULES
 from sktransfer.finetune._net import OPTIMIZERS
 from sktransfer.inputs import RESIZES
-from sktransfer.networks._split import POOLINGS
+from sktransfer.networks._cut import POOLINGS
 from sktransfer.testing import check_instances
 
 ESTIMATORS = [type(estimator) for estimator, _ in check_instances()]
