@@ -506,7 +506,7 @@ def test_two_writers(paths, place):
     codes = fitted(paths)
     try:
         assert child.stdout.readline() == "open\n"
-        with pytest.raises(CodesFileError, match="another process or thread is writing"):
+        with pytest.raises(CodesFileError, match="Another process or thread is writing"):
             codes.transform_to(place, paths)
         assert not place.exists()
     finally:
@@ -517,7 +517,7 @@ def test_two_writers(paths, place):
 
 def test_two_threads(paths, place):
     journal = Journal(beside(place), 12)
-    with pytest.raises(CodesFileError, match="another process or thread is writing"):
+    with pytest.raises(CodesFileError, match="Another process or thread is writing"):
         fitted(paths).transform_to(place, paths)
     journal.close()
     assert fitted(paths).transform_to(place, paths).n_new == 12

@@ -110,7 +110,7 @@ def test_no_keys_are_no_trouble(store):
 @pytest.mark.parametrize("method", ["get_many", "claim", "release", "wait"])
 @pytest.mark.parametrize("wrong", ["0123456789abcdef", b"short", 7])
 def test_a_key_must_be_a_digest(store, method, wrong):
-    with pytest.raises(ValueError, match="a key must be 16 bytes"):
+    with pytest.raises(ValueError, match="A key must be 16 bytes"):
         getattr(store, method)("space", [key(0), wrong])
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_row_is_refused(store):
     with pytest.raises(ValueError, match="equally many, got 2 and 1"):
         store.put_many("space", [key(0), key(1)], [np.zeros(1)])
     for row in (np.array(["text"]), np.array([None]), np.zeros(1, [("a", "f4")])):
-        with pytest.raises(TypeError, match="a row must hold numbers"):
+        with pytest.raises(TypeError, match="A row must hold numbers"):
             store.put_many("space", [key(0)], [row])
     assert store.get_many("space", [key(0)]) == [None]
 

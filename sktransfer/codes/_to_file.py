@@ -86,11 +86,11 @@ def check_target(path: str | os.PathLike[str], dtype: Any) -> tuple[Path, np.dty
     except (OSError, ValueError, RuntimeError) as error:
         # A zero byte, a name too long, no right to look, no home.
         raise CodesFileError(
-            f"codes cannot be written to {shown(path)}: {shown(error)}. Give another path."
+            f"Codes cannot be written to {shown(path)}: {shown(error)}. Give another path."
         ) from error
     if not found:
         raise CodesFileError(
-            f"the folder {shown(place.parent)}, where {shown(place.name)} is to be, was not found."
+            f"The folder {shown(place.parent)}, where {shown(place.name)} is to be, was not found."
             " Make it first, or give another path."
         )
     return place, np.dtype(name)
@@ -227,7 +227,7 @@ class CodeFile:
         if needed + beside > free:
             raise CodesFileError(
                 errno.ENOSPC,
-                f"the codes need {needed:,} bytes and the journal beside them {beside:,}, and the "
+                f"The codes need {needed:,} bytes and the journal beside them {beside:,}, and the "
                 f"disk has {free:,} left",
                 shown(self.path),
             )
@@ -281,8 +281,8 @@ class CodeFile:
             data = code.astype(self.dtype)
         if not np.array_equal(np.isfinite(data), np.isfinite(code)):
             raise OverflowError(
-                f"the code of image {index} reaches {np.abs(code).max():.6g}, more than "
-                f'{self.dtype} can hold. Take dtype="float32", or normalize="l2"'
+                f"The code of image {index} reaches {np.abs(code).max():.6g}, more than "
+                f'{self.dtype} can hold. Take dtype="float32", or normalize="l2".'
             )
         self._write(index, data.tobytes())
         self.journal[index] = _note(self._digests.pop(index), data.tobytes())
@@ -376,13 +376,13 @@ class Journal:
         except OSError as error:
             self.close()
             raise CodesFileError(
-                "another process or thread is writing these codes just now, or has their journal "
+                "Another process or thread is writing these codes just now, or has their journal "
                 f"open ({shown(path)} is locked). Wait until it has ended, or give another path."
             ) from error
         except ValueError as error:
             self.close()
             raise CodesFileError(
-                f"the journal {shown(path)}, which says what the codes beside it are of, is "
+                f"The journal {shown(path)}, which says what the codes beside it are of, is "
                 f"damaged: {shown(error)}. Delete it, and the file of codes beside it, to begin "
                 "anew."
             ) from error

@@ -46,10 +46,10 @@ def open_store(cache: str | os.PathLike[str] | Store | None) -> Store | None:
     if not isinstance(cache, str | os.PathLike):
         raise TypeError(
             "cache must be None, 'memory', the path of a folder or a Store, "
-            f"got {type(cache).__name__}"
+            f"got {type(cache).__name__}."
         )
     if cache == "memory":
         return memory_store()
     if os.fspath(cache) == "":
-        raise ValueError("cache must name a folder, got an empty string; None turns it off")
+        raise ValueError("cache must name a folder, got an empty string; None turns it off.")
     return DiskStore(cache)

@@ -200,25 +200,12 @@ class Store(ABC):
 
 
 def check_keys(keys: Sequence[bytes], rows: Sequence[np.ndarray] | None = None) -> None:
-    """Refuse keys that are not digests: a wrong key would never be found again.
-
-    Parameters
-    ----------
-    keys : sequence of bytes
-        16 bytes each.
-    rows : sequence of ndarray or None
-        As many as there are keys.
-
-    Raises
-    ------
-    ValueError
-        A key is not 16 bytes, or the lengths differ.
-    """
+    """Refuse keys that are not digests: a wrong key would never be found again."""
     for i, key in enumerate(keys):
         if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-            raise ValueError(f"a key must be {KEY_BYTES} bytes, got {key!r} at position {i}")
+            raise ValueError(f"A key must be {KEY_BYTES} bytes, got {key!r} at position {i}.")
     if rows is not None and len(rows) != len(keys):
-        raise ValueError(f"keys and rows must be equally many, got {len(keys)} and {len(rows)}")
+        raise ValueError(f"Keys and rows must be equally many, got {len(keys)} and {len(rows)}.")
 
 
 # A row as bytes and back, with what it takes to notice damage.
@@ -238,74 +225,24 @@ class Record(NamedTuple):
 
 
 def freeze(row: np.ndarray) -> np.ndarray:
-    """Copy a row so that nobody can change it any more.
-
-    Parameters
-    ----------
-    row : ndarray
-        Any shape, memory layout and dtype of numbers.
-
-    Returns
-    -------
-    ndarray
-        Same values, shape and dtype, over immutable bytes.
-
-    Raises
-    ------
-    TypeError
-        The dtype is not one of numbers.
-    """
+    """Copy a row so that nobody can change it any more."""
     row = np.asarray(row)
     if row.dtype.kind not in NUMBER_KINDS:
-        raise TypeError(f"a row must hold numbers, got dtype {row.dtype}")
+        raise TypeError(f"A row must hold numbers, got dtype {row.dtype}.")
     return np.ndarray(row.shape, row.dtype, buffer=row.tobytes())
 
 
 def encode(space: str, key: bytes, row: np.ndarray) -> Record:
-    """Write a row down.
-
-    Parameters
-    ----------
-    space : str
-        Fingerprint of its space.
-    key : bytes
-        Its key. The checksum covers both, so a row cannot turn up in another place.
-    row : ndarray
-        Any shape and dtype of numbers.
-
-    Returns
-    -------
-    Record
-
-    Raises
-    ------
-    TypeError
-        The dtype is not one of numbers.
-    """
+    """Write a row down; its checksum covers space and key, so it cannot turn up elsewhere."""
     row = np.asarray(row)
     if row.dtype.kind not in NUMBER_KINDS:
-        raise TypeError(f"a row must hold numbers, got dtype {row.dtype}")
+        raise TypeError(f"A row must hold numbers, got dtype {row.dtype}.")
     dtype, shape, data = row.dtype.str, ",".join(map(str, row.shape)), row.tobytes()
     return Record(dtype, shape, _checksum(space, key, dtype, shape, data), data)
 
 
 def decode(space: str, key: bytes, record: Record) -> np.ndarray | None:
-    """Read a row, or notice that it is damaged.
-
-    Parameters
-    ----------
-    space : str
-        Fingerprint of the space it was found in.
-    key : bytes
-        The key it was found under.
-    record : Record
-        Fields as they were found; damage may have changed their types too.
-
-    Returns
-    -------
-    ndarray or None
-        Read-only; ``None`` if anything does not fit.
-    """
+    """Read a row; None if it is damaged, be it in the types of its fields."""
     try:
         if record.checksum != _checksum(space, key, record.dtype, record.shape, record.data):
             return None

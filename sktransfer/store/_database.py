@@ -58,21 +58,7 @@ class DamageError(sqlite3.DatabaseError):
 class Database:
     """An open connection; for one thread of one process.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    mode : {"rwc", "ro", "immutable"}
-        How to open it. "immutable" reads a file beside which nothing can be written.
-    patience : float
-        Seconds that a lock of another is waited for.
-
-    Raises
-    ------
-    ForeignFileError
-        The file is not of this format.
-    sqlite3.Error
-        It cannot be opened.
+    Mode "immutable" reads a file beside which nothing can be written.
     """
 
     def __init__(self, path: Path, mode: str = "rwc", *, patience: float) -> None:
@@ -128,13 +114,7 @@ class Database:
             _inherited.append(self.sql)
 
     def check(self) -> None:
-        """Look whether the pages hang together, for some seconds at most.
-
-        Raises
-        ------
-        DamageError
-            They do not.
-        """
+        """Raise `DamageError` if the pages do not hang together; look for some seconds at most."""
         end = time.monotonic() + CHECK_SECONDS
         self.sql.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
@@ -156,12 +136,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, even for Ctrl-C and kill -9.
-
-        Yields
-        ------
-        sqlite3.Connection
-        """
+        """All or nothing, even for Ctrl-C and kill -9."""
         with _transaction(self.sql):
             yield self.sql
 
@@ -245,21 +220,7 @@ def _write_ahead(sql: sqlite3.Connection) -> bool:
 
 
 def the_one(answer: sqlite3.Cursor) -> Any:
-    """Take the first field of the row that there must be.
-
-    Parameters
-    ----------
-    answer : sqlite3.Cursor
-
-    Returns
-    -------
-    object
-
-    Raises
-    ------
-    DamageError
-        There is none.
-    """
+    """Take the first field of the row that there must be, or it is a `DamageError`."""
     row = answer.fetchone()
     if row is None:
         raise DamageError("a row is missing that was just written")
@@ -267,33 +228,12 @@ def the_one(answer: sqlite3.Cursor) -> Any:
 
 
 def code_of(error: Exception) -> int:
-    """Give SQLite's primary result code.
-
-    Parameters
-    ----------
-    error : Exception
-        Any.
-
-    Returns
-    -------
-    int
-        0 if the error does not come from SQLite itself.
-    """
+    """Give SQLite's primary result code; 0 if the error does not come from SQLite itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell a damaged file from one that cannot be used just now.
-
-    Parameters
-    ----------
-    error : Exception
-        Any.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell a damaged file from one that cannot be used just now."""
     # SQLite quotes a damaged schema in its messages, which are then no text; on a sound file no
     # statement of ours breaks a constraint or misses a table.
     return (
@@ -321,18 +261,7 @@ NETWORK_TYPES = frozenset(
 
 
 def is_network_folder(folder: Path) -> bool:
-    """Tell whether a folder may be shared by several machines.
-
-    Parameters
-    ----------
-    folder : Path
-        It exists.
-
-    Returns
-    -------
-    bool
-        False where the system does not say (no ``/proc``).
-    """
+    """Tell whether a folder may be shared by several machines, where the system says that."""
     try:
         mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
     except OSError:
@@ -342,20 +271,7 @@ def is_network_folder(folder: Path) -> bool:
 
 
 def file_system_type(folder: Path, mounts: str) -> str:
-    """Find the file system of a folder in a table of mounts.
-
-    Parameters
-    ----------
-    folder : Path
-        Absolute, without links.
-    mounts : str
-        As ``/proc/self/mounts`` has it: device, mount point, type, ...
-
-    Returns
-    -------
-    str
-        "" if the table does not say.
-    """
+    """Find the file system of a folder in a table like ``/proc/self/mounts``; "" if it is none."""
     best, kind = -1, ""
     for line in mounts.splitlines():
         fields = line.split(" ")

@@ -242,7 +242,7 @@ class DiskStore(Store):
         if (self.path, topic) not in _warned:
             _warned.add((self.path, topic))
             warnings.warn(
-                f"the store of codes in {shown(self.path)} could not be {what} ({shown(cause)}). "
+                f"The store of codes in {shown(self.path)} could not be {what} ({shown(cause)}). "
                 "The codes are right, but some have to be computed again. This is said once.",
                 StoreWarning,
                 stacklevel=4,
@@ -268,11 +268,11 @@ def _may_pass(error: Exception) -> bool:
 def _why_not(path: Path, error: Exception) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return (
-            f"the store of codes must be a folder, but {shown(path)}, or a part of this path, is "
+            f"The store of codes must be a folder, but {shown(path)}, or a part of this path, is "
             "a file. Name another folder."
         )
     return (
-        f"the store of codes in {shown(path)} cannot be opened ({shown(error)}): make this folder "
+        f"The store of codes in {shown(path)} cannot be opened ({shown(error)}): make this folder "
         "writable, or name another one."
     )
 
@@ -288,24 +288,7 @@ _locked: dict[tuple[Path, str], float] = {}
 
 
 def database(folder: Path) -> Database:
-    """Give the calling thread's connection to a folder; open it where there is none.
-
-    Parameters
-    ----------
-    folder : Path
-        Absolute; made on demand, parents too.
-
-    Returns
-    -------
-    Database
-
-    Raises
-    ------
-    OSError
-        The folder cannot be made or listed.
-    sqlite3.Error
-        The file in it cannot be opened.
-    """
+    """Give the calling thread's connection to a folder, which is made on demand."""
     opened: dict[Path, Database] = _local.__dict__.setdefault("databases", {})
     found = opened.pop(folder, None)  # one that is of no use any more closes when it is dropped
     if found is None or found.pid != os.getpid() or not found.is_current():
@@ -315,59 +298,22 @@ def database(folder: Path) -> Database:
 
 
 def forget(folder: Path) -> None:
-    """Close the calling thread's connection to a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Absolute.
-    """
+    """Close the calling thread's connection to a folder."""
     _local.__dict__.setdefault("databases", {}).pop(folder, None)
 
 
 def note_locked(folder: Path, what: str) -> None:
-    """Remember that a lock was waited for in vain, so that not every call waits.
-
-    Parameters
-    ----------
-    folder : Path
-        Absolute.
-    what : str
-        What it did not let happen.
-    """
+    """Remember that a lock was waited for in vain, so that not every call waits."""
     _locked[folder, what] = time.monotonic() + RETRY_SECONDS
 
 
 def is_locked(folder: Path, what: str) -> bool:
-    """Tell whether a lock was waited for in vain a short time ago.
-
-    Parameters
-    ----------
-    folder : Path
-        Absolute.
-    what : str
-        What it did not let happen.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a lock was waited for in vain a short time ago."""
     return time.monotonic() < _locked.get((folder, what), 0.0)
 
 
 def set_aside(path: Path) -> None:
-    """Rename a damaged file, and warn. Another process may have done it just before.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Warns
-    -----
-    StoreWarning
-        Names the new path.
-    """
+    """Rename a damaged file, and warn. Another process may have done it just before."""
     aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
     for end in SIBLINGS:
         try:
@@ -375,7 +321,7 @@ def set_aside(path: Path) -> None:
         except FileNotFoundError:
             pass
     warnings.warn(
-        f"the store of codes {shown(path)} is damaged; it was moved to {shown(aside)} and a new "
+        f"The store of codes {shown(path)} is damaged; it was moved to {shown(aside)} and a new "
         "one begun. "
         "What it held is computed again. A failing disk may be the cause.",
         StoreWarning,
@@ -397,7 +343,7 @@ def _open_newest(folder: Path) -> Database:
                 raise
             set_aside(path)
     raise StoreError(
-        f"no usable store of codes could be made in {shown(folder)}: {_ATTEMPTS} files there are "
+        f"No usable store of codes could be made in {shown(folder)}: {_ATTEMPTS} files there are "
         "of other programs. Name another folder."
     )
 
@@ -451,21 +397,7 @@ def read(
     found: dict[bytes, np.ndarray],
     damaged: list[int],
 ) -> None:
-    """Look rows up. What was found before an error is not lost.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        Nothing is written.
-    space : str
-        Fingerprint of the space.
-    keys : sequence of bytes
-        16 bytes each.
-    found : dict of bytes to ndarray
-        Sound rows are added to it.
-    damaged : list of int
-        The numbers of rows that are not sound are added to it.
-    """
+    """Look rows up, and the numbers of damaged ones. What was found before an error is not lost."""
     for some in chunks(keys):
         rows = sql.execute(
             "SELECT id, key, dtype, shape, checksum, data FROM rows "
@@ -481,21 +413,7 @@ def read(
 
 
 def known(sql: sqlite3.Connection, spaces: Sequence[str], keys: Sequence[bytes]) -> set[bytes]:
-    """Tell which keys have a row in one of some spaces; the rows are not read.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        Nothing is written.
-    spaces : sequence of str
-        Fingerprints of the spaces.
-    keys : sequence of bytes
-        16 bytes each.
-
-    Returns
-    -------
-    set of bytes
-    """
+    """Tell which keys have a row in one of some spaces; the rows are not read."""
     numbers = [
         number
         for some in chunks(spaces)
@@ -512,19 +430,7 @@ def known(sql: sqlite3.Connection, spaces: Sequence[str], keys: Sequence[bytes])
 def write(
     sql: sqlite3.Connection, space: str, keys: Sequence[bytes], records: Sequence[Record]
 ) -> None:
-    """Add rows; those that are there stay as they are.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        In a transaction that may write.
-    space : str
-        Fingerprint of the space.
-    keys : sequence of bytes
-        16 bytes each.
-    records : sequence of Record
-        One per key.
-    """
+    """Add rows; those that are there stay as they are."""
     sql.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (space,))
     number = the_one(sql.execute("SELECT id FROM spaces WHERE name = ?", (space,)))
     insert = (
@@ -544,17 +450,7 @@ def write(
 
 
 def discard(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
-    """Remove rows by space and key.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        In a transaction that may write.
-    space : str
-        Fingerprint of the space.
-    keys : sequence of bytes
-        16 bytes each.
-    """
+    """Remove rows by space and key."""
     for some in chunks(keys):
         sql.execute(
             f"DELETE FROM rows WHERE space = (SELECT id FROM spaces WHERE name = ?) "
@@ -564,32 +460,14 @@ def discard(sql: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> None:
 
 
 def repair(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Remove rows by number, and put indexes right, which may be damaged as well.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        In a transaction that may write.
-    numbers : sequence of int
-        As `read` reports them.
-    """
+    """Remove rows by number, and put indexes right, which may be damaged as well."""
     sql.executemany("DELETE FROM rows WHERE id = ?", [(number,) for number in numbers])
     sql.execute("REINDEX rows")
     sql.execute("REINDEX spaces")
 
 
 def used_bytes(sql: sqlite3.Connection) -> int:
-    """Count the bytes of the file that are in use, without looking at the rows.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        Nothing is written.
-
-    Returns
-    -------
-    int
-    """
+    """Count the bytes of the file that are in use, without looking at the rows."""
     size, pages, free = (
         the_one(sql.execute(f"PRAGMA {name}"))
         for name in ("page_size", "page_count", "freelist_count")
@@ -598,15 +476,7 @@ def used_bytes(sql: sqlite3.Connection) -> int:
 
 
 def evict(sql: sqlite3.Connection, max_bytes: int) -> None:
-    """Remove the oldest rows until the file uses no more than it may.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        In a transaction that may write.
-    max_bytes : int
-        The bound.
-    """
+    """Remove the oldest rows until the file uses no more than it may."""
     # Oldest first, not least recently used: noting each use would make every reader a writer.
     while (excess := used_bytes(sql) - max_bytes) > 0:
         excess += max_bytes // 50  # so that not every batch has to evict
@@ -622,15 +492,7 @@ def evict(sql: sqlite3.Connection, max_bytes: int) -> None:
 
 
 def clear(sql: sqlite3.Connection, space: str | None) -> None:
-    """Remove the rows of one space, or all.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        In a transaction that may write.
-    space : str or None
-        Fingerprint of the space; ``None`` means every space.
-    """
+    """Remove the rows of one space, or all."""
     if space is None:
         sql.execute("DELETE FROM rows")
         sql.execute("DELETE FROM spaces")
@@ -642,17 +504,7 @@ def clear(sql: sqlite3.Connection, space: str | None) -> None:
 
 
 def count(sql: sqlite3.Connection) -> dict[str, int]:
-    """Count the rows of each space.
-
-    Parameters
-    ----------
-    sql : sqlite3.Connection
-        Nothing is written.
-
-    Returns
-    -------
-    dict of str to int
-    """
+    """Count the rows of each space."""
     return dict(
         sql.execute(
             "SELECT name, n FROM (SELECT space, count(*) AS n FROM rows GROUP BY space) "
