@@ -177,7 +177,7 @@ def cache_folder() -> Path | None:
     return None if folder.startswith("~") else Path(folder)
 
 
-def shows_progress(verbose: int) -> bool:
+def shows_progress(verbose: int = 0) -> bool:
     """Whether to show a bar to a user who has set `verbose`."""
     setting = _here.get().get("progress", _process["progress"])
     return verbose > 0 if setting == "verbose" else bool(setting)

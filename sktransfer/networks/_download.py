@@ -65,7 +65,7 @@ def digest_in_name(url: str) -> str | None:
     return found[1] if found else None
 
 
-def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
+def cached_download(url: str, what: str) -> Path:
     """Fetch a file once, and check it each time.
 
     Parameters
@@ -74,8 +74,6 @@ def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
         Its name may carry the first digits of the content's SHA-256.
     what : str
         Whose weights these are, for messages.
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def cached_download(url: str, what: str, *, verbose: int = 0) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, path, wanted, verbose)
+        _fetch(url, path, wanted)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, WeightsUnavailableError):
             raise
@@ -180,12 +178,12 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", "") or error) or type(error).__name__
 
 
-def _fetch(url: str, path: Path, wanted: str | None, verbose: int) -> None:
+def _fetch(url: str, path: Path, wanted: str | None) -> None:
     digest = hashlib.sha256()
     with atomic_write(path) as draft, draft.open("xb") as file, open_url(url) as answer:
         length = int(answer.headers.get("Content-Length") or 0)
         bar = tqdm(total=length or None, desc=path.name, unit="B", unit_scale=True,
-                   unit_divisor=1024, disable=not shows_progress(verbose))  # fmt: skip
+                   unit_divisor=1024, disable=not shows_progress())  # fmt: skip
         with bar:
             for chunk in _chunks(answer):
                 file.write(chunk)
@@ -233,9 +231,7 @@ STALLED = 60.0  # seconds without a byte in the download of another process
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
-def hub_file(
-    repo: str, filenames: Sequence[str], *, revision: str | None = None, verbose: int = 0
-) -> Path:
+def hub_file(repo: str, filenames: Sequence[str], *, revision: str | None = None) -> Path:
     """Fetch the first of some files that a repository has.
 
     A copy in the cache is taken without asking the hub, so that codes do not change when
@@ -249,8 +245,6 @@ def hub_file(
         The best first.
     revision : str, default=None
         Branch, tag or commit.
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Raises
     ------
@@ -265,7 +259,7 @@ def hub_file(
     with _errors_explained(repo, filenames):
         _check_reachable()
         _wait_for_others(repo)
-        with _progress(verbose), _without_telemetry():
+        with _progress(), _without_telemetry():
             return _checked(_first_of(repo, filenames, revision))
 
 
@@ -404,14 +398,14 @@ def _checked(path: Path) -> Path:
 
 
 @contextmanager
-def _progress(verbose: int) -> Iterator[None]:
+def _progress() -> Iterator[None]:
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
 
-    if shows_progress(verbose) or are_progress_bars_disabled():
+    if shows_progress() or are_progress_bars_disabled():
         yield
         return
     disable_progress_bars()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from torch import nn
 
 from .._lru import LRU
+from ..config import config_context, shows_progress
 from ..exceptions import (
     BackboneError,
     PreprocessingError,
@@ -141,7 +142,8 @@ def load_backbone(
     if isinstance(choice, str):
         choice = _settled(architecture, choice)
     key = (architecture.reference, architecture.token, _key_of(choice))
-    loaded = CACHE.get(key, lambda: _load(architecture, choice, verbose))
+    with config_context(progress=shows_progress(verbose)):
+        loaded = CACHE.get(key, lambda: _load(architecture, choice))
     facts = _settle(loaded, architecture, given)
     if facts.n_channels != 3 or architecture.source == "registered":
         facts = settle_channels(loaded.module, facts, architecture.reference)
@@ -231,7 +233,7 @@ def _key_of(choice: str | Path | None) -> Hashable:
     return choice.resolve(), own
 
 
-def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -> Loaded:
+def _load(architecture: Architecture, choice: str | Path | None) -> Loaded:
     name: str | None
     facts: Preprocessing | None
     if isinstance(choice, Path):
@@ -239,7 +241,7 @@ def _load(architecture: Architecture, choice: str | Path | None, verbose: int) -
     elif choice is None:
         module, name, facts = architecture.random(), None, _default_facts(architecture)
     else:
-        found = architecture.pretrained(choice, verbose=verbose)
+        found = architecture.pretrained(choice)
         module, name, facts = found.module, found.weights, found.preprocessing
     check_network(module, architecture.reference)
     module = finish(module)

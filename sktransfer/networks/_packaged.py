@@ -120,7 +120,7 @@ class PackagedArchitecture(Architecture):
         side, half = self._package.image_size, (0.5, 0.5, 0.5)
         return Preprocessing((side, side), half, half, self._package.crop_pct, "bicubic")
 
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+    def pretrained(self, weights: str) -> Pretrained:
         known = self.weights_names()
         if weights not in ("default", *known):
             raise WeightsUnavailableError(

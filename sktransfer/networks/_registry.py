@@ -266,7 +266,7 @@ class RegisteredArchitecture(Architecture):
     def default_preprocessing(self) -> Preprocessing:
         return self._preprocessing
 
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+    def pretrained(self, weights: str) -> Pretrained:
         if weights != "default":
             raise WeightsUnavailableError(
                 f'weights={weights!r}: the registered network {self.name!r} has only "default".'

@@ -73,11 +73,11 @@ class TimmArchitecture(Architecture):
     def default_preprocessing(self) -> Preprocessing:
         return preprocessing_of(self._facts(self._tag), self.reference)
 
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+    def pretrained(self, weights: str) -> Pretrained:
         tag = self._resolve(weights)
         facts = self._facts(tag)
         preprocessing = preprocessing_of(facts, self.reference)  # before anything is downloaded
-        path = self._file(facts, f"{self.reference} with weights {tag}", verbose)
+        path = self._file(facts, f"{self.reference} with weights {tag}")
         content = read_file(path)
         try:
             module = self.from_state(state_of(content, path), str(path))
@@ -146,13 +146,13 @@ class TimmArchitecture(Architecture):
         except RuntimeError:  # no such tag; _resolve says so
             return get_pretrained_cfg(self.name)
 
-    def _file(self, facts: Any, what: str, verbose: int) -> Path:
+    def _file(self, facts: Any, what: str) -> Path:
         if facts.hf_hub_id:
             repo, _, revision = facts.hf_hub_id.partition("@")
             names = (facts.hf_hub_filename,) if facts.hf_hub_filename else FILENAMES
-            return hub_file(repo, names, revision=revision or None, verbose=verbose)
+            return hub_file(repo, names, revision=revision or None)
         if isinstance(facts.url, str):
-            return cached_download(facts.url, what, verbose=verbose)
+            return cached_download(facts.url, what)
         raise WeightsUnavailableError(f"timm names no file for {what}; pass one as weights=.")
 
     def _in_timms_way(self, tag: str, content: Any, reason: Exception) -> nn.Module:
@@ -279,9 +279,9 @@ class HubArchitecture(TimmArchitecture):
         facts.source = None
         return facts
 
-    def _file(self, facts: Any, what: str, verbose: int) -> Path:
+    def _file(self, facts: Any, what: str) -> Path:
         names = (facts.hf_hub_filename,) if facts.hf_hub_filename else FILENAMES
-        return hub_file(self._repo, names, revision=self._revision, verbose=verbose)
+        return hub_file(self._repo, names, revision=self._revision)
 
 
 def _read_config(repo: str, revision: str | None) -> dict[str, Any]:

@@ -97,11 +97,11 @@ class TorchvisionArchitecture(Architecture):
             )
         return "default"
 
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+    def pretrained(self, weights: str) -> Pretrained:
         name = self._resolve(weights)
         entry = self._entries()[name]
         what = f"{self.reference} with weights {name}"
-        path = cached_download(entry.url, what, verbose=verbose)
+        path = cached_download(entry.url, what)
         module = self.from_state(read_state(path), str(path))
         return Pretrained(module, name, as_preprocessing(entry.transforms()))
 

@@ -551,7 +551,7 @@ class Architecture(ABC):
         return "default"
 
     @abstractmethod
-    def pretrained(self, weights: str, *, verbose: int = 0) -> Pretrained:
+    def pretrained(self, weights: str) -> Pretrained:
         """The network with published weights; "default" is their default."""
 
     @abstractmethod
