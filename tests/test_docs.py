@@ -41,6 +41,7 @@ LONG = {
     "how_many_images.md",
     "fine_tune.md",
     "search_cheaply.md",
+    "several_tags.md",
 }
 
 
