@@ -75,8 +75,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint
 
 def frozen_of(layers, pooling, engine="torch", **changes) -> FrozenPass:
     codes = CNNCodes(Small().eval(), preprocessing=FACTS, engine=engine).fit(PIXELS)
-    frozen = codes._frozen().at([codes._cut()[1].resolve(name) for name in layers], pooling)
-    return replace(frozen, **changes)
+    frozen = codes._frozen()
+    layers = [frozen.network.resolve(name) for name in layers]
+    return replace(frozen.at(layers, pooling), **changes)
 
 
 def maps_of(pixels, *names) -> list[np.ndarray]:

@@ -143,7 +143,7 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
         seen = pass_over(codes, X, outputs=True)
         captured = []
         module = load_backbone(name, weights=codes.weights).module
-        table = codes._cut()[1]
+        table = codes._cut(codes._load())
         first = table.network.nodes[0]
         assert first.op == "placeholder"
         # The same pixels through the whole network, as torch runs it.
@@ -162,7 +162,8 @@ def test_outputs_of_the_own_classifier_are_those_of_the_network(sample):
 
 
 def test_where_the_classifier_is_not_linear_the_row_says_so(labelled):
-    table = CNNCodes("squeezenet1_1", weights=None, image_size=64)._cut()[1]
+    codes = CNNCodes("squeezenet1_1", weights=None, image_size=64)
+    table = codes._cut(codes._load())
     with pytest.raises(
         LayerError, match=r"not one linear layer behind the codes, but .*classifier"
     ):

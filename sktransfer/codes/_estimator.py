@@ -153,7 +153,8 @@ class CNNCodes(
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         resolve_devices(self.device)
         open_store(self.cache)
-        network, cuts = self._cut()
+        network = self._load()
+        cuts = self._cut(network)
         layers = cuts.several(self.layer)
         if self.pooling is None and len(layers) > 1:
             raise LayerError(
@@ -161,7 +162,7 @@ class CNNCodes(
                 f"{[layer.name for layer in layers]}. Take one layer or another pooling."
             )
         preparation = self._prepare(network)
-        frozen = FrozenPass(network, cuts, layers, preparation, self.pooling)
+        frozen = FrozenPass(cuts, layers, preparation, self.pooling)
         fitted = FittedCodes(
             layers=tuple(layer.name for layer in layers),
             columns=frozen.columns,
@@ -334,19 +335,21 @@ class CNNCodes(
         layers : list of Layer
             Each with its name and the shape of its output for one image.
         """
-        return self._cut()[1].listed()
+        return self._cut(self._load()).listed()
 
     # What the parameters come to.
 
-    def _cut(self) -> tuple[Backbone, TracedCuts]:
-        """The network of the parameters, and where it can be cut."""
-        network = load_backbone(
+    def _load(self) -> Backbone:
+        """The network of the parameters."""
+        return load_backbone(
             self.backbone,
             weights=self.weights,
             preprocessing=self.preprocessing,
             verbose=self.verbose,
         )
-        return network, cuts_of(network, self._prepare(network).image_size)
+
+    def _cut(self, network: Backbone) -> TracedCuts:
+        return cuts_of(network, self._prepare(network).image_size)
 
     def _prepare(self, network: Backbone) -> ImagePreparation:
         return image_preparation(
@@ -365,10 +368,8 @@ class CNNCodes(
 
     def _frozen(self) -> FrozenPass:
         """The network of the fit up to its layers, run as the parameters say now."""
-        network = self._load_network()
-        cuts = cuts_of(network, self.image_size_)
+        cuts = cuts_of(self._load_network(), self.image_size_)
         return FrozenPass(
-            network,
             cuts,
             tuple(cuts.resolve(name) for name in self._fitted.layers),
             self._fitted.preparation,

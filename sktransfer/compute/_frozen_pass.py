@@ -13,7 +13,6 @@ import numpy as np
 
 from ..exceptions import ImageError
 from ..inputs import Items, Preparation, unreadable
-from ..networks import Backbone
 from ..networks._cut import Cuttable, Layer, pooled_shape
 from ..store import Store
 from ._plan import ComputeSettings, Plan, memory_of_all_layers
@@ -28,9 +27,7 @@ class FrozenPass:
 
     Attributes
     ----------
-    network : Backbone
-    cuts : Cuttable
-        Where it can be cut.
+    network : Cuttable
     layers : tuple of Layer
         Whose outputs are wanted. With a pooling they stand side by side in one row; maps
         (``pooling=None``) of several layers are arrays of their own, from one pass. None at all
@@ -46,8 +43,7 @@ class FrozenPass:
         As `cache_layers` of `CNNCodes`.
     """
 
-    network: Backbone
-    cuts: Cuttable
+    network: Cuttable
     layers: tuple[Layer, ...]
     preparation: Preparation
     pooling: str | None = "avg"
@@ -165,7 +161,7 @@ class FrozenPass:
     def for_items(self, n: int) -> FrozenPass:
         """The same for so many items: a store that cannot hold all layers is not given them."""
         limit = getattr(self.store, "max_bytes", None)
-        if self.keep != "auto" or limit is None or memory_of_all_layers(self.cuts, n) < limit:
+        if self.keep != "auto" or limit is None or memory_of_all_layers(self.network, n) < limit:
             return self
         return replace(self, keep="asked")
 
@@ -184,7 +180,6 @@ class FrozenPass:
     def _plan(self) -> Plan:
         return Plan(
             self.network,
-            self.cuts,
             self.layers,
             self.preparation,
             pooling=self.pooling,

@@ -69,7 +69,7 @@ class OpenVinoEngine(Engine):
 
 def make_openvino(
     network: Callable[[], FrozenModule],
-    image_size: tuple[int, int],
+    shape: tuple[int, ...],
     precision: str,
     key: str | None,
 ) -> OpenVinoEngine:
@@ -79,8 +79,8 @@ def make_openvino(
     ----------
     network : callable
         Gives the frozen network; called only where its conversion is not on disk.
-    image_size : tuple of int
-        Height and width in pixels.
+    shape : tuple of int
+        Of the array of an item.
     precision : {"float32", "bfloat16", "float16"}
     key : str or None
         Fingerprint under which the conversion, or why there is none, is kept on disk; None keeps
@@ -95,7 +95,7 @@ def make_openvino(
     model = conversion.load()
     if model is None:
         try:
-            model = _converted(network(), image_size)
+            model = _converted(network(), shape)
         except InconvertibleError as error:
             conversion.refuse(str(error))
             raise
@@ -103,13 +103,13 @@ def make_openvino(
     return OpenVinoEngine(model, precision)
 
 
-def _converted(network: FrozenModule, image_size: tuple[int, int]) -> Any:
-    model = convert(network, image_size)
+def _converted(network: FrozenModule, shape: tuple[int, ...]) -> Any:
+    model = convert(network, shape)
     # In float32 always: lower precisions differ by more than a wrong conversion may.
     engine = OpenVinoEngine(model, "float32")
     reference = TorchEngine(network, torch.device("cpu"), "float32")
     try:
-        check_agreement(engine, reference, (*image_size, network.n_channels))
+        check_agreement(engine, reference, shape)
     except EngineError as error:
         raise InconvertibleError(str(error)) from error
     except RuntimeError as error:  # OpenVINO's own
@@ -252,7 +252,7 @@ def _as_tensor(content: memoryview) -> Any:
     return tensor
 
 
-def convert(network: FrozenModule, image_size: tuple[int, int]) -> Any:
+def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
     """Convert a network; by the frontend itself, since ``convert_model`` takes four times as
     long, and forks processes that report its use to a server.
 
@@ -268,7 +268,7 @@ def convert(network: FrozenModule, image_size: tuple[int, int]) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     network = network.folded()
-    example = torch.zeros(2, *image_size, network.n_channels, dtype=torch.uint8)
+    example = torch.zeros(2, *shape, dtype=torch.uint8)
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
@@ -307,14 +307,14 @@ def first_line(error: Exception) -> str:
 _TOLERANCE = 1e-3
 
 
-def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, int, int]) -> None:
+def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, ...]) -> None:
     """Compare codes on a probe batch: gradients and noise.
 
     Parameters
     ----------
     engine, reference : Engine
     shape : tuple of int
-        Height, width and channels of an image.
+        Of the array of an item.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, int, in
             )
 
 
-def _probe(shape: tuple[int, int, int]) -> np.ndarray:
+def _probe(shape: tuple[int, ...]) -> np.ndarray:
     ramp = np.linspace(0, 255, int(np.prod(shape))).reshape(shape)
     noise = np.random.default_rng(0).integers(0, 256, shape)
     # Three, since it was two images that a conversion was made for.

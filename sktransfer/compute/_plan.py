@@ -11,9 +11,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from ..inputs import Preparation
-from ..networks import Backbone
 from ..networks._cut import POOLINGS, Cuttable, Layer, has_token, pooled_shape
-from ..networks._fingerprint import is_private
 from ..store import Store
 from ._base import Engine
 from ._engine import engine_identity, make_engine
@@ -81,9 +79,7 @@ class Plan:
 
     Parameters
     ----------
-    network : Backbone
-    cuts : Cuttable
-        Where it can be cut.
+    network : Cuttable
     layers : sequence of Layer
         Asked for.
     preparation : Preparation
@@ -113,8 +109,7 @@ class Plan:
 
     def __init__(
         self,
-        network: Backbone,
-        cuts: Cuttable,
+        network: Cuttable,
         layers: Sequence[Layer],
         preparation: Preparation,
         *,
@@ -123,10 +118,9 @@ class Plan:
         keep: str,
     ):
         self.network, self.preparation = network.name, preparation
-        self._backbone, self._cuts, self._layers = network, cuts, list(layers)
+        self._cuts, self._layers = network, list(layers)
         self._pooling, self._settings, self._keep = pooling, settings, keep
-        self._identity = cuts.identity
-        self.private = is_private(self._identity)
+        self.private = network.private
         self.runs_on = engine_identity(
             settings.device,
             precision=settings.precision,
@@ -172,14 +166,12 @@ class Plan:
         ]
 
     def _engine_of(self, layers: list[Layer]) -> Engine:
-        # Normalisation is part of the network that runs, so it is part of what it is.
-        height, width = image_size = self.preparation.shape[:2]
-        names = tuple(layer.name for layer in layers)
-        key = (self._identity, self._backbone.preprocessing, names, self._pooling, image_size)
+        names, shape = tuple(layer.name for layer in layers), self.preparation.shape
+        key = (self._cuts.identity, names, self._pooling, shape)
         return make_engine(
             key,
             lambda: self._cuts.prefix(layers, self._pooling),
-            image_size=(height, width),
+            shape=shape,
             device=self._settings.device,
             precision=self._settings.precision,
             engine=self._settings.engine,
@@ -251,7 +243,7 @@ class Plan:
         """A name that changes with whatever could change a code."""
         names = "|".join(layer.name for layer in layers)
         if (names, self.runs_on) not in self._addresses:
-            facts = (self._identity, self._backbone.preprocessing, self.preparation.key)
+            facts = (self._cuts.identity, self.preparation.key)
             described = repr((*facts, self._pooling, *self.runs_on, names)).encode()
             self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
         return self._addresses[names, self.runs_on]

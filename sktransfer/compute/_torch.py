@@ -33,8 +33,8 @@ class TorchEngine(Engine):
         It is copied; the original stays as it is.
     device : torch.device
     precision : {"float32", "bfloat16", "float16"}
-    compile_for : (int, int) or None, default=None
-        Height and width to compile the network for first, which takes some ten seconds.
+    compile_for : tuple of int or None, default=None
+        Shape of the array of an item to compile the network for, which takes some ten seconds.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class TorchEngine(Engine):
         device: torch.device,
         precision: str,
         *,
-        compile_for: tuple[int, int] | None = None,
+        compile_for: tuple[int, ...] | None = None,
     ):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
         self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
@@ -56,7 +56,7 @@ class TorchEngine(Engine):
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
         if compile_for is not None:
             example = torch.zeros(
-                (self.batch_size, *compile_for, network.n_channels),
+                (self.batch_size, *compile_for),
                 dtype=torch.uint8,
                 device=device,
             )

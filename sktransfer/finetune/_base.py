@@ -511,9 +511,8 @@ class FineTuneBase(
         layers, pooling = model.frozen
         settings = ComputeSettings(devices, self.precision, self.engine, n_jobs=self.n_jobs)
         return FrozenPass(
-            model.backbone, model.table, layers, fitted.preparation, pooling, settings,
-            open_store(self.cache),
-        )  # fmt: skip
+            model.table, layers, fitted.preparation, pooling, settings, open_store(self.cache)
+        )
 
     @contextmanager
     def _put_back_on_errors(self) -> Iterator[None]:

@@ -81,16 +81,7 @@ class FrozenModule(nn.Module, ABC):
 
     ``forward`` takes a batch of items as they are prepared (bytes of pixels) and gives one tensor
     for each layer.
-
-    Attributes
-    ----------
-    n_channels : int
-        Of the images it takes.
     """
-
-    @property
-    @abstractmethod
-    def n_channels(self) -> int: ...
 
     @abstractmethod
     def in_precision(self, dtype: torch.dtype) -> Self:
@@ -106,14 +97,20 @@ class Cuttable(Protocol):
 
     Attributes
     ----------
+    name : str
+        For messages and the names of columns.
     layers : list of Layer
         Cut points in order, from the input; the last is the default, where the codes are taken.
     has_default : bool
         Whether there is a default.
     identity : str
-        Hash of everything that decides what it computes.
+        All that decides what it computes of a prepared item, the same in every process.
+    private : bool
+        Whether it cannot be told from another one, so that no other process must believe
+        what is kept of it.
     """
 
+    name: str
     layers: list[Layer]
     has_default: bool
 
@@ -121,6 +118,9 @@ class Cuttable(Protocol):
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def private(self) -> bool: ...
 
     def resolve(self, layer: str | int | None) -> Layer:
         """Find a layer by name or number; None is the default."""

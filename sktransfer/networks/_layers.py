@@ -16,7 +16,7 @@ from torch import fx, nn
 from .._lru import LRU
 from ..exceptions import BackboneWarning, LayerError, did_you_mean, shown
 from ._cut import Layer, Stage, pooled_shape
-from ._fingerprint import fingerprint_of_graph, structure_of
+from ._fingerprint import fingerprint_of_graph, is_private, structure_of
 from ._load import bytes_of_modules
 from ._sizes import fit_to_size, slide_fully_connected
 from ._spec import Backbone
@@ -37,7 +37,7 @@ from ._trace import (
 __all__ = ["OUTPUT", "TracedCuts", "cuts_of", "stages_of", "trace_cuts"]
 
 
-_identities: WeakKeyDictionary[fx.GraphModule, str] = WeakKeyDictionary()
+_fingerprints: WeakKeyDictionary[fx.GraphModule, str] = WeakKeyDictionary()
 
 OUTPUT, CODE_LAYER = "output", "pre_logits"
 # Of several outputs, what makes a code by its name, the first that is there.
@@ -74,7 +74,7 @@ class TracedCuts:
         self, network: TracedNetwork, backbone: Backbone, image_size: tuple[int, int], head: Head
     ):
         self.network, self.backbone, self.image_size = network, backbone, image_size
-        self._name, self._head = backbone.name, head
+        self.name, self._head = backbone.name, head
         cuts = cut_nodes(network)
         given = {_output_name(key, network.outputs): node for key, node in network.outputs.items()}
         self._given = {name: node for name, node in given.items() if node.op != "placeholder"}
@@ -125,7 +125,7 @@ class TracedCuts:
         if -len(self.layers) <= layer < 0:
             return self.layers[layer]
         raise LayerError(
-            f"layer={layer!r} is not a cut point of {self._name}: numbers go from -1 "
+            f"layer={layer!r} is not a cut point of {self.name}: numbers go from -1 "
             f"(before the classifier) to {-len(self.layers)} (nearest the input)."
         )
 
@@ -151,11 +151,11 @@ class TracedCuts:
         names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
         if len(self.outputs) > 1:
             return (
-                f"{self._name} gives several tensors. Name one as layer=: {shown(names, 800)}."
+                f"{self.name} gives several tensors. Name one as layer=: {shown(names, 800)}."
             )
         reason = f" ({self.network.whole})" if self.network.whole else ""
         return (
-            f"{self._name} has no layer before its classifier at which it can be cut{reason}. "
+            f"{self.name} has no layer before its classifier at which it can be cut{reason}. "
             f'layer="{OUTPUT}" gives its output, {self.outputs[0].shape}.'
         )
 
@@ -208,13 +208,22 @@ class TracedCuts:
 
     @property
     def identity(self) -> str:
-        """Hash of the network as it was followed at an image size, which is what is run."""
+        """The network as it was followed at an image size, and how its images are normalised."""
+        return f"{self._fingerprint} {self.backbone.preprocessing!r}"
+
+    @property
+    def private(self) -> bool:
+        """Whether the network cannot be told from another one."""
+        return is_private(self._fingerprint)
+
+    @property
+    def _fingerprint(self) -> str:
         module = self.network.module
-        if module not in _identities:
-            _identities[module] = fingerprint_of_graph(
+        if module not in _fingerprints:
+            _fingerprints[module] = fingerprint_of_graph(
                 self.backbone.fingerprint, self.backbone.module, module
             )
-        return _identities[module]
+        return _fingerprints[module]
 
     def prefix(self, layers: Sequence[Layer], pooling: str | None) -> FrozenNetwork:
         """What is before the last of some layers, as one module that gives codes of each.
@@ -320,7 +329,7 @@ class TracedCuts:
             else "is not a layer"
         )
         raise LayerError(
-            f"layer={name!r} {reason} of {self._name}. {hint}"
+            f"layer={name!r} {reason} of {self.name}. {hint}"
             f"Cut points, from the input: {_shorten(known)}."
         )
 
@@ -330,7 +339,7 @@ class TracedCuts:
         """Where the codes are taken from, and a warning where that is a guess."""
         given, network = self._given, self.network
         if not given:
-            raise LayerError(f"{self._name} gives its images back and computes nothing.")
+            raise LayerError(f"{self.name} gives its images back and computes nothing.")
         if len(given) > 1:
             for name in _EMBEDDINGS:
                 if (node := given.get(f"{OUTPUT}.{name}")) is not None:
@@ -356,19 +365,19 @@ class TracedCuts:
         shape = self.network.shapes[code][1:]
         if whole:
             return (
-                f"{self._name} can only be run as a whole, since its Python code cannot be "
+                f"{self.name} can only be run as a whole, since its Python code cannot be "
                 f"followed ({whole}): codes are its output, of shape {shape}, and there are no "
                 f'other layers. layer="{OUTPUT}" says that this is meant.'
             )
         if not heads:
             return (
-                f"The last layer of {self._name} {guess}, so codes are its output, of shape "
+                f"The last layer of {self.name} {guess}, so codes are its output, of shape "
                 f'{shape}. If that is meant, layer="{OUTPUT}" says so; if it is a classifier, take '
                 "an earlier layer, as list_layers() names them."
             )
         names = ", ".join(repr(self.network.names.get(node) or str(node)) for node in heads)
         return (
-            f"The last layer of {self._name}, {names}, {guess}. It is taken for a classifier, "
+            f"The last layer of {self.name}, {names}, {guess}. It is taken for a classifier, "
             f'and codes are what comes before it, of shape {shape}. layer="{CODE_LAYER}" says that '
             f'this is meant; layer="{OUTPUT}" takes the output of the network instead.'
         )

@@ -106,7 +106,7 @@ def pass_over(
     BackboneError
         If the network cannot be had.
     """
-    table = codes._cut()[1]
+    table = codes._cut(codes._load())
     asked = table.several(codes.layer)
     if not table.has_default:
         table = table.up_to(asked[-1].name)

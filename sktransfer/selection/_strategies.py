@@ -55,7 +55,7 @@ def tune_up_to(
     codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, kind: Kind = LABELS, **params: Any
 ) -> Any:
     """A network that ends with a layer; of its stages the last learn, or all it has."""
-    table = codes._cut()[1]
+    table = codes._cut(codes._load())
     if trainable != "all":
         trainable = min(trainable, len(table.up_to(layer).stages()))
     end = None if layer == table.layers[-1].name else layer
