@@ -98,14 +98,19 @@ def lock_file(file: IO[bytes]) -> None:
 
     Raises
     ------
+    BlockingIOError
+        If somebody else has locked it.
     OSError
-        If it is locked, or the disk knows no locks.
+        If the disk knows no locks.
     """
     if sys.platform == "win32":
         import msvcrt
 
         file.seek(2**40)  # far behind what is in it: there a lock is in nobody's way
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from error
     else:
         import fcntl
 

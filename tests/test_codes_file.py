@@ -521,3 +521,16 @@ def test_two_threads(paths, place):
         fitted(paths).transform_to(place, paths)
     journal.close()
     assert fitted(paths).transform_to(place, paths).n_new == 12
+
+
+def test_a_disk_that_knows_no_locks(paths, place, monkeypatch):
+    """Two writers could not be kept apart there, so it is not written to."""
+
+    def cannot(file):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sktransfer.codes._to_file.lock_file", cannot)
+        with pytest.raises(CodesFileError, match=r"cannot be locked.*path on another disk"):
+            fitted(paths).transform_to(place, paths)
+    assert fitted(paths).transform_to(place, paths).n_new == 12

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sktransfer import _files
-from sktransfer._files import atomic_write, no_regular_file, open_regular, sweep
+from sktransfer._files import atomic_write, lock_file, no_regular_file, open_regular, sweep
 from sktransfer._lru import LRU
 from sktransfer.compute import within_memory
 from sktransfer.exceptions import EngineError, EngineWarning, did_you_mean
@@ -76,6 +76,15 @@ def test_what_is_no_plain_file_is_named(tmp_path):
         open_regular(folder)
     with pytest.raises(OSError):
         open_regular(link, follow=False)
+
+
+def test_a_file_is_locked_once_and_until_it_is_closed(tmp_path):
+    with open(tmp_path / "file", "ab") as first, open(tmp_path / "file", "ab") as second:
+        lock_file(first)
+        with pytest.raises(BlockingIOError):
+            lock_file(second)
+        first.close()
+        lock_file(second)
 
 
 def test_what_was_used_longest_ago_is_forgotten_first():

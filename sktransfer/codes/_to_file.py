@@ -373,11 +373,17 @@ class Journal:
         try:
             lock_file(self._file)
             self._load()
-        except OSError as error:
+        except BlockingIOError as error:
             self.close()
             raise CodesFileError(
                 "Another process or thread is writing these codes just now, or has their journal "
                 f"open ({shown(path)} is locked). Wait until it has ended, or give another path."
+            ) from error
+        except OSError as error:
+            self.close()
+            raise CodesFileError(
+                f"The journal {shown(path)} cannot be locked or read: {error.strerror}. Give a "
+                "path on another disk."
             ) from error
         except ValueError as error:
             self.close()
