@@ -224,6 +224,7 @@ def test_the_ladder_with_tags(X, Y, gaps):
     known = ~np.isnan(y).all(axis=1)
     assert auto.score(X, y) == pytest.approx(right[known].mean())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(auto)).predict(X), auto.predict(X))
+    assert auto.plot_ladder().get_xlabel() == "cross-validated average precision"
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ __all__ = ["check_training", "monitors_validation", "reads_validation"]
 # Parameters of a skorch net that are ours, and what to say instead.
 _OURS = {
     "module": "Take backbone=, trainable= and head=.",
-    "criterion": "The loss is the cross-entropy of a classifier and the squared error of a "
-    "regressor; class_weight=, label_smoothing= and sample_weight change it. For another loss "
-    "train a skorch net on the codes of CNNCodes.",
+    "criterion": "The loss is the cross-entropy of a classifier, of each tag where there are "
+    "several, and the squared error of a regressor; class_weight=, label_smoothing= and "
+    "sample_weight change it. For another loss train a skorch net on the codes of CNNCodes.",
     "optimizer": "Take optimizer=.",
     "max_epochs": "Take max_epochs=.",
     "batch_size": "Take batch_size=.",

@@ -11,8 +11,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from .._parameters import param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
 from ._base import FineTuneBase
-from ._tags import Tags
-from ._targets import is_indicator
+from ._tags import Tags, is_indicator
 from ._tasks import Labels, Task, Values
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor"]

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from scipy.special import expit, log_expit
 from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from ._targets import as_tags, check_tag_classes, tag_weights, weights_by_class
+from ..exceptions import shown
+from ._targets import (
+    array_of,
+    check_length,
+    is_missing,
+    labels_of,
+    unique_labels,
+    weights_by_class,
+)
 from ._tasks import ENOUGH, LinearFit, Sides, Task, logistic_fit
 
-__all__ = ["Tags"]
+__all__ = ["Tags", "as_tags", "is_indicator"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +67,11 @@ class Tags(Task):
 
     def weighted(self, class_weight: Any, target: np.ndarray) -> Self:
         """The same with the weights that a parameter `class_weight` means for these targets."""
-        return replace(self, class_weight=tag_weights(class_weight, target))
+        return replace(self, class_weight=_class_weights(class_weight, target))
 
     def check_classes(self, classes: Any) -> None:
         """Refuse classes that are not those of the tags."""
-        check_tag_classes(classes, self.n_outputs)
+        _check_classes(classes, self.n_outputs)
 
     @property
     def n_outputs(self) -> int:
@@ -82,7 +92,9 @@ class Tags(Task):
         there = torch.where(known, target, 0.0)
         weight = known.to(out.dtype)
         if self.class_weight is not None:
-            absent, present = torch.as_tensor(self.class_weight).to(weight)
+            absent, present = torch.as_tensor(
+                self.class_weight, dtype=weight.dtype, device=weight.device
+            )
             weight = weight * torch.where(there > 0, present, absent)
         smooth = there * (1 - self.label_smoothing) + self.label_smoothing / 2
         each = nn.functional.binary_cross_entropy_with_logits(
@@ -236,3 +248,131 @@ def _sides(
             several = np.isin(side, np.flatnonzero(np.bincount(side, minlength=len(room)) > 1))
             put(int(np.argmin(np.where(several, sizes, np.inf))), where)
     return side[group_of]
+
+
+# Tags as users give them, checked before the first epoch.
+
+
+def is_indicator(y: Any) -> bool:
+    """Whether targets are tags: a matrix of several columns that holds 0, 1 and what is missing."""
+    if getattr(y, "ndim", 2) != 2 or isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
+        return False
+    plain = array_of(y)
+    if plain.ndim != 2 or plain.shape[1] < 2 or plain.dtype.kind not in "biufO":
+        return False
+    return bool((_known(plain) | _missing(plain)).all())
+
+
+def _known(plain: np.ndarray) -> np.ndarray:
+    if plain.dtype != object:
+        return np.isin(plain, (0, 1))
+    flat = [isinstance(one, (Real, np.bool_)) and one in (0, 1) for one in plain.ravel().tolist()]
+    return np.array(flat, bool).reshape(plain.shape)
+
+
+def _missing(plain: np.ndarray) -> np.ndarray:
+    if plain.dtype != object:
+        return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(plain.shape, bool)
+    return np.array([is_missing(one) for one in plain.ravel()], bool).reshape(plain.shape)
+
+
+def as_tags(
+    y: Any,
+    n_images: int,
+    name: str = "y",
+    n_tags: int | None = None,
+    names: tuple[str, ...] | None = None,
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Tags of shape (n_samples, n_tags), float32, NaN where it is not known; names of columns.
+
+    Parameters
+    ----------
+    y : array-like, sparse matrix or data frame
+    n_images : int
+    name : str
+        For messages.
+    n_tags : int or None
+        Columns that there must be.
+    names : tuple of str or None
+        Names that they must have, where they have names.
+
+    Raises
+    ------
+    ValueError
+        If they are no matrix of 0, 1 and NaN with a row for each image, or nothing is known.
+    """
+    if y is None:
+        raise ValueError(f"{name} must be an indicator matrix of tags, got None.")
+    plain = array_of(y)
+    columns = f"{n_tags} columns, as in the first fit" if n_tags else "a column for each tag"
+    if plain.ndim != 2 or (n_tags is not None and plain.shape[1] != n_tags):
+        raise ValueError(
+            f"{name} must be an indicator matrix with {columns}, got "
+            f"{'an array of shape ' + str(plain.shape) if plain.ndim else type(y).__name__}."
+        )
+    check_length(plain, n_images, name)
+    missing = _missing(plain)
+    bad = ~(_known(plain) | missing)
+    if bad.any():
+        row, column = (int(one) for one in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name} must hold 0, 1, and NaN where it is not known whether a tag is there, got "
+            f"{shown(repr(plain[row].tolist()[column]))} for image {row}, tag {column}."
+        )
+    if missing.all():
+        raise ValueError(
+            f"{name} must hold 0 or 1 for some image, but nothing is known of any of {n_images}."
+        )
+    own = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
+    if names is not None and own is not None and own != names:
+        raise ValueError(
+            f"{name} must have the columns {shown(list(names))} in this order, as in the first "
+            f"fit, got {shown(list(own))}."
+        )
+    return np.where(missing, np.nan, plain).astype(np.float32), own
+
+
+def _check_classes(classes: Any, n_tags: int) -> None:
+    """`classes` of `partial_fit` may number or name the tags."""
+    n = len(unique_labels(labels_of(classes, "classes")))
+    if n != n_tags:
+        raise ValueError(
+            f"classes must be one for each of the {n_tags} tags (columns of y), got {n}. For one "
+            "label an image, y must have one axis."
+        )
+
+
+def _class_weights(class_weight: Any, target: np.ndarray) -> np.ndarray | None:
+    """What each tag weighs where it is not there, and where it is, shape (2, n_tags).
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers from 0 for both answers.
+    """
+    if class_weight is None:
+        return None
+    n_tags = target.shape[1]
+    if isinstance(class_weight, str):
+        found = np.ones((2, n_tags))
+        for tag in range(n_tags):
+            known = target[~np.isnan(target[:, tag]), tag].astype(np.int64)
+            present = np.unique(known)
+            if len(present):
+                found[present, tag] = compute_class_weight("balanced", classes=present, y=known)
+        return found
+    each = [class_weight] * n_tags if isinstance(class_weight, dict) else list(class_weight)
+    both = np.arange(2)
+    try:
+        found = np.stack([compute_class_weight(one, classes=both, y=both) for one in each], axis=1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(_WEIGHTS.format(shown(repr(class_weight)))) from error
+    if found.shape[1] != n_tags or not np.isfinite(found).all() or found.min() < 0:
+        raise ValueError(_WEIGHTS.format(shown(repr(class_weight))))
+    return found
+
+
+_WEIGHTS = (
+    "class_weight must be a dict of a number from 0 for each class, 0 (not there) and 1, or a list "
+    "of one such dict for each tag, got {}."
+)

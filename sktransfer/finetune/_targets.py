@@ -18,15 +18,13 @@ from ..exceptions import shown
 __all__ = [
     "array_of",
     "as_labels",
-    "as_tags",
     "as_values",
     "as_weights",
     "check_classes",
-    "check_tag_classes",
+    "check_length",
     "class_weights",
-    "is_indicator",
+    "is_missing",
     "labels_of",
-    "tag_weights",
     "unique_labels",
     "values_of",
     "weights_by_class",
@@ -62,7 +60,7 @@ def as_labels(
         class alone, or a label is none of the given classes.
     """
     labels = labels_of(y, name)
-    _check_length(labels, n_images, name)
+    check_length(labels, n_images, name)
     known = unique_labels(labels if classes is None else labels_of(classes, "classes"), name)
     if len(known) < 2:
         more = " Name all classes in classes=." if name == "y of partial_fit" else ""
@@ -206,7 +204,7 @@ def _several_labels(y: np.ndarray, name: str) -> str:
 
 
 def _refuse_missing(values: list[Any], name: str, what: str) -> None:
-    missing = [index for index, one in enumerate(values) if _is_missing(one)]
+    missing = [index for index, one in enumerate(values) if is_missing(one)]
     if missing:
         first = values[missing[0]]
         told = "NaN" if isinstance(first, float) else shown(first)
@@ -216,7 +214,8 @@ def _refuse_missing(values: list[Any], name: str, what: str) -> None:
         )
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a label or value is not there: None, NaN, pandas' NA and the like."""
     if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     return isinstance(value, (float, np.floating, np.datetime64)) and bool(value != value)
@@ -256,95 +255,6 @@ def check_classes(classes: Any, before: np.ndarray) -> None:
         )
 
 
-def is_indicator(y: Any) -> bool:
-    """Whether targets are tags: a matrix of several columns that holds 0, 1 and what is missing."""
-    if getattr(y, "ndim", 2) != 2 or isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
-        return False
-    plain = array_of(y)
-    if plain.ndim != 2 or plain.shape[1] < 2 or plain.dtype.kind not in "biufO":
-        return False
-    return bool((_known(plain) | _missing(plain)).all())
-
-
-def _known(plain: np.ndarray) -> np.ndarray:
-    if plain.dtype != object:
-        return np.isin(plain, (0, 1))
-    flat = [isinstance(one, (Real, np.bool_)) and one in (0, 1) for one in plain.ravel().tolist()]
-    return np.array(flat, bool).reshape(plain.shape)
-
-
-def _missing(plain: np.ndarray) -> np.ndarray:
-    if plain.dtype != object:
-        return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(plain.shape, bool)
-    return np.array([_is_missing(one) for one in plain.ravel()], bool).reshape(plain.shape)
-
-
-def as_tags(
-    y: Any,
-    n_images: int,
-    name: str = "y",
-    n_tags: int | None = None,
-    names: tuple[str, ...] | None = None,
-) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Tags of shape (n_samples, n_tags), float32, NaN where it is not known; names of columns.
-
-    Parameters
-    ----------
-    y : array-like, sparse matrix or data frame
-    n_images : int
-    name : str
-        For messages.
-    n_tags : int or None
-        Columns that there must be.
-    names : tuple of str or None
-        Names that they must have, where they have names.
-
-    Raises
-    ------
-    ValueError
-        If they are no matrix of 0, 1 and NaN with a row for each image, or nothing is known.
-    """
-    if y is None:
-        raise ValueError(f"{name} must be an indicator matrix of tags, got None.")
-    plain = array_of(y)
-    columns = f"{n_tags} columns, as in the first fit" if n_tags else "a column for each tag"
-    if plain.ndim != 2 or (n_tags is not None and plain.shape[1] != n_tags):
-        raise ValueError(
-            f"{name} must be an indicator matrix with {columns}, got "
-            f"{'an array of shape ' + str(plain.shape) if plain.ndim else type(y).__name__}."
-        )
-    _check_length(plain, n_images, name)
-    missing = _missing(plain)
-    bad = ~(_known(plain) | missing)
-    if bad.any():
-        row, column = (int(one) for one in np.argwhere(bad)[0])
-        raise ValueError(
-            f"{name} must hold 0, 1, and NaN where it is not known whether a tag is there, got "
-            f"{shown(repr(plain[row].tolist()[column]))} for image {row}, tag {column}."
-        )
-    if missing.all():
-        raise ValueError(
-            f"{name} must hold 0 or 1 for some image, but nothing is known of any of {n_images}."
-        )
-    own = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
-    if names is not None and own is not None and own != names:
-        raise ValueError(
-            f"{name} must have the columns {shown(list(names))} in this order, as in the first "
-            f"fit, got {shown(list(own))}."
-        )
-    return np.where(missing, np.nan, plain).astype(np.float32), own
-
-
-def check_tag_classes(classes: Any, n_tags: int) -> None:
-    """`classes` of `partial_fit` may number or name the tags."""
-    n = len(unique_labels(labels_of(classes, "classes")))
-    if n != n_tags:
-        raise ValueError(
-            f"classes must be one for each of the {n_tags} tags (columns of y), got {n}. For one "
-            "label an image, y must have one axis."
-        )
-
-
 def as_values(
     y: Any, n_images: int, name: str = "y", n_outputs: int | None = None
 ) -> tuple[np.ndarray, bool]:
@@ -369,7 +279,7 @@ def as_values(
             f"fit requires y to be passed, but the target y is None: {name} must be numbers."
         )
     values = values_of(y, name)
-    _check_length(values, n_images, name)
+    check_length(values, n_images, name)
     is_flat, values = values.ndim == 1, values.reshape(len(values), -1)
     if n_outputs is not None and values.shape[1] != n_outputs:
         raise ValueError(
@@ -394,7 +304,7 @@ def values_of(y: Any, name: str = "y") -> np.ndarray:
     _refuse_unordered(y, plain, name)
     try:
         if plain.dtype == object:  # None and pandas' NA are as missing as NaN
-            items = [np.nan if _is_missing(one) else one for one in plain.ravel().tolist()]
+            items = [np.nan if is_missing(one) else one for one in plain.ravel().tolist()]
             plain = np.asarray(items).reshape(plain.shape)
         values = check_array(
             plain, ensure_2d=False, dtype="numeric", input_name="y", ensure_all_finite=False
@@ -419,7 +329,8 @@ def _no_numbers(error: Exception, name: str) -> str:
     )
 
 
-def _check_length(labels: np.ndarray, n_images: int, name: str) -> None:
+def check_length(labels: np.ndarray, n_images: int, name: str) -> None:
+    """As many targets as images."""
     if len(labels) != n_images:
         raise ValueError(
             f"{name.replace('y', 'X and y', 1)} have inconsistent numbers of samples: {n_images} "
@@ -491,42 +402,6 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
             f"class_weight must be numbers from 0, not 0 for all, got {shown(repr(class_weight))}."
         )
     return weights
-
-
-def tag_weights(class_weight: Any, target: np.ndarray) -> np.ndarray | None:
-    """What each tag weighs where it is not there, and where it is, shape (2, n_tags).
-
-    Raises
-    ------
-    ValueError
-        If they are not numbers from 0 for both answers.
-    """
-    if class_weight is None:
-        return None
-    n_tags = target.shape[1]
-    if isinstance(class_weight, str):
-        found = np.ones((2, n_tags))
-        for tag in range(n_tags):
-            known = target[~np.isnan(target[:, tag]), tag].astype(np.int64)
-            present = np.unique(known)
-            if len(present):
-                found[present, tag] = compute_class_weight("balanced", classes=present, y=known)
-        return found
-    each = [class_weight] * n_tags if isinstance(class_weight, dict) else list(class_weight)
-    both = np.arange(2)
-    try:
-        found = np.stack([compute_class_weight(one, classes=both, y=both) for one in each], axis=1)
-    except (TypeError, ValueError) as error:
-        raise ValueError(_TAG_WEIGHTS.format(shown(repr(class_weight)))) from error
-    if found.shape[1] != n_tags or not np.isfinite(found).all() or found.min() < 0:
-        raise ValueError(_TAG_WEIGHTS.format(shown(repr(class_weight))))
-    return found
-
-
-_TAG_WEIGHTS = (
-    "class_weight must be a dict of a number from 0 for each class, 0 (not there) and 1, or a list "
-    "of one such dict for each tag, got {}."
-)
 
 
 def weights_by_class(

@@ -27,14 +27,13 @@ from .._parameters import (
 )
 from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
-from ..finetune._tags import Tags
-from ..finetune._targets import is_indicator
+from ..finetune._tags import Tags, is_indicator
 from ..finetune._tasks import Labels
 from ..inputs import as_images
 from ..inputs._range import each_told_once
 from ..networks._fitted import pack_state, unpack_state
 from ._advise import digests
-from ._kinds import LABELS, TAGS
+from ._kinds import LABELS, TAGS, Kind
 from ._ladder import Ladder, Rung, best_of
 from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
@@ -127,7 +126,7 @@ class AutoTransferClassifier(
             raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         task, target = (Tags if is_indicator(y) else Labels).of(y, len(images))
-        kind = TAGS if isinstance(task, Tags) else LABELS
+        kind = _kind_of(task)
         groups = digests(images, strict=True)[0]
         splits = kind.make_splits(target, self.cv, groups=groups)
         check_columns(self, X, reset=True)
@@ -142,12 +141,12 @@ class AutoTransferClassifier(
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
         labels = target if kind is TAGS else task.classes[target]
         rungs = self._told(ladder.climb(X, labels, self.rungs, frame=frame))
-        self.classes_ = task.classes
-        self.cv_results_ = results_of(rungs)
         best = best_of(rungs)
+        fitted = clone(best.estimator).fit(X, labels)
+        self._task, self.classes_ = task, task.classes
+        self.cv_results_ = results_of(rungs)
         self.best_rung_, self.best_score_ = best.name, best.mean
-        self._task = task
-        self.best_estimator_ = clone(best.estimator).fit(X, labels)
+        self.best_estimator_ = fitted
 
     def _codes(self) -> CNNCodes:
         shared = values_of(self, *SHARED)
@@ -226,7 +225,7 @@ class AutoTransferClassifier(
         return self._task.score(y, predicted, sample_weight)
 
     def plot_ladder(self, ax: Any = None) -> Any:
-        """Accuracy of each rung in the order of climbing, with the seconds that it took.
+        """Score of each rung in the order of climbing, with the seconds that it took.
 
         Parameters
         ----------
@@ -238,7 +237,7 @@ class AutoTransferClassifier(
         ax : matplotlib.axes.Axes
         """
         check_is_fitted(self, "best_estimator_")
-        return draw_ladder(self.cv_results_, self.best_rung_, ax)
+        return draw_ladder(self.cv_results_, self.best_rung_, _kind_of(self._task).measure, ax)
 
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
@@ -257,6 +256,10 @@ class AutoTransferClassifier(
         tags.input_tags.string = True
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _kind_of(task: Labels | Tags) -> Kind:
+    return TAGS if isinstance(task, Tags) else LABELS
 
 
 # The ladder as a table and as a figure.
@@ -285,7 +288,9 @@ def told_of(rung: Rung) -> str:
     return f"{rung.mean:.1%} in {rung.seconds:.1f} s{', ' * bool(rung.reason)}{rung.reason}"
 
 
-def draw_ladder(results: dict[str, np.ndarray], best: str, ax: Any = None) -> Any:
+def draw_ladder(
+    results: dict[str, np.ndarray], best: str, measure: str, ax: Any = None
+) -> Any:
     """Bars in the order of climbing, with what each rung took."""
     pyplot = import_pyplot("AutoTransferClassifier.plot_ladder")
     ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
@@ -299,5 +304,5 @@ def draw_ladder(results: dict[str, np.ndarray], best: str, ax: Any = None) -> An
         for n_folds, seconds in zip(results["n_folds"], results["seconds"], strict=True)
     ]
     ax.bar_label(bars, told)
-    ax.set(xlabel="cross-validated accuracy", xlim=(0, 1.15))
+    ax.set(xlabel=f"cross-validated {measure}", xlim=(0, 1.15))
     return ax
