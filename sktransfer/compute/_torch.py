@@ -12,7 +12,7 @@ import torch
 
 from ..exceptions import EngineError, EngineWarning
 from ..networks._cut import FrozenModule
-from ..networks._trace import running, tracing
+from ..networks._tracer import running, tracing
 from ._base import Engine
 from ._threads import Lanes, worker_pool
 

@@ -22,7 +22,7 @@ from ..inputs import Items, Subset
 from ..networks import Backbone
 from ..networks._cut import Cuttable, Layer, Pool, Stage, pooled_shape
 from ..networks._layers import cuts_of
-from ..networks._trace import running
+from ..networks._tracer import running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, learning_names, plain_name
 

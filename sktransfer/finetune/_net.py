@@ -21,7 +21,7 @@ from torch.amp import GradScaler
 from .._parameters import Training
 from ..compute import within_memory
 from ..exceptions import EngineError, SktransferError, TrainingError, shown
-from ..networks._trace import running
+from ..networks._tracer import running
 from ._activations import BatchIterator, Examples
 from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze, make_schedule
 from ._checkpoints import Checkpointing, Run, restore

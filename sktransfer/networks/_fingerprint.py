@@ -27,7 +27,8 @@ from torch import fx, nn
 
 from .._content import Untellable, Walk, content_of, library_of
 from ..exceptions import TracingError
-from ._trace import HOOKS, follow, tracing
+from ._trace import follow
+from ._tracer import HOOKS, tracing
 
 __all__ = [
     "fingerprint",

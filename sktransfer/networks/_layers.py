@@ -17,22 +17,13 @@ from .._lru import LRU
 from ..exceptions import BackboneWarning, LayerError, did_you_mean, shown
 from ._cut import Layer, Stage, pooled_shape
 from ._fingerprint import fingerprint_of_graph, is_private, structure_of
+from ._head import Head, cut_nodes, find_head, is_passive, is_passive_module, weight_dimensions
 from ._load import bytes_of_modules
 from ._sizes import fit_to_size, slide_fully_connected
 from ._spec import Backbone
 from ._split import FrozenNetwork, Normalization, check_tail, prefix_of, tail_of
-from ._trace import (
-    Head,
-    TracedNetwork,
-    cut_nodes,
-    find_head,
-    is_faithful,
-    is_passive,
-    is_passive_module,
-    trace,
-    tracing,
-    weight_dimensions,
-)
+from ._trace import TracedNetwork, is_faithful, trace
+from ._tracer import tracing
 
 __all__ = ["OUTPUT", "TracedCuts", "cuts_of", "stages_of", "trace_cuts"]
 

@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from ..exceptions import BackboneError, PreprocessingError, shown
 from ._fingerprint import fingerprint_of_module
 from ._spec import Backbone, Preprocessing, as_preprocessing, reason_of
-from ._trace import HOOKS
+from ._tracer import HOOKS
 from ._weights import finish
 
 __all__ = ["check_network", "copy_module", "from_module", "settle_channels"]

@@ -10,15 +10,10 @@ import torch
 from torch import fx, nn
 
 from ..exceptions import BackboneError
+from ._head import is_passive_module
 from ._spec import reason_of
-from ._trace import (
-    TracedNetwork,
-    is_passive_module,
-    is_plain,
-    module_of,
-    replace_module,
-    retrace_shapes,
-)
+from ._trace import TracedNetwork, retrace_shapes
+from ._tracer import is_plain, module_of, replace_module
 
 __all__ = ["fit_to_size", "slide_fully_connected"]
 

@@ -15,7 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..exceptions import LayerError
 from ._cut import FrozenModule, Layer, Pool
 from ._spec import reason_of
-from ._trace import TracedNetwork, is_plain, module_of, referred, replace_module
+from ._trace import TracedNetwork
+from ._tracer import is_plain, module_of, referred, replace_module
 
 __all__ = [
     "FrozenNetwork",
