@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--amp", default="auto")
     parser.add_argument("--save", default="fine_tuned.joblib")
     args = parser.parse_args()
     X, y = load_cifar10_sample(return_X_y=True)
@@ -36,7 +36,7 @@ def main():
         batch_size=16,
         distributed=True,
         device=args.device,
-        precision=args.precision,
+        amp=args.amp,
         random_state=0,
     )
     clf.fit(X[: args.images], y[: args.images])

@@ -41,7 +41,6 @@ __all__ = [
     "LayerCache",
     "Network",
     "Training",
-    "TrainingCompute",
     "Trials",
     "param",
     "parameters",
@@ -370,15 +369,12 @@ class Training:
         Learning rates over the batches of a fit; "step" falls to a tenth after two thirds.""")
     warmup: float = param(default=0.3, valid=[_SHARE], type="float", doc="""
         Share of the steps in which learning rates rise from zero, in [0, 1).""")
-    unfreeze_every: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
-        The head is trained first, and one stage more begins every so many epochs; fewer than
-        ``max_epochs``, or none begins.""")
-    mixup: float = param(default=0.0, valid=[_NOT_NEGATIVE], type="float", doc="""
-        Blend activations of pairs of images: parameter of the Beta distribution.""")
-    ema: float | None = param(default=None, valid=[_SHARE, None], type="float", doc="""
-        End with the moving average of what was trained; decay in [0, 1), such as 0.99.""")
-    clip_grad: float | None = param(default=None, valid=[_POSITIVE, None], type="float", doc="""
-        Largest norm of the gradient.""")
+    amp: str = param(default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
+        What is trained computes in (automatic mixed precision). "auto" is bfloat16 on GPUs and CPUs
+        that have instructions for it, float16 on other GPUs, and else float32; a head alone is
+        trained in float32 on CPUs. Weights are float32 always; in float16 the loss is scaled.
+        Predictions are in float32. Take "float32" for the same results, but for the last digits,
+        on CPUs of every kind.""")
     max_epochs: int = param(
         default=10, valid=[Interval(Integral, 0, None, closed="left")], type="int", doc="""
         Times that every image is trained on.""")
@@ -406,7 +402,10 @@ class Training:
         ``distributed``).""")
     callbacks: Sequence[Any] | None = param(
         default=None, valid=[list, tuple, None], type="list of skorch.callbacks.Callback", doc="""
-        More callbacks of the net.""")
+        More callbacks of the net, or pairs of a name and a callback:
+        :class:`~sktransfer.finetune.EMA`, :class:`~sktransfer.finetune.Mixup` and
+        :class:`~sktransfer.finetune.GradualUnfreeze`, skorch's own, such as
+        ``GradientNormClipping(1.0)``, and yours.""")
     net_params: dict[str, Any] | None = param(default=None, valid=[dict, None], type="dict", doc="""
         More parameters of the net, such as ``{"optimizer__betas": (0.9, 0.95)}``.""")
     random_state: Any = param(
@@ -433,19 +432,6 @@ class Activations:
         every batch.""")
     activation_dtype: str = param(default="float32", choices=("float32", "float16"), doc="""
         What it is held in.""")
-
-
-@parameters
-class TrainingCompute(Compute):
-    """The same, also of what is trained."""
-
-    precision: str = param(
-        default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
-        What training computes in; "auto" is bfloat16 on GPUs and CPUs that have instructions for
-        it, float16 on other GPUs, and else float32; a head alone is trained in float32 on CPUs, and
-        predictions there are in float32. The frozen part is computed as by CNNCodes. Weights are
-        float32 always; in float16 the loss is scaled. Take "float32" for the same results, but for
-        the last digits, on CPUs of every kind.""")
 
 
 @parameters

@@ -21,7 +21,8 @@ IGNORED = set(
 
 def public_names() -> list[str]:
     names = []
-    for home in ["sktransfer", "sktransfer.datasets", "sktransfer.selection", "sktransfer.testing"]:
+    for part in ["", ".datasets", ".finetune", ".selection", ".testing"]:
+        home = f"sktransfer{part}"
         module = importlib.import_module(home)
         for name in module.__all__:
             thing = getattr(module, name)
@@ -32,7 +33,8 @@ def public_names() -> list[str]:
                 names += [
                     f"{home}.{name}.{method}"
                     for method, value in vars(thing).items()
-                    if not method.startswith("_") and inspect.isfunction(value)
+                    # What skorch calls is documented there.
+                    if not method.startswith(("_", "on_")) and inspect.isfunction(value)
                 ]
     return names
 

@@ -18,19 +18,22 @@ from sklearn.model_selection import cross_val_score
 
 from sktransfer import FineTuneClassifier
 from sktransfer.exceptions import CheckpointError, CheckpointWarning
+from sktransfer.finetune import EMA, GradualUnfreeze, Mixup
 from sktransfer.finetune._checkpoints import _read, _write, digest_of
 
 # Everything that draws numbers or remembers something between epochs.
 STATEFUL = {
-    "trainable": 1, "image_size": 32, "max_epochs": 6, "batch_size": 8, "mixup": 0.2, "ema": 0.9,
+    "trainable": 1, "image_size": 32, "max_epochs": 6, "batch_size": 8,
     "dropout": 0.2, "early_stopping": True, "validation_fraction": 0.2, "augment": "light",
-    "random_state": 3, "unfreeze_every": 2, "l2_sp": 0.01,
+    "random_state": 3, "l2_sp": 0.01,
+    "callbacks": [Mixup(0.2), EMA(0.9), ("gradual", GradualUnfreeze(2))],
 }  # fmt: skip
 SERVER = """
 import os, sys, time
 import numpy as np
 from sktransfer import FineTuneClassifier
 from sktransfer.datasets import load_cifar10_sample
+from sktransfer.finetune import EMA, GradualUnfreeze, Mixup
 from sktransfer.finetune._net import _Steps
 
 folder, cache, result, parameters = sys.argv[1:]
@@ -52,8 +55,8 @@ os.replace(result + ".partial.npz", result)
 
 # One epoch of a head.
 SHORT = {
-    **STATEFUL, "max_epochs": 1, "trainable": "head", "augment": None, "unfreeze_every": None,
-    "l2_sp": 0.0,
+    **STATEFUL, "max_epochs": 1, "trainable": "head", "augment": None, "l2_sp": 0.0,
+    "callbacks": [Mixup(0.2), EMA(0.9)],
 }  # fmt: skip
 
 
@@ -138,7 +141,8 @@ def test_a_finished_fit_returns_at_once(forty, tmp_path, monkeypatch):
 
 
 def test_early_stopping_ends_the_same(forty, tmp_path, monkeypatch):
-    parameters = {**STATEFUL, "lr": 0.3, "patience": 2, "max_epochs": 10, "unfreeze_every": None}
+    parameters = {**STATEFUL, "lr": 0.3, "patience": 2, "max_epochs": 10}
+    parameters["callbacks"] = SHORT["callbacks"]
     whole = FineTuneClassifier(**parameters).fit(*forty)
     assert whole.n_iter_ < 10
     with monkeypatch.context() as patch:
@@ -164,7 +168,14 @@ def test_without_a_seed_the_fit_keeps_its_own(forty, tmp_path, monkeypatch):
 
 CHANGES = {
     "lr": ({"lr": 3e-3}, "lr was 0.002 and is 0.003"),
-    "two parameters": ({"lr": 3e-3, "mixup": 0.3}, "lr was 0.002 and is 0.003; mixup was 0.2"),
+    "two parameters": (
+        {"lr": 3e-3, "dropout": 0.3},
+        "dropout was 0.2 and is 0.3; lr was 0.002 and is 0.003",
+    ),
+    "a callback": (
+        {"callbacks": [Mixup(0.3), EMA(0.9)]},
+        r"callbacks was \[Mixup\(alpha=0.2\), EMA\(decay=0.9\)\] and is \[Mixup\(alpha=0.3\)",
+    ),
     "the optimizer": ({"optimizer": type("SGD", (torch.optim.SGD,), {})}, "optimizer was 'adamw'"),
     "the seed": ({"random_state": 4}, "random_state was 3 and is 4"),
     "a photograph": ({}, "X differs"),

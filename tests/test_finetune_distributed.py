@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from skorch.callbacks import GradientNormClipping
 
 from sktransfer import FineTuneClassifier
+from sktransfer.finetune import EMA, Mixup
 
 pytest.importorskip("accelerate")
 
@@ -19,24 +22,26 @@ pytest.importorskip("accelerate")
 # that is not a plain mean over the batch.
 HARD = {
     "trainable": 2, "image_size": 32, "max_epochs": 2, "batch_size": 7, "random_state": 0,
-    "lr": 1e-2, "mixup": 0.3, "clip_grad": 0.5, "l2_sp": 0.1, "class_weight": "balanced",
-    "augment": "light", "ema": 0.9, "optimizer": "sgd", "early_stopping": True,
+    "lr": 1e-2, "callbacks": [Mixup(0.3), EMA(0.9), GradientNormClipping(0.5)], "l2_sp": 0.1,
+    "class_weight": "balanced", "augment": "light", "optimizer": "sgd", "early_stopping": True,
     "validation_fraction": 0.3, "patience": 50, "device": "cpu",
-    "precision": "float32",  # parts of a batch round otherwise in bfloat16
+    "amp": "float32",  # parts of a batch round otherwise in bfloat16
 }  # fmt: skip
 SCRIPT = """
-import os, sys
+import os, pickle, sys
 import numpy as np
 from sktransfer import FineTuneClassifier
 from sktransfer.datasets import load_cifar10_sample
 
-folder, parameters, wrong = sys.argv[1:]
+folder, wrong = sys.argv[1:]
+with open(f"{folder}/parameters", "rb") as file:
+    parameters = pickle.load(file)
 X, y = load_cifar10_sample(return_X_y=True)
 X, y, weight = X[:42], y[:42] % 3, 1.0 + np.arange(42) % 4
 rank = int(os.environ["RANK"])
 if wrong == "wrong" and rank == 1:
     y = y[::-1]
-clf = FineTuneClassifier(distributed=True, verbose=1, **eval(parameters))
+clf = FineTuneClassifier(distributed=True, verbose=1, **parameters)
 clf.fit(X, y, sample_weight=weight)
 np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
          valid=clf.history_[:, "valid_loss"], accuracy=clf.history_[:, "train_acc"],
@@ -47,7 +52,8 @@ np.savez(f"{folder}/{rank}.npz", loss=clf.history_[:, "train_loss"],
 def launch(folder, parameters, n_processes=2, wrong=""):
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    return torchrun(script, str(folder), repr(parameters), wrong, n_processes=n_processes)
+    (folder / "parameters").write_bytes(pickle.dumps(parameters))
+    return torchrun(script, str(folder), wrong, n_processes=n_processes)
 
 
 def torchrun(script, *words, n_processes=2):
@@ -127,7 +133,7 @@ def test_the_example_runs_in_two_processes(tmp_path, sample):
         "40",
         "--image-size",
         "32",
-        "--precision",
+        "--amp",
         "float32",
     ]
     done = torchrun(example, *small, "--save", str(tmp_path / "together.joblib"))

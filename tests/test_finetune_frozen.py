@@ -179,7 +179,7 @@ def test_weights_move_in_proportion_to_their_rates(photos, optimizer):
 
 
 def test_a_rate_of_zero_freezes_and_is_cut_off_nothing(photos):
-    same = {"layer_decay": 1.0, "backbone_lr_factor": 0.0, "precision": "float32"}
+    same = {"layer_decay": 1.0, "backbone_lr_factor": 0.0, "amp": "float32"}
     clf = classifier(trainable=2, **same).fit(*photos)
     head = classifier(trainable="head").fit(*photos)
     assert [one.learns for one in clf.layers_][-1:] == [True]

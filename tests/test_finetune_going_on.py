@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 
 from sktransfer import CNNCodes, FineTuneClassifier, FineTuneRegressor, Preprocessing
 from sktransfer.exceptions import InputError, LayerError, SktransferWarning, TrainingError
+from sktransfer.finetune import EMA, GradualUnfreeze
 
 QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
 
@@ -96,7 +97,7 @@ def test_gradual_unfreezing(thirty):
     """The head first, then a stage more every two epochs."""
     moved = Movement()
     parameters = {**QUICK, "max_epochs": 7, "schedule": "constant"}
-    clf = FineTuneClassifier(**parameters, trainable=2, unfreeze_every=2, callbacks=[moved])
+    clf = FineTuneClassifier(**parameters, trainable=2, callbacks=[GradualUnfreeze(2), moved])
     clf.fit(*thirty)
     last = len(clf._load_model().stages) - 1
     for epoch, names in enumerate(moved.epochs_):
@@ -111,11 +112,13 @@ def test_gradual_unfreezing(thirty):
 
 def test_stages_that_did_not_begin_are_told(thirty):
     parameters = {**QUICK, "max_epochs": 3, "schedule": "constant"}
-    clf = FineTuneClassifier(**parameters, trainable=2, unfreeze_every=2).fit(*thirty)
+    clf = FineTuneClassifier(**parameters, trainable=2, callbacks=[GradualUnfreeze(2)])
+    clf.fit(*thirty)
     assert [layer.name for layer in clf.layers_ if layer.learns] == ["blocks.6", "head"]
     assert clf.n_trainable_parameters_ == sum(layer.n_trainable for layer in clf.layers_[-2:])
-    with pytest.warns(SktransferWarning, match="unfreeze_every=3 must be less than max_epochs=3"):
-        clf.set_params(unfreeze_every=3).fit(*thirty)
+    message = r"GradualUnfreeze\(every=3\) must .*fewer.* max_epochs=3"
+    with pytest.warns(SktransferWarning, match=message):
+        clf.set_params(callbacks=[GradualUnfreeze(3)]).fit(*thirty)
     assert [layer.name for layer in clf.layers_ if layer.learns] == ["head"]
 
 
@@ -168,7 +171,7 @@ def test_lr_find(thirty, kind):
 
 
 def test_lr_find_of_an_estimator_that_is_not_fitted(thirty):
-    clf = FineTuneClassifier(**QUICK, trainable="head", early_stopping=True, ema=0.5)
+    clf = FineTuneClassifier(**QUICK, trainable="head", early_stopping=True, callbacks=[EMA(0.5)])
     clf.lr_find(*thirty, n_steps=5)
     assert not hasattr(clf, "net_") and not hasattr(clf, "classes_")
 

@@ -64,7 +64,7 @@ def test_as_a_loop_of_torch(thirty):
     X, y = thirty
     clf = FineTuneClassifier(
         "resnet18", layer="layer1", trainable=1, optimizer="sgd", weight_decay=0.0, lr=0.1,
-        backbone_lr_factor=1.0, schedule="constant", warmup=0, precision="float32",
+        backbone_lr_factor=1.0, schedule="constant", warmup=0, amp="float32",
         head_init="random", engine="torch", **{**QUICK, "batch_size": 30}, **RANDOM,
     )  # fmt: skip
     before = clf.set_params(max_epochs=0).fit(X, y)

@@ -20,6 +20,7 @@ from skorch.callbacks import EpochScoring
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import EngineWarning, ImageError, TrainingError
+from sktransfer.finetune import Mixup
 
 FACTS = {
     "image_size": 32, "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
@@ -285,7 +286,8 @@ def test_generators_of_the_caller_are_left_alone(photos):
     torch.manual_seed(3)
     np.random.seed(3)
     clf = classifier(
-        trainable=1, dropout=0.5, mixup=0.2, augment="auto", head="mlp", early_stopping=True
+        trainable=1, dropout=0.5, callbacks=[Mixup(0.2)], augment="auto", head="mlp",
+        early_stopping=True,
     ).fit(*photos)
     clf.predict(photos[0])
     pickle.loads(pickle.dumps(clf)).predict(photos[0])

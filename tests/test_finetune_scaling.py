@@ -27,10 +27,10 @@ class Gradients(Callback):
             self.first = [p.grad.clone() for p in learning]
 
 
-def first_gradients(sample, precision, label_smoothing=0.0, **changes):
+def first_gradients(sample, amp, label_smoothing=0.0, **changes):
     kept = Gradients()
     FineTuneClassifier(
-        **HALF, precision=precision, label_smoothing=label_smoothing, callbacks=[("g", kept)],
+        **HALF, amp=amp, label_smoothing=label_smoothing, callbacks=[("g", kept)],
         **changes,
     ).fit(sample.data[:30], sample.target[:30] % 3)  # fmt: skip
     return torch.cat([one.flatten() for one in kept.first])
@@ -79,7 +79,7 @@ def test_a_step_that_overflows_is_left_out(sample):
     steps = Overflow()
     X, y = sample.data[:30], sample.target[:30] % 3
     longer = {**HALF, "max_epochs": 12}
-    clf = FineTuneClassifier(**longer, precision="float16", callbacks=[("o", steps)]).fit(X, y)
+    clf = FineTuneClassifier(**longer, amp="float16", callbacks=[("o", steps)]).fit(X, y)
     scales = [scale for scale, _ in steps.seen]
     assert scales[0] == 2.0**39 and torch.equal(steps.seen[0][1], steps.seen[1][1])
     assert scales[-1] < 2.0**30 and not torch.equal(steps.seen[-1][1], steps.seen[0][1])
@@ -87,8 +87,8 @@ def test_a_step_that_overflows_is_left_out(sample):
 
 
 def test_float32_and_bfloat16_are_not_scaled(sample):
-    for precision in ("float32", "bfloat16"):
-        clf = FineTuneClassifier(**HALF, precision=precision)
+    for amp in ("float32", "bfloat16"):
+        clf = FineTuneClassifier(**HALF, amp=amp)
         clf.fit(sample.data[:30], sample.target[:30] % 3)
         assert not clf.net_.scaler_.is_enabled()
 
@@ -107,7 +107,7 @@ def test_auto_is_bfloat16_where_the_cpu_multiplies_in_it(sample, monkeypatch, ha
 
 def test_grouped_convolutions_stay_in_float32(sample):
     """The others compute in bfloat16; predictions, outside of learning, all in float32."""
-    clf = FineTuneClassifier(**HALF, precision="bfloat16")
+    clf = FineTuneClassifier(**HALF, amp="bfloat16")
     clf.fit(sample.data[:30], sample.target[:30] % 3)
     found = {}
 
@@ -130,9 +130,9 @@ def test_grouped_convolutions_stay_in_float32(sample):
         hook.remove()
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_scorers_of_skorch_get_numbers_that_numpy_knows(sample, precision):
+@pytest.mark.parametrize("amp", ["bfloat16", "float16"])
+def test_scorers_of_skorch_get_numbers_that_numpy_knows(sample, amp):
     scores = EpochScoring("accuracy", lower_is_better=False, on_train=True, name="seen")
-    clf = FineTuneClassifier(**HALF, precision=precision, callbacks=[scores])
+    clf = FineTuneClassifier(**HALF, amp=amp, callbacks=[scores])
     clf.fit(sample.data[:30], sample.target[:30] % 3)
     assert 0 <= clf.history_[-1, "seen"] <= 1

@@ -26,8 +26,10 @@ from sklearn.model_selection import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import GradientNormClipping
 
 from sktransfer import CNNCodes, FineTuneClassifier, FineTuneRegressor
+from sktransfer.finetune import EMA, Mixup
 
 QUICK = {"image_size": 32, "max_epochs": 2, "trainable": "head", "random_state": 0}
 
@@ -150,8 +152,9 @@ STRATEGIES = {
     "live norms": {"trainable": 1, "batchnorm": "train"},
     "whole": {"trainable": "all", "max_epochs": 1},
     "everything": {
-        "trainable": 1, "augment": "auto", "mixup": 0.4, "ema": 0.9, "dropout": 0.2, "l2_sp": 0.01,
-        "clip_grad": 0.5, "label_smoothing": 0.1, "early_stopping": True, "head": "mlp",
+        "trainable": 1, "augment": "auto", "dropout": 0.2, "l2_sp": 0.01, "label_smoothing": 0.1,
+        "early_stopping": True, "head": "mlp",
+        "callbacks": [Mixup(0.4), EMA(0.9), GradientNormClipping(0.5)],
     },
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from skorch.callbacks import EarlyStopping as SkorchStopping
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import SktransferWarning
+from sktransfer.finetune import EMA, GradualUnfreeze, Mixup
 from sktransfer.finetune._callbacks import BestEpoch, _is_worse
 from sktransfer.finetune._tasks import Labels, Values
 
@@ -41,8 +42,8 @@ def assert_equal(one, other):
 @pytest.mark.parametrize(
     "more",
     [
-        {"augment": "light", "mixup": 0.2, "dropout": 0.2, "ema": 0.9},
-        {"trainable": 1, "batchnorm": "train", "unfreeze_every": 1},
+        {"augment": "light", "dropout": 0.2, "callbacks": [Mixup(0.2), EMA(0.9)]},
+        {"trainable": 1, "batchnorm": "train", "callbacks": [GradualUnfreeze()]},
         {"head": "mlp", "optimizer": "sgd", "head_init": "random"},
     ],
 )

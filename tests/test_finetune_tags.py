@@ -19,6 +19,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sktransfer import CNNCodes, FineTuneClassifier
+from sktransfer.finetune import EMA, Mixup
 from sktransfer.finetune._head_init import fit_head
 from sktransfer.finetune._tags import Tags
 from sktransfer.finetune._tasks import weighted_mean
@@ -201,7 +202,7 @@ def test_tags_that_are_always_the_same(X, Y):
     shares = clf.predict_proba(X)
     # As if there were one example more of each answer.
     np.testing.assert_allclose(shares[:, 3:], np.tile([49 / 50, 1 / 50, 0.5], (N, 1)), rtol=1e-5)
-    clf = classifier(max_epochs=3, early_stopping=True, mixup=0.5).fit(X, constant)
+    clf = classifier(max_epochs=3, early_stopping=True, callbacks=[Mixup(0.5)]).fit(X, constant)
     shares = clf.predict_proba(X)
     assert (shares[:, 3] > 0.9).all() and (shares[:, 4] < 0.1).all()
     np.testing.assert_allclose(shares[:, 5], 0.5, atol=1e-6)
@@ -323,7 +324,12 @@ def test_validation_data(X, Y):
 
 @pytest.mark.parametrize(
     "more",
-    [{"mixup": 0.4, "label_smoothing": 0.1}, {"head": "mlp"}, {"trainable": 1}, {"ema": 0.9}],
+    [
+        {"callbacks": [Mixup(0.4)], "label_smoothing": 0.1},
+        {"head": "mlp"},
+        {"trainable": 1},
+        {"callbacks": [EMA(0.9)]},
+    ],
     ids=lambda more: next(iter(more)),
 )
 def test_with_other_parameters(X, Y, more):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.finetune import Mixup
 
 QUICK = {"image_size": 32, "max_epochs": 2, "trainable": "head", "random_state": 0}
 
@@ -63,7 +64,7 @@ def test_weight_zero_gives_no_gradient(photos):
 def test_weights_of_classes_are_weights_of_their_photographs(photos, init, mixup):
     X, y = photos
     given = {"cat": 3.0, "dog": 0.5, "ship": 1.0, "bird": 1.0}
-    changes = {"head_init": init, "mixup": mixup, "lr": 1e-2}
+    changes = {"head_init": init, "lr": 1e-2, "callbacks": [Mixup(mixup)] if mixup else None}
     by_class = classifier(class_weight=given, **changes).fit(X, y)
     weight = compute_sample_weight(given, y)
     by_photograph = classifier(**changes).fit(X, y, sample_weight=weight)

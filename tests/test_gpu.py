@@ -99,10 +99,10 @@ def test_a_search_in_processes(sample, tmp_path):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-@pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_a_loss_that_is_no_number_is_an_error(sample, precision):
+@pytest.mark.parametrize("amp", ["auto", "float32"])
+def test_a_loss_that_is_no_number_is_an_error(sample, amp):
     X, y = sample.data[:60], sample.target[:60]
     for lr in (1e6, 1e30):
-        clf = FineTuneClassifier(image_size=64, max_epochs=3, lr=lr, precision=precision)
+        clf = FineTuneClassifier(image_size=64, max_epochs=3, lr=lr, amp=amp)
         with pytest.raises(TrainingError, match="diverged"):
             clf.fit(X, y)

@@ -25,7 +25,7 @@ STRATEGIES = {
     "head on, probe first": {"trainable": "head"},
     "last stage": {"trainable": 1},
     "last 2 stages (default)": {},
-    "last 2 stages, float32": {"precision": "float32"},
+    "last 2 stages, float32": {"amp": "float32"},
     "last 2 stages, random head": {"trainable": 2, "head_init": "random"},
     "all": {"trainable": "all"},
     "all, random head": {"trainable": "all", "head_init": "random"},

@@ -87,7 +87,7 @@ def ours(trainable):
         max_epochs=args.epochs,
         batch_size=8,
         image_size=args.size,
-        precision=args.precision,
+        amp=args.precision,
         cache=None,
         random_state=0,
     )

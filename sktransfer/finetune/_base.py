@@ -24,11 +24,11 @@ from .._parameters import (
     Architecture,
     Cache,
     Checkpointing,
+    Compute,
     General,
     ImageInput,
     Network,
     Training,
-    TrainingCompute,
 )
 from .._sklearn import check_columns, fit_context
 from ..compute import resolve_devices, usable_devices
@@ -42,6 +42,7 @@ from ..networks._load import BackboneInfo
 from ..networks._spec import image_preparation
 from ..store import open_store
 from ._augment import check_augment
+from ._callbacks import EMA, GradualUnfreeze, named_callbacks
 from ._checkpoints import Checkpoints, Follower, Run, digest_of, open_checkpoints, signature_of
 from ._checks import check_training, reads_validation
 from ._gradients import Team, make_team
@@ -113,7 +114,7 @@ class FineTuneBase(
     General,
     Checkpointing,
     Cache,
-    TrainingCompute,
+    Compute,
     ImageInput,
     Activations,
     Training,
@@ -297,15 +298,15 @@ class FineTuneBase(
         ----------
         L. Smith (2017). Cyclical learning rates for training neural networks. WACV. Section 3.3.
         """
-        # Nothing is held out, and what reads that has nothing to do here.
+        # Nothing is held out, and what reads that has nothing to do here; all is trained.
         kept = [
-            one
-            for one in self.callbacks or ()
-            if not reads_validation(one[1] if isinstance(one, tuple) else one)
+            (name, one)
+            for name, one in named_callbacks(self.callbacks)
+            if not reads_validation(one) and not isinstance(one, (EMA, GradualUnfreeze))
         ]
         twin = clone(self).set_params(
             callbacks=kept, max_epochs=n_steps, early_stopping=False, checkpoint_dir=None,
-            unfreeze_every=None, ema=None, warm_start=False, verbose=0,
+            warm_start=False, verbose=0,
         )  # fmt: skip
 
         def fit(schedule: Any) -> None:
@@ -500,7 +501,6 @@ class FineTuneBase(
             training=self,
             activations=self,
             head_init=self.head_init,
-            precision=self.precision,
             seed=fitted.design.seed,
             run=run,
         )

@@ -6,13 +6,14 @@ import copy
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import t as student
-from skorch.callbacks import Callback, LRScheduler, PrintLog
+from sklearn.base import clone
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler, PrintLog
 from skorch.dataset import get_len
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,15 +21,18 @@ from ._parameter_groups import home_name
 from ._tasks import weighted_mean
 
 __all__ = [
+    "EMA",
     "SCHEDULES",
-    "Average",
     "BestEpoch",
+    "GradualUnfreeze",
     "Ledger",
     "Line",
+    "Mixup",
     "NextView",
-    "Unfreeze",
+    "changes_training",
+    "gradual_unfreeze",
     "make_schedule",
-    "stages_begun",
+    "named_callbacks",
 ]
 
 
@@ -97,37 +101,170 @@ class NextView(Callback):
             dataset_train.epoch = len(net.history) - 1
 
 
-class Average(Callback):
-    """Keep an exponential moving average of what learns, and end with it.
+class _Training(Callback):
+    """A callback that is shown by its parameters, and is cloned and compared by them."""
+
+    def __repr__(self) -> str:
+        given = (f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+class EMA(_Training):
+    """End training with the exponential moving average of what was trained.
 
     Parameters
     ----------
-    decay : float
-        Share of the old average that stays at each step, at most; early steps keep less.
+    decay : float, default=0.99
+        Share of the old average that stays at each step, at most, in [0, 1); early steps keep less.
+
+    Examples
+    --------
+    >>> from sktransfer import FineTuneClassifier
+    >>> from sktransfer.finetune import EMA
+    >>> clf = FineTuneClassifier(callbacks=[EMA(0.99)])
     """
 
-    def __init__(self, decay: float):
+    def __init__(self, decay: float = 0.99):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay!r}.")
         self.decay = decay
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
-        self._steps = 0
-        self._mean = {name: value.detach().clone() for name, value in self._learning(net)}
+        self.steps_ = 0
+        self.mean_ = {name: value.detach().clone() for name, value in self._trained(net)}
 
     def on_batch_end(self, net: Any, training: bool, **_: Any) -> None:
         if not training:
             return
-        self._steps += 1
-        decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
-        for name, value in self._learning(net):
-            self._mean[name].lerp_(value.detach(), 1 - decay)
+        self.steps_ += 1
+        decay = min(self.decay, (1 + self.steps_) / (10 + self.steps_))
+        for name, value in self._trained(net):
+            self.mean_[name].lerp_(value.detach(), 1 - decay)
 
     def on_train_end(self, net: Any, **_: Any) -> None:
         with torch.no_grad():
-            for name, value in self._learning(net):
-                value.copy_(self._mean[name])
+            for name, value in self._trained(net):
+                value.copy_(self.mean_[name])
+        self.mean_ = {}  # an estimator that is saved holds its callbacks
 
-    def _learning(self, net: Any) -> list[tuple[str, Any]]:
+    def _trained(self, net: Any) -> list[tuple[str, Any]]:
         return [(n, p) for n, p in net.module_.named_parameters() if p.requires_grad]
+
+
+class Mixup(_Training):
+    """Blend activations of pairs of images, and their losses.
+
+    Parameters
+    ----------
+    alpha : float, default=0.2
+        Both parameters of the Beta distribution that the shares are drawn from, above 0.
+
+    References
+    ----------
+    H. Zhang et al. (2018). mixup: Beyond empirical risk minimization. ICLR.
+
+    Examples
+    --------
+    >>> from sktransfer import FineTuneClassifier
+    >>> from sktransfer.finetune import Mixup
+    >>> clf = FineTuneClassifier(callbacks=[Mixup(0.2)])
+    """
+
+    def __init__(self, alpha: float = 0.2):
+        if not alpha > 0:
+            raise ValueError(f"alpha must be above 0, got {alpha!r}.")
+        self.alpha = alpha
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        net.recipe.mixup = self.alpha
+
+
+class GradualUnfreeze(_Training):
+    """Train the head first, and one stage more every so many epochs, from the last to the first.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Epochs between two stages; fewer than `max_epochs`, or no stage begins.
+
+    References
+    ----------
+    J. Howard, S. Ruder (2018). Universal language model fine-tuning for text classification.
+    ACL. Section 3.3.
+
+    Examples
+    --------
+    >>> from sktransfer import FineTuneClassifier
+    >>> from sktransfer.finetune import GradualUnfreeze
+    >>> clf = FineTuneClassifier(trainable=2, callbacks=[GradualUnfreeze(every=2)])
+    """
+
+    def __init__(self, every: int = 1):
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every!r}.")
+        self.every = every
+
+    def stages_begun(self, n_epochs: int) -> int:
+        """How many stages are trained in the last of so many epochs.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Of the whole history.
+
+        Returns
+        -------
+        n_stages : int
+        """
+        return max(n_epochs - 1, 0) // self.every
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        self.names_ = [n for n, p in net.module_.named_parameters() if p.requires_grad]
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        trained, recipe = set(self.names_), net.recipe
+        first = recipe.n_stages - self.stages_begun(len(net.history))
+        for name, parameter in net.module_.named_parameters():
+            stage = recipe.stage_of.get(home_name(name), recipe.n_stages)
+            parameter.requires_grad_(name in trained and stage >= first)
+            if not parameter.requires_grad:
+                parameter.grad = None
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        trained, self.names_ = set(self.names_), []
+        for name, parameter in net.module_.named_parameters():
+            parameter.requires_grad_(name in trained)
+
+
+# Those that change how is trained, and look at nothing that is held out.
+_CHANGE_TRAINING = (EMA, GradualUnfreeze, Mixup, GradientNormClipping)
+
+
+def named_callbacks(callbacks: Sequence[Any] | None) -> list[tuple[str, Any]]:
+    """The callbacks of a user with their names; of ours new ones, so that nets share none."""
+    named = [
+        one if isinstance(one, tuple) else (f"own_{number}", one)
+        for number, one in enumerate(callbacks or ())
+    ]
+    return [(name, _made(one)) for name, one in named]
+
+
+def _made(callback: Any) -> Any:
+    if isinstance(callback, _Training):
+        return clone(callback)
+    ours = isinstance(callback, type) and issubclass(callback, _Training)
+    return callback() if ours else callback
+
+
+def changes_training(callback: Any) -> bool:
+    """Whether a callback changes how is trained, and looks at nothing that is held out."""
+    return isinstance(callback, _CHANGE_TRAINING)
+
+
+def gradual_unfreeze(callbacks: Sequence[Any] | None) -> GradualUnfreeze | None:
+    """The one among the callbacks of a user that lets stages begin one after the other."""
+    every = [one for _, one in named_callbacks(callbacks) if isinstance(one, GradualUnfreeze)]
+    return every[0] if every else None
 
 
 class BestEpoch(Callback):
@@ -227,47 +364,7 @@ def _mean_and_error(
     return mean, math.sqrt(float((off**2).sum()) * n / (n - 1))
 
 
-class Unfreeze(Callback):
-    """Let the head learn first, and one stage more every so many epochs.
-
-    Parameters
-    ----------
-    model : Model
-    every : int
-        Epochs between two stages.
-
-    References
-    ----------
-    J. Howard, S. Ruder (2018). Universal language model fine-tuning for text classification.
-    ACL. Section 3.3.
-    """
-
-    def __init__(self, model: Any, every: int):
-        self.model, self.every = model, every
-
-    def on_train_begin(self, net: Any, **_: Any) -> None:
-        if not hasattr(self, "_learning"):
-            self._learning = {n for n, p in net.module_.named_parameters() if p.requires_grad}
-
-    def on_epoch_begin(self, net: Any, **_: Any) -> None:
-        first = len(self.model.stages) - stages_begun(len(net.history), self.every)
-        for name, parameter in net.module_.named_parameters():
-            stage = self.model.stage_of.get(home_name(name), len(self.model.stages))
-            parameter.requires_grad_(name in self._learning and stage >= first)
-            if not parameter.requires_grad:
-                parameter.grad = None
-
-    def on_train_end(self, net: Any, **_: Any) -> None:
-        for name, parameter in net.module_.named_parameters():
-            parameter.requires_grad_(name in self._learning)
-
-
-def stages_begun(n_epochs: int, every: int) -> int:
-    """How many stages learn in the last of so many epochs."""
-    return max(n_epochs - 1, 0) // every
-
-
-# Learning rates over time, and stages that begin to learn one after the other.
+# Learning rates over time.
 
 
 SCHEDULES = ("cosine", "constant", "step")

@@ -35,14 +35,14 @@ _OURS = {
     "verbose": "Take verbose=.",
     "warm_start": "Take warm_start=.",
     "classes": "Take classes= of partial_fit.",
-    "recipe": "It is made of label_smoothing=, mixup=, l2_sp= and clip_grad=.",
+    "recipe": "It is made of label_smoothing=, l2_sp= and amp=.",
     "optimizer__lr": "Take lr= and backbone_lr_factor=.",
     "optimizer__weight_decay": "Take weight_decay=.",
     "optimizer__param_groups": "Take backbone_lr_factor=, layer_decay= and weight_decay=.",
     "callbacks__valid_acc": "history_ holds it already.",
 }
 _OF_NETS = ("predict_nonlinearity", "compile", "use_caching", "torch_load_kwargs")
-_TAKEN = {"ledger", "next_view", "schedule", "average", "unfreeze", "early_stopping"}
+_TAKEN = {"ledger", "next_view", "schedule", "early_stopping"}
 _OF_SKORCH = {"print_log", "train_loss", "valid_loss", "epoch_timer"}
 # What net_params may reach into.
 _OPEN = ("optimizer", "callbacks")

@@ -23,7 +23,15 @@ from ..compute import within_memory
 from ..exceptions import EngineError, SktransferError, TrainingError, shown
 from ..networks._tracer import running
 from ._activations import BatchIterator, Examples
-from ._callbacks import Average, BestEpoch, Ledger, Line, NextView, Unfreeze, make_schedule
+from ._callbacks import (
+    BestEpoch,
+    Ledger,
+    Line,
+    NextView,
+    changes_training,
+    make_schedule,
+    named_callbacks,
+)
 from ._checkpoints import Checkpointing, Run, restore
 from ._gradients import Lot, Team, autocast_dtype, gradients
 from ._model import Model
@@ -55,12 +63,13 @@ class Recipe:
         Gives the optimizer's parameter groups of a module.
     task : Task
         Gives the loss.
+    stage_of : dict of str to int
+        The stage of each pretrained parameter.
+    n_stages : int
     mixup : float
-        Both parameters of the Beta distribution of mixing; 0 mixes nothing.
+        Both parameters of the Beta distribution of mixing; 0 mixes nothing. Set by `Mixup`.
     l2_sp : float
         Strength of the pull towards the pretrained weights.
-    clip_grad : float or None
-        Largest norm of the gradient of all parameters together.
     autocast : torch.dtype or None
         What the network computes in.
     generator : numpy.random.Generator
@@ -72,16 +81,16 @@ class Recipe:
 
     References
     ----------
-    H. Zhang et al. (2018). mixup: Beyond empirical risk minimization. ICLR.
     X. Li, Y. Grandvalet, F. Davoine (2018). Explicit inductive bias for transfer learning with
     convolutional networks. ICML. Section 3 (L2-SP).
     """
 
     groups: Any
     task: Task
+    stage_of: dict[str, int]
+    n_stages: int
     mixup: float = 0.0
     l2_sp: float = 0.0
-    clip_grad: float | None = None
     autocast: torch.dtype | None = None
     generator: np.random.Generator = field(default_factory=np.random.default_rng)
     team: Team | None = None
@@ -135,14 +144,13 @@ def make_net(
     model: Model,
     task: Task,
     training: Training,
-    precision: str,
     device: torch.device,
     n_images: int,
     seed: int,
     run: Run,
 ) -> Any:
     """A net that is initialised and has not been trained yet."""
-    recipe = _recipe(model, task, training, precision, device, seed, run.team)
+    recipe = _recipe(model, task, training, device, seed, run.team)
     recipe.remember(model.module, model.table.parameters())
     optimizer, options = training.optimizer, {}
     if isinstance(optimizer, str):
@@ -185,7 +193,6 @@ def _recipe(
     model: Model,
     task: Task,
     training: Training,
-    precision: str,
     device: torch.device,
     seed: int,
     team: Team | None,
@@ -199,10 +206,10 @@ def _recipe(
             weight_decay=training.weight_decay,
         ),
         task=task,
-        mixup=training.mixup,
+        stage_of=model.stage_of,
+        n_stages=len(model.stages),
         l2_sp=training.l2_sp,
-        clip_grad=training.clip_grad,
-        autocast=autocast_dtype(precision, device, stages_learn=model.stages_learn),
+        autocast=autocast_dtype(training.amp, device, stages_learn=model.stages_learn),
         generator=np.random.default_rng(seed),
         team=team,
     )
@@ -216,17 +223,16 @@ def _callbacks(
         ("ledger", Ledger()),
         ("next_view", NextView()),
         ("schedule", make_schedule(p.schedule, _n_steps(p, n_images, run), p.warmup)),
-        ("average", Average(p.ema) if p.ema else None),
-        ("unfreeze", Unfreeze(model, p.unfreeze_every) if p.unfreeze_every else None),
     ]
+    own = named_callbacks(p.callbacks)
+    # The weights of the best epoch come back after all that changes them at the end.
+    found += [pair for pair in own if changes_training(pair[1])]
     if p.early_stopping:
         warmup = math.ceil(p.warmup * run.epochs) if isinstance(p.schedule, str) else 0
         patience = math.inf if run.refit else p.patience
         stopping = BestEpoch(patience, warmup, restores=run.final and not run.refit)
         found.append(("early_stopping", stopping))
-    for number, callback in enumerate(p.callbacks or []):
-        named = callback if isinstance(callback, tuple) else (f"own_{number}", callback)
-        found.append(named)
+    found += [pair for pair in own if not changes_training(pair[1])]
     return [(name, one) for name, one in found if one is not None]
 
 
@@ -410,8 +416,6 @@ class _Steps(ScaledSteps):
             loss, out = team.combine(self.module_, loss, out, n)
         self._check(loss)
         self.scaler_.unscale_(self.optimizer_)
-        if self.recipe.clip_grad is not None:
-            self._clip(self.recipe.clip_grad)
         return {"loss": loss, "y_pred": out}
 
     def _step_optimizer(self, step_fn: Any) -> None:
@@ -454,10 +458,6 @@ class _Steps(ScaledSteps):
         target, weight = (to_tensor(one, device=self.device) for one in (target, weight))
         return weighted_mean(self.recipe.task.losses(out, target), weight)
 
-    def _clip(self, norm: float) -> None:
-        learning = [p for group in self.optimizer_.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(learning, norm)
-
     def _check(self, loss: torch.Tensor) -> None:
         if torch.device(self.device).type == "cpu" and not torch.isfinite(loss):
             self._refuse(float(loss))
@@ -465,7 +465,8 @@ class _Steps(ScaledSteps):
     def _refuse(self, loss: float) -> None:
         raise TrainingError(
             f"Training diverged: the loss became {loss:.3g} in epoch {len(self.history)}. Take a "
-            f"smaller lr (now {self.lr:g}; see lr_find), or clip_grad=1.0."
+            f"smaller lr (now {self.lr:g}; see lr_find), or clip gradients by "
+            "callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
         )
 
     def check_end(self, batch: Any) -> None:

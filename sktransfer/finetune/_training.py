@@ -17,7 +17,7 @@ from ..exceptions import DivergenceWarning, SktransferWarning
 from ..inputs import Subset
 from ._activations import Examples, Storage, Views, choose_storage
 from ._augment import make_augment
-from ._callbacks import stages_begun
+from ._callbacks import changes_training, gradual_unfreeze, named_callbacks
 from ._checkpoints import Run, from_json, to_json, watched_of
 from ._checks import monitors_validation
 from ._head_init import fit_head
@@ -88,7 +88,7 @@ class Trainer:
     task : Task
     training : Training
     activations : Activations
-    head_init, precision : str
+    head_init : str
         As in the estimator.
     seed : int
         Draws all that is drawn.
@@ -101,7 +101,6 @@ class Trainer:
     training: Training
     activations: Activations
     head_init: str
-    precision: str
     seed: int
     run: Run
 
@@ -172,9 +171,8 @@ class Trainer:
         device = torch.device(self.prefix.settings.device[0])
         self.model.module.to(device)
         net = make_net(
-            self.model, self.task, self.training, self.precision, device, n_images, self.seed,
-            self.run,
-        )  # fmt: skip
+            self.model, self.task, self.training, device, n_images, self.seed, self.run
+        )
         net.history_ = History(history)
         self.model.module.eval()
         return net
@@ -210,7 +208,9 @@ class Trainer:
                 "for so many."
             )
         again = replace(self, run=replace(run, epochs=best - len(before), watched=found))
-        trained = again.train(every, validate if self.training.callbacks else None, before)
+        own = [one for _, one in named_callbacks(self.training.callbacks)]
+        watched = not all(map(changes_training, own))  # by callbacks that score or log
+        trained = again.train(every, validate if watched else None, before)
         trained.net.history_ = history
         return replace(trained, history=history, best_epoch=best)
 
@@ -252,23 +252,23 @@ class Trainer:
         )
 
     def _layers(self, net: Any) -> list[LayerState]:
-        p, model, every = self.training, self.model, self.training.unfreeze_every
+        p, model, gradual = self.training, self.model, gradual_unfreeze(self.training.callbacks)
         return layer_states(
             model.module,
             model.names,
             model.stages,
             Rates(p.lr, p.backbone_lr_factor, p.layer_decay),
             model.table.parameters(),
-            begun=None if every is None else stages_begun(len(net.history), every),
+            begun=None if gradual is None else gradual.stages_begun(len(net.history)),
         )
 
     def _warn_of_waiting_stages(self) -> None:
         """No stage begins to learn in so few epochs."""
-        every, epochs = self.training.unfreeze_every, self.run.epochs
-        if every is not None and epochs and not stages_begun(epochs, every):
+        gradual, epochs = gradual_unfreeze(self.training.callbacks), self.run.epochs
+        if gradual is not None and epochs and not gradual.stages_begun(epochs):
             warnings.warn(
-                f"unfreeze_every={every} must be less than max_epochs={epochs} for any stage to "
-                "begin; the head alone learns.",
+                f"{gradual!r} must have fewer epochs than max_epochs={epochs} for any stage to "
+                "begin; the head alone is trained.",
                 SktransferWarning,
                 stacklevel=2,
             )
@@ -289,7 +289,8 @@ class Trainer:
             warnings.warn(
                 f"Training diverged: the loss is {loss:.3g}, and that of a network that has learnt "
                 f"nothing is {guess:.3g}. Take a smaller lr than {self.training.lr:g} (see "
-                "lr_find), or clip_grad=1.",
+                "lr_find), or clip gradients by "
+                "callbacks=[skorch.callbacks.GradientNormClipping(1.0)].",
                 DivergenceWarning,
                 stacklevel=2,
             )
@@ -301,7 +302,7 @@ def _can_be_trained_anew(training: Training) -> bool:
     A schedule of the user's own was made for as many steps as the first fit has, and what monitors
     validation has nothing to look at in a second one.
     """
-    own = [one[1] if isinstance(one, tuple) else one for one in training.callbacks or []]
+    own = [one for _, one in named_callbacks(training.callbacks)]
     return isinstance(training.schedule, str) and not any(map(monitors_validation, own))
 
 
