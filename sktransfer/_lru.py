@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["LRU"]
 
@@ -77,7 +77,7 @@ class LRU(Generic[T]):
         return self._bytes_of(self._kept.values()) > self._max_bytes
 
 
-_instances: weakref.WeakSet[LRU] = weakref.WeakSet()
+_instances: weakref.WeakSet[LRU[Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -423,7 +423,7 @@ class Journal:
 
     def __getitem__(self, number: int) -> bytes:
         """The note of a row; zeros where it is not done."""
-        return self._notes[number].tobytes()
+        return bytes(self._notes[number])
 
     def __setitem__(self, number: int, note: bytes) -> None:
         if note != self[number]:
