@@ -11,6 +11,7 @@ import textwrap
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -277,6 +278,19 @@ def test_a_second_fit_that_fails_leaves_the_first(photos, tmp_path, way):
     clf.set_params(lr=1e-3, warm_start=False).partial_fit(X, y)
     assert clf.n_iter_ == 3
     assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def test_a_second_fit_that_fails_leaves_the_account_of_columns(photos):
+    X, y = photos
+    rows = pd.DataFrame(X.reshape(len(X), -1)).add_prefix("pixel ")
+    clf = classifier(trainable="head").fit(rows, y)
+    names, before = list(clf.feature_names_in_), dict(vars(clf))
+    with pytest.raises(TrainingError):
+        clf.set_params(lr=1e30).fit(X[:, :16, :16], y)
+    assert {**vars(clf), "lr": 1e-3} == {**before, "lr": 1e-3}
+    assert list(clf.feature_names_in_) == names
+    clf.set_params(lr=1e-3).fit(X, y)
+    assert not hasattr(clf, "n_features_in_") and not hasattr(clf, "feature_names_in_")
 
 
 def test_generators_of_the_caller_are_left_alone(photos):

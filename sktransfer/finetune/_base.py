@@ -8,7 +8,7 @@ import pickle
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -358,45 +358,32 @@ class FineTuneBase(
         goes_on, is_partial = goes_on and self.__sklearn_is_fitted__(), epochs is not None
         validates = validation_data is not None or (self.early_stopping and not is_partial)
         check_training(self, validates=validates, is_partial=is_partial)
-        # What scikit-learn keeps of columns, which is taken over when all is done.
-        columns = self if goes_on else type(self).__new__(type(self))
-        if goes_on:
-            self._check_given()
         every, task = self._read(X, y, sample_weight, classes, goes_on, is_partial)
         team = make_team(self.distributed, self.device)
-        if goes_on:
-            model, info = self._load_model(), self.backbone_
-            fitted = replace(self._fitted, task=task, weights=model)
-        else:
-            resolve_devices(self.device)
-            check_columns(columns, X, reset=True)
-            fitted, info = self._settled(every.images, task)
-        fitted = replace(fitted, n_images=len(every.target))
+        fitted, info, columns = self._begun(X, every, task, goes_on)
         if team is not None:
             team.check_same(digest_of((every.target, every.weight)), "targets and sample_weight")
             fitted = fitted.seeded(team.same(fitted.design.seed))
         held_out = None
         if validation_data is not None:
             held_out = _held_out(validation_data, fitted, columns)
-        saved = None
-        if self.checkpoint_dir is not None and not is_partial:
-            parts = [every] if held_out is None else [every, held_out]
-            saved = self._open_checkpoints(fitted, info, parts, groups, team, goes_on=goes_on)
-            fitted = fitted if saved.state is None else fitted.seeded(saved.state["seed"])
-        run = Run(self.max_epochs if epochs is None else epochs, goes_on, saved, team)
-        run = replace(run, verbose=self.verbose if run.leads else 0)
-        trainer = self._trainer(fitted, run)
-        every, held_out = every.weighed(task), held_out and held_out.weighed(task)
-        history = self.history_ if goes_on else History()
-        try:
-            with self._put_back_on_errors() if goes_on else nullcontext():
-                if is_partial:
-                    trained = trainer.train(every, held_out, history, vars(self).get("net_"))
-                else:
-                    trained = trainer.fit(every, held_out, groups, history)
-        finally:
-            if saved is not None:
-                saved.close()
+        with ExitStack() as stack:
+            saved = None
+            if self.checkpoint_dir is not None and not is_partial:
+                parts = [every] if held_out is None else [every, held_out]
+                saved = self._open_checkpoints(fitted, info, parts, groups, team, goes_on=goes_on)
+                stack.callback(saved.close)
+                fitted = fitted if saved.state is None else fitted.seeded(saved.state["seed"])
+            run = Run(self.max_epochs if epochs is None else epochs, goes_on, saved, team)
+            run = replace(run, verbose=self.verbose if run.leads else 0)
+            trainer, history = self._trainer(fitted, run), self.history_ if goes_on else History()
+            every, held_out = every.weighed(task), held_out and held_out.weighed(task)
+            if goes_on:
+                stack.enter_context(self._put_back_on_errors())
+            if is_partial:
+                trained = trainer.train(every, held_out, history, vars(self).get("net_"))
+            else:
+                trained = trainer.fit(every, held_out, groups, history)
         # Now that files were decoded it is known which kinds of them used their range.
         reading = replace(fitted.reading, bright=every.images.bright)
         self._keep(replace(fitted, reading=reading), trained, info, columns, is_partial)
@@ -407,6 +394,7 @@ class FineTuneBase(
     ) -> tuple[Part, Task]:
         """Images with targets and weights, and the task that these targets are."""
         if goes_on:
+            self._check_given()
             images, known = self._images(X), self._fitted.task
         else:
             images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
@@ -417,8 +405,19 @@ class FineTuneBase(
         check_augment(self.augment, images)
         return every, task
 
-    def _settled(self, images: Images, task: Task) -> tuple[Fitted, BackboneInfo]:
-        """The network of a first fit, cut and under its new head, and which one it is."""
+    def _begun(
+        self, X: Any, every: Part, task: Task, goes_on: bool
+    ) -> tuple[Fitted, BackboneInfo, Any]:
+        """What training begins with, which network that is, and who keeps account of columns."""
+        if goes_on:
+            fitted = replace(
+                self._fitted, task=task, weights=self._load_model(), n_images=len(every.target)
+            )
+            return fitted, self.backbone_, self
+        resolve_devices(self.device)
+        # Another one, whose account is taken over when all is done.
+        columns = type(self).__new__(type(self))
+        check_columns(columns, X, reset=True)
         backbone = load_backbone(
             self.backbone,
             weights=self.weights,
@@ -443,10 +442,10 @@ class FineTuneBase(
         )
         model = build_model(backbone, preparation.image_size, design)
         fitted = Fitted(
-            design, self.trainable, task, preparation, images.reading, model, len(images),
-            given_of(self, NETWORK),
+            design, self.trainable, task, preparation, every.images.reading, model,
+            len(every.target), given_of(self, NETWORK),
         )  # fmt: skip
-        return fitted, BackboneInfo.of(backbone, self.weights)
+        return fitted, BackboneInfo.of(backbone, self.weights), columns
 
     def _check_given(self) -> None:
         """Refuse parameters that the network was not built with."""

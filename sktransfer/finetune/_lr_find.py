@@ -29,12 +29,15 @@ _DIVERGED = 4.0
 class LearningRateRange:
     """What :meth:`sktransfer.FineTuneClassifier.lr_find` found.
 
-    Attributes
+    Parameters
     ----------
     lrs : ndarray
-        Rates of the head that were tried, rising.
+        Learning rates of the head that were tried, rising.
     losses : ndarray
         Loss of the batch at each, smoothed.
+
+    Attributes
+    ----------
     suggestion_ : float
         A tenth of the rate at which the loss was lowest. Where the head starts from a linear probe
         the loss is low from the start and goes on falling at rates that would spoil it over a
@@ -60,6 +63,7 @@ class LearningRateRange:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
 
         Returns
         -------

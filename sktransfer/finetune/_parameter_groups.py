@@ -28,7 +28,7 @@ __all__ = [
 class LayerState:
     """What became of one stage of the network, or of the head.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Name of the stage; ``"head"`` is the new output layer.
