@@ -21,8 +21,7 @@ from skorch.callbacks import Freezer
 
 from sktransfer import FineTuneClassifier
 from sktransfer.datasets import load_cifar10_sample
-from sktransfer.inputs import as_images
-from sktransfer.inputs._resize import Framing, frame
+from sktransfer.inputs import ImagePreparation, as_images
 
 CUTS = {"head": ("head", ("net.fc",), "head"), "1": ("last stage", ("net.fc", "net.layer4"), 1)}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,9 +45,9 @@ class Resnet(torch.nn.Module):
 
 def tensors(X, size):
     """What the network takes, prepared beforehand: in skorch's favour."""
-    framing = Framing((size, size), "squash", (size, size), "bilinear", (0, 0, 0))
+    preparation = ImagePreparation((size, size), "squash", (size, size), "bilinear", (0, 0, 0))
     images = as_images(X)
-    pixels = np.stack([frame(images.open(i).picture(), framing) for i in range(len(X))])
+    pixels = np.stack([preparation.of(images.open(i).picture()) for i in range(len(X))])
     x = pixels.transpose(0, 3, 1, 2) / np.float32(255)
     return ((x - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))).astype(np.float32)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from sktransfer import CNNCodes
-from sktransfer.inputs import as_images, frame
+from sktransfer.inputs import as_images
 
 
 def write_images(folder, n_images=200):
@@ -36,10 +36,10 @@ def write_images(folder, n_images=200):
     return paths
 
 
-def read(paths, framing):
-    """Decode and frame alone, as `transform` does."""
+def read(paths, preparation):
+    """Decode and resize alone, as `transform` does."""
     images = as_images(paths)
-    return [frame(images.open(i).picture(), framing) for i in range(len(paths))]
+    return [preparation.of(images.open(i).picture()) for i in range(len(paths))]
 
 
 def main(name="efficientnet_lite0"):
@@ -50,9 +50,9 @@ def main(name="efficientnet_lite0"):
         ways = {}
         for engine in ("torch", "openvino"):
             codes = CNNCodes(name, engine=engine, cache=None, n_jobs=1).fit(paths)
-            framing = codes._fitted.framing
-            pixels = np.stack(read(paths, framing))
-            ways["decode and frame"] = lambda framing=framing: read(paths, framing)
+            preparation = codes._fitted.preparation
+            pixels = np.stack(read(paths, preparation))
+            ways["decode and frame"] = lambda preparation=preparation: read(paths, preparation)
             ways[f"forward, {engine}"] = lambda codes=codes, x=pixels: codes.transform(x)
             ways[f"files to codes, {engine}"] = lambda codes=codes: codes.transform(paths)
         rates = {way: [] for way in ways}

@@ -19,8 +19,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from sktransfer import Preprocessing
-from sktransfer.compute._plan import make_framing
-from sktransfer.inputs import as_images, frame
+from sktransfer.inputs import as_images
+from sktransfer.networks._spec import image_preparation
 
 TURNS, REPEATS = 9, 4
 
@@ -42,7 +42,7 @@ def ways_of(data, filter_):
     )
     facts = Preprocessing(224, mean=0.5, std=0.5, crop_pct=0.875, interpolation=filter_)
     crop, pad = (
-        make_framing(facts, image_size=None, resize=resize, crop_pct=None)
+        image_preparation(facts, resize=resize)
         for resize in ("crop", "pad")
     )
 
@@ -50,12 +50,12 @@ def ways_of(data, filter_):
         pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
         tensors(torch.from_numpy(pixels).permute(2, 0, 1))
 
-    def ours(framing):
-        frame(as_images([data]).open(0).pixels(), framing)
+    def ours(preparation):
+        preparation(as_images([data]).open(0))
 
-    def without_simplejpeg(framing):
+    def without_simplejpeg(preparation):
         with mock.patch("sktransfer.inputs._files.decode_jpeg", lambda image, data: None):
-            ours(framing)
+            ours(preparation)
 
     return {
         "PIL, torchvision's transforms": lambda: pictures(
@@ -70,10 +70,10 @@ def ways_of(data, filter_):
     }
 
 
-def by_pillow(data, framing):
+def by_pillow(data, preparation):
     """Decoded and cropped by Pillow, pixel for pixel."""
     with mock.patch("sktransfer.inputs._resize.agrees", lambda *lengths: False):
-        frame(as_images([data]).open(0).picture(), framing)
+        preparation.of(as_images([data]).open(0).picture())
 
 
 def main(path=None):
