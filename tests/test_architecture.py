@@ -56,6 +56,16 @@ def test_imports_point_one_way(path):
             assert ORDER.index(other) < ORDER.index(own), f"{own} imports {name}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_are_known_by_what_they_export(path):
+    own = path.relative_to(ROOT).parts[0]
+    rooms = {"inputs", "networks", "store", "compute", "codes"} - {own}
+    for name in imports(path):
+        parts = name.split(".")
+        hidden = parts[0] == "sktransfer" and len(parts) > 2 and parts[2].startswith("_")
+        assert not (hidden and parts[1] in rooms), f"{own} imports {name}"
+
+
 def test_the_graph_of_a_network_is_known_in_one_room():
     """Others freeze, train and choose by what `networks` says that it can be cut at."""
     of_graphs = {"all_input_nodes", "graph", "node_copy", "nodes", "recompile", "users"}

@@ -18,10 +18,16 @@ import numpy as np
 
 from .._sklearn import check_columns, output_config
 from ..exceptions import ImageError, ImageSkippedWarning, InputError, ValueRangeError
-from ..inputs import Images, as_images, skipped
-from ..inputs._collect import check_image_shape, collect, is_missing, name_of
-from ..inputs._images import survey_arrays
-from ..inputs._range import Range, auto_ranges, check_value_range
+from ..inputs import (
+    Images,
+    as_images,
+    check_value_range,
+    float_extremes,
+    float_range_of,
+    is_missing,
+    name_of,
+    skipped,
+)
 
 __all__ = [
     "blank",
@@ -306,17 +312,14 @@ def lazy_float_range(X: Any, image_shape: Any) -> Any:
     return None if extremes is None else delayed(_told, pure=True)(extremes)
 
 
-def _extremes(part: Any, image_shape: Any) -> Range | None:
-    if len(part) == 0:
-        return None
-    survey = survey_arrays(collect(part, check_image_shape(image_shape)), trust_dtype=True)
-    return survey.extremes.get("float")
+def _extremes(part: Any, image_shape: Any) -> tuple[float, float] | None:
+    return float_extremes(part, image_shape) if len(part) else None
 
 
-def _widest(found: Sequence[Range | None]) -> Range | None:
+def _widest(found: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
     seen = [one for one in found if one is not None]
     return (min(low for low, _ in seen), max(high for _, high in seen)) if seen else None
 
 
-def _told(extremes: Range | None) -> Range | None:
-    return None if extremes is None else auto_ranges({"float": extremes}, None)["float"]
+def _told(extremes: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if extremes is None else float_range_of(extremes)

@@ -24,20 +24,25 @@ from .._parameters import (
     parameters,
 )
 from .._sklearn import check_columns, check_feature_names_in, fit_context
-from ..compute import resolve_devices, usable_devices
-from ..compute._frozen_pass import FrozenPass, normalize_rows
-from ..compute._plan import ComputeSettings
+from ..compute import ComputeSettings, FrozenPass, normalize_rows, resolve_devices, usable_devices
 from ..config import shows_progress
 from ..exceptions import ImageError, ImageSkippedWarning, LayerError
-from ..inputs import ImagePreparation, Images, Reading, as_images, skipped, unreadable
-from ..networks import Backbone, load_backbone
-from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of
-from ..networks._layers import TracedCuts, cuts_of
-from ..networks._load import BackboneInfo
-from ..networks._spec import image_preparation
+from ..inputs import OR_NAN, ImagePreparation, Images, Reading, as_images, skipped, unreadable
+from ..networks import (
+    NETWORK,
+    Backbone,
+    BackboneInfo,
+    Cuttable,
+    KeepsNetwork,
+    check_given,
+    cuts_of,
+    given_of,
+    image_preparation,
+    load_backbone,
+)
 from ..store import open_store
 from ._dask import is_lazy, look_at, transform_lazily
-from ._to_file import OR_NAN, TransformReport, check_target, write_codes
+from ._to_file import TransformReport, check_target, write_codes
 
 __all__ = ["CNNCodes", "FittedCodes"]
 
@@ -348,7 +353,7 @@ class CNNCodes(
             verbose=self.verbose,
         )
 
-    def _cut(self, network: Backbone) -> TracedCuts:
+    def _cut(self, network: Backbone) -> Cuttable:
         return cuts_of(network, self._prepare(network).image_size)
 
     def _prepare(self, network: Backbone) -> ImagePreparation:

@@ -18,18 +18,14 @@ from typing import Any
 import numpy as np
 
 from .._files import NO_LINK, lock_file, no_regular_file
-from ..compute._frozen_pass import FrozenPass, normalize_rows
+from ..compute import FrozenPass, normalize_rows
 from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
-from ..inputs import Images, skipped, unreadable
+from ..inputs import OR_NAN, Images, skipped, unreadable
 
-__all__ = ["OR_NAN", "CodeFile", "Journal", "TransformReport", "check_target", "write_codes"]
+__all__ = ["CodeFile", "Journal", "TransformReport", "check_target", "write_codes"]
 
 
 DTYPES = ("float32", "float16")
-
-
-# What to do about an image that cannot be read, besides fixing it.
-OR_NAN = ', or have a row of NaN with on_error="nan"'
 
 
 def write_codes(

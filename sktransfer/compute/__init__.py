@@ -1,22 +1,27 @@
-"""How a frozen network meets many images."""
+"""How a frozen network meets many items: the frozen pass, its plan and runner, and engines."""
 
 from __future__ import annotations
 
 from ._base import PRECISIONS, Engine, resolve_devices, resolve_precision, usable_devices
 from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
+from ._frozen_pass import FrozenPass, normalize_rows
+from ._plan import ComputeSettings
 from ._threads import available_cores, worker_pool
 from ._torch import within_memory
 
 __all__ = [
     "ENGINES",
     "PRECISIONS",
+    "ComputeSettings",
     "ComputedCounter",
     "Engine",
+    "FrozenPass",
     "available_cores",
     "count_computed",
     "engine_identity",
     "make_engine",
+    "normalize_rows",
     "resolve_devices",
     "resolve_precision",
     "usable_devices",

@@ -14,7 +14,7 @@ import torch
 from .._lru import LRU
 from .._optional import import_openvino
 from ..exceptions import EngineError, EngineWarning, SktransferError
-from ..networks._cut import FrozenModule
+from ..networks import FrozenModule
 from ._base import Engine, resolve_devices, resolve_precision
 from ._openvino import OpenVinoEngine, first_line, make_openvino
 from ._torch import SeveralDevices, TorchEngine

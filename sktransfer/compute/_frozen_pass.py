@@ -13,7 +13,7 @@ import numpy as np
 
 from ..exceptions import ImageError
 from ..inputs import Items, Preparation, unreadable
-from ..networks._cut import Cuttable, Layer, pooled_shape
+from ..networks import Cuttable, Layer, pooled_shape
 from ..store import Store
 from ._plan import ComputeSettings, Plan, memory_of_all_layers
 from ._runner import compute_rows, prepare_rows

@@ -18,8 +18,7 @@ from .. import config
 from .._files import atomic_write, draft_folder, open_regular
 from .._optional import import_openvino
 from ..exceptions import EngineError
-from ..networks._cut import FrozenModule
-from ..networks._tracer import tracing
+from ..networks import FrozenModule, tracing
 from ._base import Engine
 from ._threads import available_cores
 from ._torch import TorchEngine

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from ..inputs import Preparation
-from ..networks._cut import POOLINGS, Cuttable, Layer, has_token, pooled_shape
+from ..networks import POOLINGS, Cuttable, Layer, has_token, pooled_shape
 from ..store import Store
 from ._base import Engine
 from ._engine import engine_identity, make_engine

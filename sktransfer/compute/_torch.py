@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from ..exceptions import EngineError, EngineWarning
-from ..networks._cut import FrozenModule
-from ..networks._tracer import running, tracing
+from ..networks import FrozenModule, running, tracing
 from ._base import Engine
 from ._threads import Lanes, worker_pool
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..compute._frozen_pass import FrozenPass
+from ..compute import FrozenPass
 from ..inputs import Items, Subset
 from ._augment import Augment, Augmented
 

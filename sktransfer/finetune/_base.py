@@ -31,15 +31,20 @@ from .._parameters import (
     Training,
 )
 from .._sklearn import check_columns, fit_context
-from ..compute import resolve_devices, usable_devices
-from ..compute._frozen_pass import FrozenPass
-from ..compute._plan import ComputeSettings
+from ..compute import ComputeSettings, FrozenPass, resolve_devices, usable_devices
 from ..exceptions import InputError, LayerError, shown
 from ..inputs import ImagePreparation, Images, Reading, as_images
-from ..networks import Backbone, load_backbone
-from ..networks._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state
-from ..networks._load import BackboneInfo
-from ..networks._spec import image_preparation
+from ..networks import (
+    NETWORK,
+    Backbone,
+    BackboneInfo,
+    KeepsNetwork,
+    check_given,
+    given_of,
+    image_preparation,
+    load_backbone,
+    pack_state,
+)
 from ..store import open_store
 from ._augment import check_augment
 from ._callbacks import EMA, GradualUnfreeze, named_callbacks

@@ -15,14 +15,10 @@ from torch import nn
 
 from .._content import content_of
 from .._optional import import_optional
-from ..compute import worker_pool
-from ..compute._frozen_pass import FrozenPass
+from ..compute import FrozenPass, worker_pool
 from ..exceptions import LayerError, TrainingError, shown
 from ..inputs import Items, Subset
-from ..networks import Backbone
-from ..networks._cut import Cuttable, Layer, Pool, Stage, pooled_shape
-from ..networks._layers import cuts_of
-from ..networks._tracer import running
+from ..networks import Backbone, Cuttable, Layer, Pool, Stage, cuts_of, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, learning_names, plain_name
 

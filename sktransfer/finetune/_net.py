@@ -21,7 +21,7 @@ from torch.amp import GradScaler
 from .._parameters import Training
 from ..compute import within_memory
 from ..exceptions import EngineError, SktransferError, TrainingError, shown
-from ..networks._tracer import running
+from ..networks import running
 from ._activations import BatchIterator, Examples
 from ._callbacks import (
     BestEpoch,

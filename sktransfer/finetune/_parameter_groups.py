@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..exceptions import LayerError, did_you_mean
-from ..networks._cut import Cuttable, Stage
+from ..networks import Cuttable, Stage
 
 __all__ = [
     "LayerState",

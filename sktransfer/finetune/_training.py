@@ -12,7 +12,7 @@ import torch
 from skorch.history import History
 
 from .._parameters import Activations, Training
-from ..compute._frozen_pass import FrozenPass
+from ..compute import FrozenPass
 from ..exceptions import DivergenceWarning, SktransferWarning
 from ..inputs import Subset
 from ._activations import Examples, Storage, Views, choose_storage

@@ -14,14 +14,25 @@ that memory stays flat::
 What Pillow was told in the main process (`_process`) travels to workers with the estimators.
 """
 
-from ._base import Item, Items, Preparation, Subset, skipped, unreadable
+from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
+from ._collect import is_missing, name_of
 from ._formats import HINTS, readable_formats
-from ._images import Images, OpenedImage, Reading, as_images, digest_of
+from ._images import (
+    Images,
+    OpenedImage,
+    Reading,
+    as_images,
+    digest_of,
+    float_extremes,
+    float_range_of,
+)
 from ._process import pack_settings, take_settings
+from ._range import check_value_range, each_told_once
 from ._resize import READING, RESIZES, ImagePreparation
 
 __all__ = [
     "HINTS",
+    "OR_NAN",
     "READING",
     "RESIZES",
     "ImagePreparation",
@@ -33,7 +44,13 @@ __all__ = [
     "Reading",
     "Subset",
     "as_images",
+    "check_value_range",
     "digest_of",
+    "each_told_once",
+    "float_extremes",
+    "float_range_of",
+    "is_missing",
+    "name_of",
     "pack_settings",
     "readable_formats",
     "skipped",

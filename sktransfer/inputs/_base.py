@@ -15,7 +15,7 @@ import numpy as np
 
 from ..exceptions import ImageError
 
-__all__ = ["Item", "Items", "Preparation", "Subset", "skipped", "unreadable"]
+__all__ = ["OR_NAN", "Item", "Items", "Preparation", "Subset", "skipped", "unreadable"]
 
 
 class Item(Protocol):
@@ -118,6 +118,10 @@ class Subset:
     def tell(self) -> None:
         """Warn of what was met in the sequence."""
         self.items.tell()
+
+
+# For `unreadable`, where a row may be missing.
+OR_NAN = ', or have a row of NaN with on_error="nan"'
 
 
 def unreadable(errors: Sequence[ImageError], remedy: str | None = None) -> ImageError:

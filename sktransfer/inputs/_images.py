@@ -504,6 +504,23 @@ def survey_arrays(collected: Collected, *, trust_dtype: bool) -> Survey:
     return survey
 
 
+def float_extremes(X: Any, image_shape: Any) -> Range | None:
+    """The least and greatest float in some images, None without floats."""
+    survey = survey_arrays(collect(X, check_image_shape(image_shape)), trust_dtype=True)
+    return survey.extremes.get("float")
+
+
+def float_range_of(extremes: Range) -> Range:
+    """What black and white are in floats with these extremes.
+
+    Raises
+    ------
+    ValueRangeError
+        If it cannot be told.
+    """
+    return auto_ranges({"float": extremes}, None)["float"]
+
+
 def _blocks(collected: Collected, causes: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
     """Give all arrays, some images at a time; note those that are no images in `causes`."""
     items = collected.items

@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
-from ._load import load_backbone
+from ._cut import POOLINGS, Cuttable, FrozenModule, Layer, Pool, Stage, has_token, pooled_shape
+from ._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state, unpack_state
+from ._layers import cuts_of
+from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._registry import list_backbones, register_backbone
-from ._spec import Backbone, Preprocessing
+from ._spec import Backbone, Preprocessing, image_preparation
+from ._tracer import running, tracing
 
-__all__ = ["Backbone", "Preprocessing", "list_backbones", "load_backbone", "register_backbone"]
+__all__ = [
+    "NETWORK",
+    "POOLINGS",
+    "Backbone",
+    "BackboneInfo",
+    "Cuttable",
+    "FrozenModule",
+    "KeepsNetwork",
+    "Layer",
+    "Pool",
+    "Preprocessing",
+    "Stage",
+    "check_given",
+    "cuts_of",
+    "given_of",
+    "has_token",
+    "image_preparation",
+    "list_backbones",
+    "load_backbone",
+    "pack_state",
+    "pooled_shape",
+    "register_backbone",
+    "running",
+    "tracing",
+    "unpack_state",
+    "weights_by_name",
+]

@@ -29,9 +29,8 @@ from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
 from ..finetune._tags import Tags, is_indicator
 from ..finetune._tasks import Labels
-from ..inputs import as_images
-from ..inputs._range import each_told_once
-from ..networks._fitted import pack_state, unpack_state
+from ..inputs import as_images, each_told_once
+from ..networks import pack_state, unpack_state
 from ._advise import digests
 from ._kinds import LABELS, TAGS, Kind
 from ._ladder import Ladder, Rung, best_of

@@ -14,12 +14,10 @@ from sklearn.base import clone
 from torch import nn
 
 from ..codes import CNNCodes
-from ..codes._to_file import OR_NAN
-from ..compute._count import count_computed
-from ..compute._frozen_pass import normalize_rows
+from ..compute import count_computed, normalize_rows
 from ..exceptions import ImageSkippedWarning, LayerError, did_you_mean
-from ..inputs import skipped, unreadable
-from ..networks._cut import POOLINGS, Cuttable
+from ..inputs import OR_NAN, skipped, unreadable
+from ..networks import POOLINGS, Cuttable
 
 __all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
 

@@ -16,7 +16,7 @@ from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
 from ..exceptions import BackboneError, ImageError, InputError, StoreError
 from ..inputs import as_images
-from ..networks._load import weights_by_name
+from ..networks import weights_by_name
 from ._features import Seen, check_params, pass_over
 from ._kinds import VALUES, Kind, kind_of
 from ._probe import cv_score
