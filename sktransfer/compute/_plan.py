@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -324,7 +325,7 @@ Shelf = LayerShelf | PackedShelf
 
 
 def _believable(
-    store: Store, space: str, keys: Sequence[bytes], shape: tuple[int, ...], parts: Sequence
+    store: Store, space: str, keys: Sequence[bytes], shape: tuple[int, ...], parts: Sequence[Any]
 ) -> list[tuple[np.ndarray, ...] | None]:
     """Parts of the rows that are what an engine makes; what is not is dropped from the store.
 
