@@ -7,6 +7,16 @@ from ._estimators import FineTuneClassifier, FineTuneRegressor
 from ._lr_find import LearningRateRange
 from ._parameter_groups import LayerState
 
+# What other rooms ask of targets; not for users.
+from ._tags import Tags as Tags
+from ._tags import as_tags as as_tags
+from ._tags import is_indicator as is_indicator
+from ._targets import array_of as array_of
+from ._targets import labels_of as labels_of
+from ._targets import unique_labels as unique_labels
+from ._targets import values_of as values_of
+from ._tasks import Labels as Labels
+
 __all__ = [
     "EMA",
     "FineTuneClassifier",

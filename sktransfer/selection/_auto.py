@@ -27,8 +27,7 @@ from .._parameters import (
 )
 from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
-from ..finetune._tags import Tags, is_indicator
-from ..finetune._tasks import Labels
+from ..finetune import Labels, Tags, is_indicator
 from ..inputs import as_images, each_told_once
 from ..networks import pack_state, unpack_state
 from ._advise import digests

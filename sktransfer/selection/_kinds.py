@@ -22,10 +22,13 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..exceptions import shown
-from ..finetune import FineTuneClassifier, FineTuneRegressor
-from ..finetune._tags import Tags, as_tags, is_indicator
-from ..finetune._targets import (
+from ..finetune import (
+    FineTuneClassifier,
+    FineTuneRegressor,
+    Tags,
     array_of,
+    as_tags,
+    is_indicator,
     labels_of,
     unique_labels,
     values_of,
