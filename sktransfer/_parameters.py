@@ -89,12 +89,12 @@ def parameters(cls: Class) -> Class:
     The docstring gets the section Parameters, and behind its own attributes those that the
     docstrings of bases have.
     """
-    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)
+    made: Any = dataclass(kw_only=True, eq=False, repr=False)(cls)  # the same class
     made._parameter_constraints = {one.name: one.metadata["valid"] for one in fields(made)}
     for name in set(made._parameter_constraints) & set(vars(made)):
         delattr(made, name)  # the default, which pages of classes would list as an attribute
     made.__doc__ = _documentation(made)
-    return made
+    return cls
 
 
 def values_of(holder: Any, *groups: Any) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def test_two_processes_learn_what_one_learns(data, tmp_path):
     # One process prints and writes.
     assert done.stdout.count("valid_loss") == 1
     (file,) = (tmp_path / "checkpoints").glob("*.pt")
-    assert file.name == "epoch-000002-finished.pt"
+    # Two epochs that were validated, and two of all images.
+    assert file.name == "epoch-000004-finished.pt"
     # Both take the finished fit from there.
     again = launch(tmp_path, {**HARD, "checkpoint_dir": str(tmp_path / "checkpoints")})
     assert again.returncode == 0, again.stderr[-3000:]
@@ -129,7 +130,7 @@ def test_the_example_runs_in_two_processes(tmp_path, sample):
     small = [
         "--device",
         "cpu",
-        "--photographs",
+        "--images",
         "40",
         "--image-size",
         "32",
