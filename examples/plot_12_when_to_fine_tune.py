@@ -17,7 +17,7 @@ from sktransfer.datasets import load_cifar10_sample
 
 sample = load_cifar10_sample()
 photos = advise(sample.data[:200], sample.target[:200], image_size=64, cv=3)
-print(f"{photos.scene}: {photos.strategy}")
+print(f"{photos.scenario}: {photos.strategy}")
 for reason in photos.reasons:
     print("-", reason)
 
@@ -27,7 +27,7 @@ for reason in photos.reasons:
 # For scanned digits an earlier layer is far better than the last.
 digits = load_digits()
 scans = advise(digits.images[:200], digits.target[:200], value_range=(0, 16), image_size=64, cv=3)
-print(f"{scans.scene}: {scans.strategy}; it ends with {scans.layer}")
+print(f"{scans.scenario}: {scans.strategy}; it ends with {scans.layer}")
 scans.plot()
 
 # %%
@@ -35,7 +35,7 @@ scans.plot()
 # --------------
 # The ladder tries strategies from the cheapest to the dearest as far as the time goes.
 auto = AutoTransferClassifier(
-    rungs=["probe", "layers", "fine-tune last"],
+    strategies=["probe", "layers", "fine-tune last"],
     image_size=64,
     time_budget=60,
     max_epochs=3,

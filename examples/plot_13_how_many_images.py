@@ -18,17 +18,17 @@ from sktransfer.datasets import load_cifar10_sample
 X, y = load_cifar10_sample(return_X_y=True)
 few = advise(X[:150], y[:150], image_size=64)
 curve = few.learning_curve
-for size, mean, spread in zip(curve.sizes, curve.means, curve.spreads, strict=True):
-    print(f"{size:4d} images: {mean:.1%} ± {spread:.1%}")
+for size, mean, std in zip(curve.sizes, curve.means, curve.stds, strict=True):
+    print(f"{size:4d} images: {mean:.1%} ± {std:.1%}")
 
 # %%
 # The forecast, and what came true
 # --------------------------------
 true = advise(X[:600], y[:600], image_size=64).learning_curve
 sizes = np.linspace(curve.sizes[0], true.sizes[-1], 50)
-plt.errorbar(curve.sizes, curve.means, curve.spreads, fmt="o", label="from 150 images")
+plt.errorbar(curve.sizes, curve.means, curve.stds, fmt="o", label="from 150 images")
 plt.plot(sizes, curve.expected(sizes), "--", label="where it leads")
-plt.errorbar(true.sizes, true.means, true.spreads, fmt="s", label="from 600 images")
+plt.errorbar(true.sizes, true.means, true.stds, fmt="s", label="from 600 images")
 plt.xlabel("training images")
 plt.ylabel("accuracy of the probe")
 plt.legend()

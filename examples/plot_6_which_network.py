@@ -46,6 +46,8 @@ advice.estimator
 # %%
 # Or try everything there is time for
 # -----------------------------------
-auto = AutoTransferClassifier(time_budget=20, rungs=["probe", "layers", "stacked"], image_size=96)
+auto = AutoTransferClassifier(
+    time_budget=20, strategies=["probe", "layers", "stacked"], image_size=96
+)
 auto.fit(X, y)
 auto.plot_ladder()

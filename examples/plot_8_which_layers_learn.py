@@ -26,6 +26,6 @@ for trainable in cuts:
 # %%
 plt.plot(range(len(cuts)), scores, marker="o")
 plt.xticks(range(len(cuts)), [f"{cut}\n{size:,}" for cut, size in zip(cuts, sizes)])
-plt.xlabel("what learns: stages from the end, numbers")
+plt.xlabel("what is trained: stages from the end, numbers")
 plt.ylabel("accuracy on 300 images")
 plt.show()

@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 from ._sklearn import HasMethods, Integral, Interval, Real, StrOptions
 
 __all__ = [
-    "RUNGS",
+    "STRATEGIES",
     "Activations",
     "Architecture",
     "BatchCompute",
@@ -381,11 +381,11 @@ class Training:
     batch_size: int = param(default=32, valid=[_COUNT], type="int", doc="""
         Images in a step.""")
     early_stopping: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Hold `validation_fraction` out to find the best epoch, and then train anew on all images for
-        so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is the
+        Hold `validation_fraction` out to find the best epoch, and then train again on all images
+        for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is the
         last epoch, unless its loss on what is held out is higher than the lowest by a paired t-test
         over the images, and its accuracy not. With `validation_data`, a `schedule` of your own, or
-        callbacks that monitor validation nothing is trained anew: the weights of the best epoch
+        callbacks that monitor validation nothing is trained again: the weights of the best epoch
         come back. `partial_fit` takes no notice of it.""")
     validation_fraction: float = param(
         default=0.1, valid=[Interval(Real, 0, 1, closed="neither")], type="float", doc="""
@@ -448,7 +448,7 @@ class Checkpointing:
 
 # AutoTransferClassifier.
 
-RUNGS = ("probe", "framing", "layers", "stacked", "fine-tune last", "fine-tune all")
+STRATEGIES = ("probe", "resize", "layers", "stacked", "fine-tune last", "fine-tune all")
 
 
 @parameters
@@ -458,9 +458,10 @@ class Trials:
     time_budget: float | None = param(
         default=300.0, valid=[_NOT_NEGATIVE, None], type="float or None", doc="""
         Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
-        estimate that was wrong, or by the first rung.""")
-    rungs: Sequence[str] = param(default=RUNGS, valid=[list, tuple], type="sequence of str", doc="""
-        What may be tried.""")
+        estimate that was wrong, or by the first strategy.""")
+    strategies: Sequence[str] = param(
+        default=STRATEGIES, valid=[list, tuple], type="sequence of str", doc="What may be tried."
+    )
     cv: int = param(
         default=3, valid=[Interval(Integral, 2, None, closed="left")], type="int", doc="""
         Folds; fewer where a class is smaller.""")

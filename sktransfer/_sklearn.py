@@ -30,7 +30,7 @@ __all__ = [
 def check_columns(estimator: Any, X: Any, *, reset: bool) -> None:
     """Keep scikit-learn's account of columns, `n_features_in_`, where the input is a table.
 
-    With `reset` it is made anew, and gone where `X` is no table; after an error it is as it was.
+    With `reset` it is made again, and gone where `X` is no table; after an error it is as it was.
     """
     own = vars(estimator)
     before = {}

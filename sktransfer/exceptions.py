@@ -18,13 +18,13 @@
     ├── EngineError (RuntimeError)       a network could not be run as asked
     ├── StoreError (OSError)             the store of codes cannot be opened
     ├── CodesFileError (OSError)         codes cannot be written to this file
-    └── TrainingError (RuntimeError)     training cannot begin or go on
+    └── TrainingError (RuntimeError)     training cannot begin or continue
         └── CheckpointError              checkpoints are of another fit, in use, or damaged
 
     SktransferWarning (UserWarning)
     ├── BackboneWarning                  what was taken of a network of one's own is a guess
     ├── ImageSkippedWarning              images that could not be read have NaN rows
-    ├── CheckpointWarning                training goes on, but its checkpoint was not written
+    ├── CheckpointWarning                training continues, but its checkpoint was not written
     ├── DivergenceWarning (ConvergenceWarning)  training made the loss worse than guessing
     ├── ClippingWarning                  values beyond value_range were clipped
     ├── ValueRangeWarning                images look nearly black: is white what it is taken for?
@@ -167,7 +167,7 @@ class ImageError(SktransferError, ValueError):
 
 
 class BackboneError(SktransferError):
-    """A network cannot be had or cannot be cut as asked."""
+    """A network cannot be loaded or cannot be cut as asked."""
 
 
 class UnknownBackboneError(BackboneError, ValueError):
@@ -191,7 +191,7 @@ class WeightsError(BackboneError):
 
 
 class WeightsUnavailableError(WeightsError, OSError):
-    """The weights cannot be had: no file, no network connection, no package."""
+    """The weights cannot be loaded: no file, no network connection, no package."""
 
 
 class WeightsMismatchError(WeightsError, ValueError):
@@ -215,7 +215,7 @@ class CodesFileError(SktransferError, OSError):
 
 
 class TrainingError(SktransferError, RuntimeError):
-    """Training cannot begin or go on: the loss is not a number, or memory does not suffice."""
+    """Training cannot begin or continue: the loss is not a number, or memory does not suffice."""
 
 
 class CheckpointError(TrainingError):
@@ -238,7 +238,7 @@ class ImageSkippedWarning(SktransferWarning):
 
 
 class CheckpointWarning(SktransferWarning):
-    """Training goes on, but a checkpoint could not be written."""
+    """Training continues, but a checkpoint could not be written."""
 
 
 class ClippingWarning(SktransferWarning):

@@ -1,4 +1,4 @@
-"""Pictures of what was learnt, made like scikit-learn's Displays."""
+"""Images of what was learnt, made like scikit-learn's Displays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Estimators ready for scikit-learn's own checks.
 
 scikit-learn's checks feed rows of any length that hold any numbers. The strict defaults
-refuse these, rightly: such rows are no photographs. Two documented settings make them
+refuse these, rightly: such rows are no images. Two documented settings make them
 legal, ``image_shape="row"`` (a row is a grey image of height 1) and ``value_range=(low,
 high)`` (what black and white are).
 """
@@ -18,7 +18,7 @@ __all__ = ["check_instances"]
 
 _MINI_BATCHES = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "a photograph with weight 2 is in one batch, one that is there twice in two"
+        "an image with weight 2 is in one batch, one that is there twice in two"
     ),
 }
 
@@ -51,7 +51,7 @@ def check_instances() -> list[tuple[Any, dict[str, str]]]:
         image_shape="row",
         value_range=(-10.0, 110.0),
         image_size=32,
-        rungs=["probe", "layers"],
+        strategies=["probe", "layers"],
         cv=2,
     )
     mini = _MINI_BATCHES

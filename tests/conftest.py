@@ -1,4 +1,4 @@
-"""What the tests share: photographs, an empty store, and a count of forward passes."""
+"""What the tests share: images, an empty store, and a count of forward passes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def sample():
 
 
 @pytest.fixture(scope="session")
-def photographs():
-    """Photographs of several sizes and proportions, tall, wide, small and large."""
+def images():
+    """Images of several sizes and proportions, tall, wide, small and large."""
     from sklearn.datasets import load_sample_images
 
     china, flower = load_sample_images().images

@@ -20,7 +20,7 @@ from sktransfer.exceptions import CodesFileError, ImageError, ImageSkippedWarnin
 
 @pytest.fixture
 def paths(sample, tmp_path):
-    """Twelve photographs on disk."""
+    """Twelve images on disk."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(12):
@@ -107,7 +107,7 @@ def test_cache_keeps_all_layers_and_the_file_one(paths, place, passes):
     assert other.transform_to(place, paths).n_known == 12 and passes["images"] == 12
 
 
-def test_unreadable_photograph_stops_and_the_rest_is_kept(paths, place, passes):
+def test_unreadable_image_stops_and_the_rest_is_kept(paths, place, passes):
     codes = fitted(paths)
     whole = open(paths[7], "rb").read()
     open(paths[7], "wb").write(whole[:100])
@@ -120,7 +120,7 @@ def test_unreadable_photograph_stops_and_the_rest_is_kept(paths, place, passes):
     np.testing.assert_allclose(report.load(), codes.transform(paths), rtol=1e-5, atol=1e-6)
 
 
-def test_skipped_photographs_are_nan_reported_and_tried_again(paths, place, passes):
+def test_skipped_images_are_nan_reported_and_tried_again(paths, place, passes):
     codes = fitted(paths, on_error="nan")
     whole = open(paths[7], "rb").read()
     open(paths[7], "wb").write(whole[:100])
@@ -141,14 +141,14 @@ def test_skipped_photographs_are_nan_reported_and_tried_again(paths, place, pass
     np.testing.assert_allclose(report.load(), codes.transform(paths), rtol=1e-5, atol=1e-6)
 
 
-def test_changed_photograph_alone_is_computed_again(paths, place, passes, sample):
+def test_changed_image_alone_is_computed_again(paths, place, passes, sample):
     codes = fitted(paths)
     codes.transform_to(place, paths)
     Image.fromarray(sample.data[50]).save(paths[3])
     report = codes.transform_to(place, paths)
     assert passes["images"] == 13 and (report.n_new, report.n_known) == (1, 11)
     np.testing.assert_allclose(report.load(), codes.transform(paths), rtol=1e-5, atol=1e-6)
-    open(paths[3], "wb").write(b"no photograph")
+    open(paths[3], "wb").write(b"no image")
     with pytest.warns(ImageSkippedWarning):
         report = fitted(paths, on_error="nan").transform_to(place, paths)
     assert np.isnan(report.load()[3]).all()
@@ -493,7 +493,7 @@ def test_disk_that_fills_up(paths, place, monkeypatch, limit):
 
 @pytest.mark.slow
 def test_two_writers(paths, place):
-    """The second is refused, and the first goes on."""
+    """The second is refused, and the first continues."""
     script = (
         "import sys, time\n"
         "from sktransfer.codes._to_file import Journal\n"

@@ -123,7 +123,7 @@ def test_output_is_float32_and_owned(sample):
     assert codes().fit_transform(sample.data[:2]).any()
 
 
-def test_the_range_of_fit_is_kept_for_dark_photographs(sample):
+def test_the_range_of_fit_is_kept_for_dark_images(sample):
     bright = sample.data[:5].astype(float)
     dark = bright // 200  # no number above 1, and no fractions
     fitted = codes(cache=None).fit(bright)
@@ -151,11 +151,11 @@ def test_rows_must_have_the_length_of_fit(sample):
 
 
 def damage(folder):
-    """Every kind of file that is no photograph, by name."""
+    """Every kind of file that is no image, by name."""
     good = folder / "good.jpg"
     Image.effect_noise((64, 64), 90).convert("RGB").save(good)
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("no photograph")
+    (folder / "text.jpg").write_text("no image")
     (folder / "truncated.jpg").write_bytes(good.read_bytes()[:-900])
     return [folder / name for name in ("empty.jpg", "text.jpg", "truncated.jpg", "vanished.jpg")]
 
@@ -205,9 +205,9 @@ def test_one_image_without_a_list_is_an_error(sample, files):
             codes().fit(X)
 
 
-def test_an_image_of_any_size_beside_another(photographs):
-    found = codes(cache=None).fit_transform(photographs)
-    for i, one in enumerate(photographs):
+def test_an_image_of_any_size_beside_another(images):
+    found = codes(cache=None).fit_transform(images)
+    for i, one in enumerate(images):
         alone = codes(cache=None).fit_transform([one])
         np.testing.assert_allclose(found[[i]], alone, rtol=1e-4, atol=1e-5)
 

@@ -154,7 +154,7 @@ def test_a_model_from_a_gpu_works_on_a_cpu(sample):
     X = sample.data[:2]
     codes = CNNCodes(image_size=32, cache=None).fit(X)
     expected = codes.transform(X)
-    with pytest.warns(EngineWarning, match="Going on with the CPU"):
+    with pytest.warns(EngineWarning, match="Continuing with the CPU"):
         found = codes.set_params(device="cuda").transform(X)
     np.testing.assert_array_equal(found, expected)
 

@@ -249,7 +249,7 @@ def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
 
 @pytest.mark.slow  # many networks
 def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passes):
-    X = sample.data[:3, :20]  # wide, so that framings differ
+    X = sample.data[:3, :20]  # wide, so that resize modes differ
     seen = []
     for parameters in (
         {},
@@ -269,7 +269,7 @@ def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passe
             assert one.shape != other.shape or not np.allclose(one, other)
 
 
-def test_the_same_photograph_twice_is_computed_once(sample, passes):
+def test_the_same_image_twice_is_computed_once(sample, passes):
     X = sample.data[[0, 1, 0, 0, 1]]
     codes = CNNCodes(image_size=32).fit_transform(X)
     assert passes["images"] == 2

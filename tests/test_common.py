@@ -30,7 +30,7 @@ def expected_failures(estimator):
     return {}
 
 
-QUICK = [estimator for estimator, _ in INSTANCES if not hasattr(estimator, "rungs")]
+QUICK = [estimator for estimator, _ in INSTANCES if not hasattr(estimator, "strategies")]
 
 
 @parametrize_with_checks(QUICK, expected_failed_checks=expected_failures)
@@ -39,12 +39,12 @@ def test_scikit_learn_checks(estimator, check):
 
 
 @pytest.mark.slow  # each fit climbs the ladder
-@parametrize_with_checks([estimator for estimator, _ in INSTANCES if hasattr(estimator, "rungs")])
+@parametrize_with_checks([one for one, _ in INSTANCES if hasattr(one, "strategies")])
 def test_scikit_learn_checks_of_the_ladder(estimator, check):
     check(estimator)
 
 
-# The same with a stage that learns; smaller photographs hold too little to be told apart.
+# The same with a stage that is trained; smaller images hold too little to be told apart.
 @pytest.mark.slow
 @parametrize_with_checks(
     [
@@ -118,7 +118,7 @@ def test_checks_of_transformers_outside_the_default_suite(estimator, _, name):
 
 
 def layouts(images: np.ndarray) -> dict[str, object]:
-    """The same photographs in every form that an array can take."""
+    """The same images in every form that an array can take."""
     torch = pytest.importorskip("torch")
     n, height, width, _ = images.shape
     return {

@@ -1,4 +1,4 @@
-"""The data that ships, the data that is fetched, and folders of photographs."""
+"""The data that ships, the data that is fetched, and folders of images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_sample_is_what_was_checked_against_the_real_set(sample):
 
 
 def test_sample_has_the_published_mean_colour_of_cifar10(sample):
-    published = 255 * np.array([0.4914, 0.4822, 0.4465])  # of the 50,000 training photographs
+    published = 255 * np.array([0.4914, 0.4822, 0.4465])  # of the 50,000 training images
     np.testing.assert_allclose(sample.data.mean(axis=(0, 1, 2)), published, atol=2)
 
 
@@ -130,7 +130,7 @@ class Python2Array:
 
 
 class StandIn:
-    """A tiny CIFAR-10 of 24 photographs, its archive, and the server that has it."""
+    """A tiny CIFAR-10 of 24 images, its archive, and the server that has it."""
 
     def __init__(self):
         rng = np.random.default_rng(0)
@@ -262,7 +262,7 @@ def test_fetch_says_that_a_file_put_by_hand_is_not_whole(cifar, tmp_path):
 
 def test_half_an_archive_is_never_taken_for_whole(cifar, tmp_path):
     cifar.sent = cifar.archive[: len(cifar.archive) // 2]
-    with pytest.raises(DatasetUnavailableError, match="could not be had"):
+    with pytest.raises(DatasetUnavailableError, match="could not be loaded"):
         fetch_cifar10(data_home=tmp_path)
     assert not any((tmp_path / "cifar10" / "cifar-10-batches-py").iterdir())
     assert leftovers(tmp_path) == ["cifar-10-batches-py"]  # half an archive is not kept
@@ -280,7 +280,7 @@ def test_a_damaged_file_is_fetched_again(cifar, tmp_path, name):
     assert_whole(fetch_cifar10(data_home=tmp_path), cifar)
 
 
-# ---------------------------------------------------------------- folders of photographs
+# ---------------------------------------------------------------- folders of images
 
 
 def picture(path, **options):

@@ -129,16 +129,16 @@ def test_lists_of_devices(sample):
 
 def test_devices_that_are_gone_after_fitting(sample, monkeypatch):
     monkeypatch.setattr("sktransfer.compute._base._present", lambda one: one.index != 1)
-    with pytest.warns(EngineWarning, match="Going on with cuda:0"):
+    with pytest.warns(EngineWarning, match="Continuing with cuda:0"):
         assert usable_devices(["cuda:0", "cuda:1"]) == ["cuda:0"]
-    with pytest.warns(EngineWarning, match="Going on with the CPU"):
+    with pytest.warns(EngineWarning, match="Continuing with the CPU"):
         assert usable_devices("cuda:1") == ["cpu"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compiled_codes_are_the_same(sample):
-    """At one batch size: 1, 8 and 21 photographs compile nothing anew."""
+    """At one batch size: 1, 8 and 21 images compile nothing again."""
     import torch._dynamo.utils
 
     X = sample.data[:21]

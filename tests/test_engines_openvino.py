@@ -97,7 +97,7 @@ def test_what_is_damaged_on_disk_is_not_believed(suffix, damage, tmp_path, monke
         return  # it is converted each time
     if damage == "link":
         assert (tmp_path / "elsewhere").read_bytes() == content
-    # What was converted anew lies there again, and is believed.
+    # What was converted again lies there again, and is believed.
     assert path.is_file() and not path.is_symlink()
     monkeypatch.setattr(_conversions, "convert", None)
     np.testing.assert_array_equal(codes_of(network), expected)
@@ -150,7 +150,7 @@ def test_what_may_pass_is_not_remembered(error, where, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(where, fail)
-        with pytest.warns(EngineWarning, match="Going on with torch") as said:
+        with pytest.warns(EngineWarning, match="Continuing with torch") as said:
             found = codes_of(network)
     assert len(said) == 1 and not list(tmp_path.rglob("*.txt"))
     with warnings.catch_warnings():
@@ -209,7 +209,7 @@ def test_where_it_cannot_be_imported_torch_is_taken(error, monkeypatch, tmp_path
         raise error
 
     monkeypatch.setattr(_make, "import_openvino", broken)
-    with pytest.warns(EngineWarning, match=r"cannot be imported .*Going on with torch") as said:
+    with pytest.warns(EngineWarning, match=r"cannot be imported .*Continuing with torch") as said:
         first = codes_of(small_network())
         codes_of(small_network(seed=1))
     assert len(said) == 1  # it is the same for all networks
@@ -224,7 +224,7 @@ def small_network(seed=0):
 
 
 def codes_of(network, engine="auto"):
-    """Codes by an engine that is made anew."""
+    """Codes by an engine that is made again."""
     _make._engines.clear()
     facts = {"image_size": 32, "mean": 0.5, "std": 0.5}
     X = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
@@ -330,7 +330,7 @@ def test_what_it_computes_differently_runs_on_torch(sample, monkeypatch, engine)
     monkeypatch.setattr("sktransfer.compute._openvino._TOLERANCE", 0.0)
     X = sample.data[:4]
     codes = CNNCodes(image_size=72, engine=engine, cache=None)
-    with pytest.warns(EngineWarning, match=r"differ by .*Going on with torch"):
+    with pytest.warns(EngineWarning, match=r"differ by .*Continuing with torch"):
         found = codes.fit_transform(X)
     expected = CNNCodes(image_size=72, engine="torch", cache=None).fit_transform(X)
     np.testing.assert_array_equal(found, expected)
@@ -340,7 +340,7 @@ def test_what_it_computes_differently_runs_on_torch(sample, monkeypatch, engine)
         codes.transform(X)
     monkeypatch.setattr(_conversions, "convert", None)
     _make._engines.clear()
-    with pytest.warns(EngineWarning, match="Going on with torch"):
+    with pytest.warns(EngineWarning, match="Continuing with torch"):
         codes.transform(X)
 
 
@@ -407,7 +407,7 @@ def test_networks_of_every_family(sample, name, size):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = CNNCodes(name, engine="auto", **parameters).fit_transform(X)
-    told = [str(one.message) for one in said if "Going on with torch" in str(one.message)]
+    told = [str(one.message) for one in said if "Continuing with torch" in str(one.message)]
     print(name, relative(found, expected), told)
     assert relative(found, expected) < 1e-3
 

@@ -97,7 +97,7 @@ def test_a_fit_leaves_the_callbacks_of_the_parameters_as_they_are(thirty):
     for again in (pickle.loads(pickle.dumps(clf)), clone(clf).fit(*thirty)):
         np.testing.assert_array_equal(again.predict_proba(thirty[0]), expected)
         assert repr(again.callbacks[0]) == "Mixup(alpha=0.3)"
-    # What goes on goes on with them.
+    # What continues continues with them.
     clf.partial_fit(*thirty)
     again = clone(clf).fit(*thirty).partial_fit(*thirty)
     np.testing.assert_array_equal(again.predict_proba(thirty[0]), clf.predict_proba(thirty[0]))

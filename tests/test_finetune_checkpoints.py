@@ -69,7 +69,7 @@ def finished_fit(forty, tmp_path_factory):
 
 @pytest.fixture
 def finished(finished_fit, tmp_path):
-    """The checkpoints of a fit that is done, for each test anew."""
+    """The checkpoints of a fit that is done, for each test again."""
     return shutil.copytree(finished_fit, tmp_path / "finished")
 
 
@@ -178,8 +178,8 @@ CHANGES = {
     ),
     "the optimizer": ({"optimizer": type("SGD", (torch.optim.SGD,), {})}, "optimizer was 'adamw'"),
     "the seed": ({"random_state": 4}, "random_state was 3 and is 4"),
-    "a photograph": ({}, "X differs"),
-    "fewer photographs": ({}, "X was 40 images and is 39 images; y was 40 targets"),
+    "an image": ({}, "X differs"),
+    "fewer images": ({}, "X was 40 images and is 39 images; y was 40 targets"),
     "a label": ({}, "y differs"),
     "weights": ({}, "sample_weight was not given and is 40 weights"),
     "validation": ({}, "X of validation_data was not there and is 2 images"),
@@ -190,9 +190,9 @@ CHANGES = {
 def test_another_fit_is_an_error_that_names_what_differs(finished, forty, what):
     changes, message = CHANGES[what]
     X, y, more = forty[0].copy(), forty[1].copy(), {}
-    if what == "a photograph":
+    if what == "an image":
         X[7, 3, 3, 0] ^= 1
-    elif what == "fewer photographs":
+    elif what == "fewer images":
         X, y = X[1:], y[1:]
     elif what == "a label":
         y[7] = 1 - y[7]

@@ -18,7 +18,7 @@ from sktransfer.finetune import EMA, Mixup
 
 pytest.importorskip("accelerate")
 
-# Uneven parts, a last batch of one photograph, weights, mixing, clipping, a pull: everything
+# Uneven parts, a last batch of one image, weights, mixing, clipping, a pull: everything
 # that is not a plain mean over the batch.
 HARD = {
     "trainable": 2, "image_size": 32, "max_epochs": 2, "batch_size": 7, "random_state": 0,

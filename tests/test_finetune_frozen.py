@@ -1,4 +1,4 @@
-"""What is frozen stays as it was, to the bit; what learns moves at the rate that was asked for."""
+"""What is frozen stays as it was, to the bit; what is trained moves at the rate that was set."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_groups_of_the_optimizer_hold_the_rates(photos, optimizer):
             owner = "head" if name.startswith("head.") else stages[where[name[len("tail.") :]]]
             rates.setdefault(owner, set()).add(group["lr"])
             assert group["weight_decay"] == (0.03 if parameter.ndim > 1 else 0.0), name
-    # Each parameter that learns is in one group, and no other.
+    # Each parameter that is trained is in one group, and no other.
     named = dict(clf.net_.module_.named_parameters())
     assert not any(named[name].requires_grad for name in by_parameter.values())
     expected = {"head": 1e-3, stages[-2]: 1e-4, stages[-3]: 5e-5, stages[-4]: 2.5e-5}

@@ -114,7 +114,7 @@ def test_members_of_text_enums_stay_what_they_are(X, kind):
     right = np.mean([one == other for one, other in zip(clf.predict(X), y, strict=True)])
     assert clf.score(X, y) == right > 0.9
     clf.partial_fit(X, y, classes=kind(Animal))
-    auto = AutoTransferClassifier(rungs=["probe"], image_size=32, cv=2).fit(X, y)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32, cv=2).fit(X, y)
     right = np.mean([one == other for one, other in zip(auto.predict(X), y, strict=True)])
     assert auto.score(X, y) == right > 0  # the text of members would score 0
 
@@ -258,7 +258,7 @@ LABELS_EVERYWHERE = {
 @pytest.mark.parametrize("name", LABELS_EVERYWHERE)
 def test_labels_are_told_the_same_everywhere(X, name, passes):
     y, message = LABELS_EVERYWHERE[name]
-    auto = AutoTransferClassifier(rungs=["probe"], image_size=32)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32)
     for call in (auto.fit, advise, partial(rank_backbones, backbones=["efficientnet_lite0"])):
         with pytest.raises(ValueError, match=message):
             call(X, y)
@@ -340,12 +340,12 @@ def test_names_of_no_layer_name_the_nearest(X, trainable, nearest):
 
 @pytest.mark.parametrize("trainable", ["head", 1, "all"])
 @pytest.mark.parametrize("cache_activations", ["auto", False])
-def test_an_unreadable_photograph_is_named(X, tmp_path, trainable, cache_activations):
+def test_an_unreadable_image_is_named(X, tmp_path, trainable, cache_activations):
     paths = []
     for number, image in enumerate(X[:6]):
         paths.append(os.fspath(tmp_path / f"{number}.png"))
         Image.fromarray(image).save(paths[-1])
-    (tmp_path / "4.png").write_bytes(b"no photograph")
+    (tmp_path / "4.png").write_bytes(b"no image")
     clf = classifier(trainable=trainable, cache_activations=cache_activations)
     with pytest.raises(ImageError, match=r"image 4 \(.*4\.png\)") as caught:
         clf.fit(paths, np.arange(6) % 2)
@@ -355,7 +355,7 @@ def test_an_unreadable_photograph_is_named(X, tmp_path, trainable, cache_activat
         clf.fit([*X[:4], None, X[5]], np.arange(6) % 2)
 
 
-def test_an_unreadable_photograph_behind_a_split_is_named(X, tmp_path):
+def test_an_unreadable_image_behind_a_split_is_named(X, tmp_path):
     """Its number is that of the whole input, not that of the part it was put in."""
     paths = []
     for number, image in enumerate(X[:12]):
@@ -363,7 +363,7 @@ def test_an_unreadable_photograph_behind_a_split_is_named(X, tmp_path):
         Image.fromarray(image).save(paths[-1])
     y = np.arange(12) % 2
     for bad in (3, 8, 11):
-        (tmp_path / f"{bad}.png").write_bytes(b"no photograph")
+        (tmp_path / f"{bad}.png").write_bytes(b"no image")
         for trainable in ("head", "all"):
             with pytest.raises(ImageError, match=rf"image {bad} \(.*{bad}\.png\)") as caught:
                 classifier(trainable=trainable, early_stopping=True, validation_fraction=0.4).fit(

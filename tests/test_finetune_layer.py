@@ -1,4 +1,4 @@
-"""A network that ends at an earlier layer: its codes, what learns of it, its pickle."""
+"""A network that ends at an earlier layer: its codes, what is trained of it, its pickle."""
 
 from __future__ import annotations
 

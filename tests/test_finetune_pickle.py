@@ -110,7 +110,7 @@ def test_a_file_of_weights_is_held_by_the_pickle(photos, resnet, tmp_path):
     clf.partial_fit(*photos)
     loaded.partial_fit(*photos)
     assert loaded.n_iter_ == 2
-    # The optimizer begins anew in what was loaded, so only the photographs are learnt alike.
+    # The optimizer begins again in what was loaded, so only the images are learnt alike.
     assert loaded.score(*photos) >= clf.score(*photos) - 0.2
 
 
@@ -191,7 +191,7 @@ def test_a_model_from_a_gpu_works_on_a_cpu(photos):
     clf = classifier(trainable=1).fit(*photos)
     expected = clf.predict_proba(photos[0])
     loaded = pickle.loads(pickle.dumps(clf.set_params(device="cuda")))
-    with pytest.warns(EngineWarning, match="Going on with the CPU"):
+    with pytest.warns(EngineWarning, match="Continuing with the CPU"):
         found = loaded.predict_proba(photos[0])
     np.testing.assert_array_equal(found, expected)
 
@@ -244,7 +244,7 @@ def test_warm_start_follows_the_parameters_and_partial_fit_goes_on(photos):
 
 def test_a_first_fit_that_fails_leaves_nothing(photos, tmp_path):
     X, y = photos
-    (tmp_path / "bad.png").write_bytes(b"no photograph")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     paths = [os.fspath(tmp_path / "bad.png")] * len(y)
     for bad, error in ((paths, ImageError), (X, TrainingError)):
         clf = classifier(lr=1e30, cache=None)
@@ -261,7 +261,7 @@ def test_a_second_fit_that_fails_leaves_the_first(photos, tmp_path, way):
     X, y = photos
     clf = classifier(trainable=1, batch_size=8, cache=None).fit(X, y)
     expected, history = clf.predict_proba(X), list(clf.history_)
-    (tmp_path / "bad.png").write_bytes(b"no photograph")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"image 0 .*bad\.png"):
         clf.partial_fit([os.fspath(tmp_path / "bad.png")] * 24, y)
     with pytest.raises(ValueError, match="inconsistent numbers"):

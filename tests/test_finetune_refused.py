@@ -95,7 +95,7 @@ def test_linear_heads_that_are_not_the_usual_one(sixteen, kind, name):
 
 
 class Permuted(nn.Module):
-    """Holds an order of its inputs beside its state_dict, drawn anew each time."""
+    """Holds an order of its inputs beside its state_dict, drawn again each time."""
 
     def __init__(self, n, outputs, kind):
         super().__init__()

@@ -40,7 +40,7 @@ def classifier(**changes):
 
 @pytest.fixture(scope="module")
 def photos(sample):
-    """Two kinds that are far apart: photographs, and the same under noise."""
+    """Two kinds that are far apart: images, and the same under noise."""
     images = sample.data[:24]
     noise = np.random.default_rng(0).integers(0, 255, images.shape, np.uint8)
     X = np.concatenate([images, images // 4 + noise // 4 * 3])
@@ -59,7 +59,7 @@ def test_a_grid_over_strategies(photos):
     np.testing.assert_array_equal(search.predict_proba(X), plain.predict_proba(X))
 
 
-def test_a_search_computes_each_frozen_photograph_once(photos, passes):
+def test_a_search_computes_each_frozen_image_once(photos, passes):
     """Three rates, three folds and the last fit share what is frozen."""
     X, y = photos
     GridSearchCV(classifier(), {"lr": [1e-3, 1e-2, 1e-1]}, cv=3, error_score="raise").fit(X, y)

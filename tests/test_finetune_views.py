@@ -58,7 +58,7 @@ def test_half_precision_takes_half_the_room_and_is_near(sample):
     assert 0 < np.abs(exact - rough).max() < 0.05
 
 
-def test_views_of_a_photograph_are_always_the_same(sample):
+def test_views_of_a_image_are_always_the_same(sample):
     images, augment = as_images(sample.data[:6]), make_augment("auto")
     again, other = Augmented(images, augment, 1), Augmented(images, augment, 2)
     first = [Augmented(images, augment, 1).open(i) for i in range(6)]
@@ -70,7 +70,7 @@ def test_views_of_a_photograph_are_always_the_same(sample):
     np.testing.assert_array_equal(plain.pixels(), sample.data[3])
 
 
-def test_torchvisions_transforms_draw_from_the_photograph(sample):
+def test_torchvisions_transforms_draw_from_the_image(sample):
     from torchvision.transforms import v2
 
     recipe = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])

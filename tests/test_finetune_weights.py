@@ -1,4 +1,4 @@
-"""Weights of photographs and classes, groups, and validation."""
+"""Weights of images and classes, groups, and validation."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def test_weight_zero_gives_no_gradient(photos):
 
 @pytest.mark.parametrize("init", ["linear_probe", "random"])
 @pytest.mark.parametrize("mixup", [0.0, 0.5])
-def test_weights_of_classes_are_weights_of_their_photographs(photos, init, mixup):
+def test_weights_of_classes_are_weights_of_their_images(photos, init, mixup):
     X, y = photos
     given = {"cat": 3.0, "dog": 0.5, "ship": 1.0, "bird": 1.0}
     changes = {"head_init": init, "lr": 1e-2, "callbacks": [Mixup(mixup)] if mixup else None}
     by_class = classifier(class_weight=given, **changes).fit(X, y)
     weight = compute_sample_weight(given, y)
-    by_photograph = classifier(**changes).fit(X, y, sample_weight=weight)
+    by_image = classifier(**changes).fit(X, y, sample_weight=weight)
     plain = classifier(**changes).fit(X, y)
-    expected = by_photograph.decision_function(X)
+    expected = by_image.decision_function(X)
     np.testing.assert_allclose(by_class.decision_function(X), expected, rtol=1e-6, atol=1e-6)
     assert np.abs(plain.decision_function(X) - expected).max() > 1e-2
     # Both together multiply.
@@ -189,7 +189,7 @@ def test_a_share_is_validated_on_and_stratified(photos):
     assert "valid_loss" not in classifier().fit(X, y).history_[0]
 
 
-def test_validation_data_are_no_photographs_to_learn_from(photos, sample):
+def test_validation_data_are_no_images_to_learn_from(photos, sample):
     X, y = photos
     plain = classifier(trainable=1).fit(X, y)
     watched = classifier(trainable=1).fit(X, y, validation_data=(sample.data[40:60], y[:20]))

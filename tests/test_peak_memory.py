@@ -1,4 +1,4 @@
-"""Memory that 20,000 photographs take beyond what 500 take."""
+"""Memory that 20,000 images take beyond what 500 take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sktransfer import CNNCodes
 
 folder, n, cache, target = sys.argv[1:]
 paths = [f"{folder}/{number:05}.jpg" for number in range(int(n))]
-# An early layer, so that it is quick: 1,024 numbers a photograph.
+# An early layer, so that it is quick: 1,024 numbers an image.
 codes = CNNCodes(image_size=16, layer="blocks.0", pooling="flatten", cache=cache or None,
                  on_error="nan").fit(paths)
 if target:
@@ -36,12 +36,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Photographs that differ, each of 60 KB in memory and 4 KB on disk.
+    """Images that differ, each of 60 KB in memory and 4 KB on disk.
 
     What stands behind the end of a JPEG is not decoded, and a hole takes no room. Were the
     bytes of files held on to, 20,000 would take 1.2 GB.
     """
-    folder = tmp_path_factory.mktemp("photographs")
+    folder = tmp_path_factory.mktemp("images")
     noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((64, 48)).save(folder / "one.jpg")
     one = (folder / "one.jpg").read_bytes()
@@ -85,13 +85,13 @@ def test_transform_to_takes_a_constant(folder, few, tmp_path):
     assert np.load(target, mmap_mode="r").shape == (MANY, 1024)
 
 
-def test_photographs_that_cannot_be_read_take_next_to_nothing(folder, few, tmp_path):
+def test_images_that_cannot_be_read_take_next_to_nothing(folder, few, tmp_path):
     """Neither the bytes of damaged files nor the frames of errors are held on to."""
     bad = tmp_path / "bad"
     bad.mkdir()
     for number in range(0, MANY, 2):  # of the others there is no file
         with open(bad / f"{number:05}.jpg", "wb") as file:
-            file.write(b"no photograph" + number.to_bytes(4, "big"))
+            file.write(b"no image" + number.to_bytes(4, "big"))
             file.truncate(60_000)
     many = peak(bad, MANY, target=tmp_path / "codes.npy")
     print(f"unreadable: {few:.0f} MB, {many:.0f} MB")

@@ -1,4 +1,4 @@
-"""The main job on real photographs: accuracies that have to be reached."""
+"""The main job on real images: accuracies that have to be reached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def scratch_accuracy(X, y, X_test, y_test, seed):
-    """A small network trained on the 1,000 photographs alone, as tutorials do it."""
+    """A small network trained on the 1,000 images alone, as tutorials do it."""
     torch.manual_seed(seed)
     blocks = []
     for c_in, c_out in [(3, 32), (32, 64), (64, 128)]:

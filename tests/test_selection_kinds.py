@@ -158,7 +158,7 @@ def test_advice_on_tags(X, Y, codes, gaps):
     assert advice.measure == "average precision" and advice.strategy == "probe"
     assert not len(advice.suspects) and advice.learning_curve.means[-1] > 0.3
     text = repr(advice)
-    assert "80 photographs with 3 tags" in text and "(average precision)" in text
+    assert "80 images with 3 tags" in text and "(average precision)" in text
     if not gaps:
         last = average_precision(codes, Y, TAGS.make_splits(Y.astype(float), 3))
         assert advice.layer_scores[-1][1] == pytest.approx(last, rel=1e-4)
@@ -179,7 +179,7 @@ def test_advice_on_values(X, values, codes):
         probe = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 6, 13)))
         expected = cross_val_score(probe, codes, y, cv=splits).mean()
         assert advice.layer_scores[-1][1] == pytest.approx(expected, rel=1e-4)
-        assert "80 photographs with values" in repr(advice) and "(R²)" in repr(advice)
+        assert "80 images with values" in repr(advice) and "(R²)" in repr(advice)
         assert advice.estimator.fit(X, y).predict(X).shape == y.shape
         assert set(advice.param_grid) == {"codes__layer"}
     tuned = advise(X, values, image_size=32, cv=3, fine_tune=True)
@@ -212,7 +212,7 @@ def test_tags_of_which_nothing_can_be_said(X, Y, passes):
 def test_the_ladder_with_tags(X, Y, gaps):
     y = unknown(Y) if gaps else Y
     auto = AutoTransferClassifier(
-        rungs=["probe", "layers", "fine-tune last"], image_size=32, cv=2, max_epochs=1,
+        strategies=["probe", "layers", "fine-tune last"], image_size=32, cv=2, max_epochs=1,
         random_state=0,
     )  # fmt: skip
     auto.fit(X, y)
@@ -238,7 +238,7 @@ def test_the_ladder_with_tags(X, Y, gaps):
 )
 def test_checks_of_scikit_learn(check):
     auto = next(one for one, _ in check_instances() if isinstance(one, AutoTransferClassifier))
-    for estimator in (clone(auto).set_params(rungs=["probe"]), LinearTags()):
+    for estimator in (clone(auto).set_params(strategies=["probe"]), LinearTags()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             getattr(estimator_checks, check)(type(estimator).__name__, estimator)

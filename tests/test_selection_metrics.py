@@ -36,7 +36,7 @@ def real(sample):
 
 
 def evidence(codes, y):
-    """Largest mean log evidence per photograph, with A, m and the determinant written out."""
+    """Largest mean log evidence per image, with A, m and the determinant written out."""
 
     def negative(logs):
         alpha, beta = np.exp(logs)
@@ -70,7 +70,7 @@ def test_logme_of_regression_is_the_evidence(problem):
 
 
 def test_logme_of_wide_real_codes_is_a_gaussian_density(real):
-    """With more numbers than photographs, by the marginal density of the labels itself."""
+    """With more numbers than images, by the marginal density of the labels itself."""
     codes, y = real[0].astype(float), (real[1] == real[1][0]).astype(float)
     kernel = codes @ codes.T
 
@@ -188,7 +188,7 @@ def test_cv_score_is_the_accuracy_of_a_pipeline_of_scikit_learn(real):
 def test_informative_codes_score_above_random_ones(score, real):
     codes, y = real
     rng = np.random.default_rng(0)
-    others = codes[rng.permutation(len(codes))]  # those of other photographs
+    others = codes[rng.permutation(len(codes))]  # those of other images
     assert score(codes, y) > score(others, y)
     if score is not transrate_score:  # whose value for wide noise is large, as its page says
         assert score(codes, y) > score(rng.normal(size=codes.shape), y)
@@ -217,7 +217,7 @@ def test_rotations_do_not_count(score, problem):
     ("codes", "y", "message"),
     [
         ([[0.5, 0.5]] * 4, [1, 1, 1, 1], "at least 2 classes"),
-        ([[0.5, 0.5]] * 4, ["a", "b", "c", "d"], "at least 2 photographs"),
+        ([[0.5, 0.5]] * 4, ["a", "b", "c", "d"], "at least 2 images"),
         ([[0.5, 0.5]] * 4, ["a", "b", "b", None], r"y\[3\] is missing"),
         ([[0.5, np.nan]] * 4, [1, 1, 0, 0], "contains NaN"),
         ([[0.5, 0.5]] * 4, [1, 1, 0], "inconsistent numbers of samples"),
@@ -229,7 +229,7 @@ def test_bad_input_is_an_error(score, codes, y, message):
         score(codes, np.array(y, dtype=object) if None in y else y)
 
 
-def test_cross_validation_names_the_classes_of_one_photograph(problem):
+def test_cross_validation_names_the_classes_of_one_image(problem):
     y = problem[1].astype(str)
     y[0] = "alone"
     with pytest.raises(ValueError, match=r"these have one: \['alone'\]"):

@@ -89,7 +89,7 @@ def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, t
     # The table stays narrow: what went wrong stands beneath it.
     table, beneath = repr(ranking).splitlines()[:4], repr(ranking).splitlines()[4:]
     assert max(map(len, table)) < 120 and len(beneath) >= 2
-    with pytest.raises(BackboneError, match="none of the networks can be had:\n  nothing"):
+    with pytest.raises(BackboneError, match="none of the networks could be loaded:\n  nothing"):
         rank_backbones(*labelled, ["nothing"])
 
 
@@ -195,13 +195,13 @@ def test_regression_and_functions(labelled):
         rank_backbones(X, values, [LITE], metric="leep", image_size=32)
 
 
-def test_photographs_that_cannot_be_read(labelled, tmp_path, passes):
+def test_images_that_cannot_be_read(labelled, tmp_path, passes):
     X, y = labelled
     paths = []
     for number, image in enumerate(X):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         paths.append(tmp_path / f"{number}.png")
-    paths[7].write_bytes(b"no picture")
+    paths[7].write_bytes(b"no image")
     with pytest.raises(ImageError, match="image 7"):
         rank_backbones(paths, y, [LITE], image_size=32)
     with pytest.warns(ImageSkippedWarning, match="1 of 60 images could not be read"):
@@ -215,7 +215,7 @@ def test_photographs_that_cannot_be_read(labelled, tmp_path, passes):
     ("change", "message"),
     [
         ({"y": np.zeros(60)}, "at least 2 classes"),
-        ({"y": np.arange(60)}, "at least 2 photographs"),
+        ({"y": np.arange(60)}, "at least 2 images"),
         ({"y": np.arange(59) % 2}, "one entry for each of 60"),
         ({"y": np.r_[9, np.arange(59) % 2], "metric": "cv"}, "these have one"),
         ({"metric": "accuracy"}, "metric must be of logme"),

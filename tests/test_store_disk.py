@@ -326,7 +326,7 @@ KEYS = [key(i) for i in range(12)]
 
 
 def check_spaces(folder: Path, data: bytes) -> int:
-    """Count the rows of the two spaces in a damaged file; none is wrong, all can be kept anew."""
+    """Count the rows of the two spaces in a damaged file; none is wrong, all can be kept again."""
     for old in folder.iterdir():
         old.unlink()
     (folder / NAME).write_bytes(data)
@@ -389,7 +389,7 @@ def test_three_hundred_damages_make_no_wrong_row(folder):
                 one, other = 1024 * rng.integers(len(sound) // 1024, size=2)
                 changed[one : one + 1024] = sound[other : other + 1024]
         there.append(check_spaces(folder, bytes(changed)))
-    assert np.mean(there) > 24, "most rows survive or can be put anew"
+    assert np.mean(there) > 24, "most rows survive or can be put again"
 
 
 @pytest.mark.filterwarnings("ignore::sktransfer.exceptions.StoreWarning")

@@ -1,9 +1,9 @@
-"""Accuracy of strategies on real images with real weights: mean and spread over seeds.
+"""Accuracy of strategies on real images with real weights: mean and std over seeds.
 
     python examples/benchmarks/finetune.py DATA [--size 128] [--seeds 3] [--epochs 8] [--sets ...]
 
 DATA is a folder with chess/ and dogs_cats/ (images in one folder per class); the CIFAR-10
-sample ships. Training and test parts: the sample's own, else 70 to 30, stratified, drawn anew for
+sample ships. Training and test parts: the sample's own, else 70 to 30, stratified, drawn again for
 each seed. Printed are accuracies on the test part after the last epoch, the lowest after any epoch
 (does it dip below the linear probe on the way?), and seconds of the fit with the measuring after
 each epoch.

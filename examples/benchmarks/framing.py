@@ -1,7 +1,7 @@
-"""Which framing makes the best codes? Accuracy of a linear classifier, for every way to make a
+"""Which resize mode makes the best codes? Accuracy of a linear classifier, for every way to make a
 image square.
 
-    python examples/benchmarks/framing.py DATA [CACHE]
+    python examples/benchmarks/resize mode.py DATA [CACHE]
 
 DATA is a folder with one folder per data set, each with one folder per class. The CIFAR-10 sample
 that ships with the package is added. Prints a table in Markdown: accuracy over 5 folds, mean and

@@ -62,7 +62,7 @@ def ways_of(data, filter_):
             Image.open(io.BytesIO(data)).convert("RGB")
         ),
         "PIL, torchvision's v2 on tensors": by_tensors,
-        "ours, pictures by Pillow alone": lambda: by_pillow(data, crop),
+        "ours, images by Pillow alone": lambda: by_pillow(data, crop),
         "ours, crop": lambda: without_simplejpeg(crop),
         "ours, pad": lambda: without_simplejpeg(pad),
         "ours, crop, simplejpeg": lambda: ours(crop),

@@ -1,4 +1,4 @@
-"""CNN codes: what a pretrained network sees in a photograph, as rows of numbers."""
+"""CNN codes: what a pretrained network sees in an image, as rows of numbers."""
 
 from __future__ import annotations
 

@@ -79,10 +79,10 @@ class CNNCodes(
 ):
     """Codes of a pretrained convolutional network as features for any estimator.
 
-    A network trained on millions of photographs is cut before its last layer; what it makes
-    of a photograph there, a row of some hundred to some thousand numbers, describes the
-    photograph well enough that a linear classifier on top is hard to beat when labelled
-    photographs are few [1]_ [2]_. Nothing is learnt in `fit`; labels are not used.
+    A network trained on millions of images is cut before its last layer; what it makes
+    of an image there, a row of some hundred to some thousand numbers, describes the
+    image well enough that a linear classifier on top is hard to beat when labelled
+    images are few [1]_ [2]_. Nothing is learnt in `fit`; labels are not used.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class CNNCodes(
     image_size_ : tuple of int
         Height and width the network sees.
     code_shape_ : tuple of int
-        Shape of the code of one photograph.
+        Shape of the code of one image.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
@@ -102,7 +102,7 @@ class CNNCodes(
     See Also
     --------
     sktransfer.list_backbones : Names of networks.
-    sktransfer.load_image_folder : Photographs in one folder per class.
+    sktransfer.load_image_folder : Images in one folder per class.
 
     References
     ----------
@@ -151,7 +151,7 @@ class CNNCodes(
         InputError
             If `X` is not a collection of images.
         BackboneError
-            If the network, its weights or its layer cannot be had.
+            If the network, its weights or its layer cannot be loaded.
         """
         if is_lazy(X):
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
@@ -263,7 +263,7 @@ class CNNCodes(
         """Write the codes of images to a file: of more than memory holds, and resumably.
 
         Rows are in the file as soon as they are computed. After a kill, an error or a power
-        cut the same call goes on where it was: no row that is there is computed again. Until
+        cut the same call continues where it was: no row that is there is computed again. Until
         all are there the file is called ``<path>.partial``. What it is of and which rows are
         done is kept beside it in ``<path>.journal``; without it the finished file is still
         the array, but cannot be added to.
@@ -273,14 +273,14 @@ class CNNCodes(
         path : str or path
             Ends in ``.npy``; to be read with ``numpy.load(path, mmap_mode="r")``.
         X : array, list or table of images
-            As in `transform`. A photograph whose content has changed since its row was
-            written, or that could not be read then, is computed anew.
+            As in `transform`. An image whose content has changed since its row was
+            written, or that could not be read then, is computed again.
         dtype : {"float32", "float16"}, default="float32"
             What the numbers are written as.
         overwrite : bool, default=False
             Whether a file may be replaced that is of another network, other parameters or
-            other photographs, instead of an error. One that fits is gone on with, not
-            begun anew.
+            other images, instead of an error. One that fits is continued, not
+            begun again.
 
         Returns
         -------

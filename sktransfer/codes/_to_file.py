@@ -386,7 +386,7 @@ class Journal:
             raise CodesFileError(
                 f"The journal {shown(path)}, which says what the codes beside it are of, is "
                 f"damaged: {shown(error)}. Delete it, and the file of codes beside it, to begin "
-                "anew."
+                "again."
             ) from error
 
     def _load(self) -> None:
@@ -461,7 +461,7 @@ class TransformReport:
     n_known : int
         Rows that an earlier call had written.
     skipped : tuple of ImageError
-        Photographs that could not be read, whose rows are NaN: each with its ``index``, its
+        Images that could not be read, whose rows are NaN: each with its ``index``, its
         path as ``source``, and the ``cause``.
     seconds : float
         What this call took.
@@ -477,7 +477,7 @@ class TransformReport:
 
     @property
     def images_per_second(self) -> float:
-        """Photographs settled by this call, known ones among them, for each second."""
+        """Images settled by this call, known ones among them, for each second."""
         return self.shape[0] / self.seconds
 
     def load(self) -> np.ndarray:

@@ -105,7 +105,7 @@ def usable_devices(device: str | Sequence[str]) -> list[str]:
         several = device if isinstance(device, (list, tuple)) else ()
         here = [one for one in several if _present(torch.device(one))] or ["cpu"]
         others = "the CPU" if here == ["cpu"] else ", ".join(map(str, here))
-        warnings.warn(f"{error} Going on with {others}.", EngineWarning, stacklevel=3)
+        warnings.warn(f"{error} Continuing with {others}.", EngineWarning, stacklevel=3)
         return here
 
 

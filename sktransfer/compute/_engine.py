@@ -159,7 +159,7 @@ def _starts() -> bool:
 
 
 def _warn(reason: str) -> None:
-    warnings.warn(f"{reason} Going on with torch.", EngineWarning, stacklevel=4)
+    warnings.warn(f"{reason} Continuing with torch.", EngineWarning, stacklevel=4)
 
 
 def _torch(

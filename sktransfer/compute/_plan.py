@@ -19,11 +19,11 @@ from ._engine import engine_identity, make_engine
 
 __all__ = [
     "ComputeSettings",
-    "LayerShelf",
-    "PackedShelf",
+    "LayerLayout",
+    "Layout",
+    "PackedLayout",
     "Pass",
     "Plan",
-    "Shelf",
     "memory_of_all_layers",
 ]
 
@@ -68,7 +68,7 @@ class Pass:
 
     engine: Engine
     wanted: tuple[int, ...]
-    shelf: Shelf
+    layout: Layout
     layers: tuple[str, ...]
 
 
@@ -128,8 +128,8 @@ class Plan:
             engine=settings.engine,
             compile=settings.compile,
         )
-        self._addresses: dict[object, str] = {}
-        self.claim_space = "claim " + self._address([])
+        self._keys: dict[object, str] = {}
+        self.claim_space = "claim " + self._key([])
 
     @property
     def separate(self) -> bool:
@@ -137,13 +137,13 @@ class Plan:
         return self._pooling is None and len(self._layers) > 1
 
     @property
-    def single(self) -> LayerShelf:
+    def single(self) -> LayerLayout:
         """Where codes stand layer by layer."""
-        spaces = tuple(self._address([layer]) for layer in self._layers)
-        return LayerShelf(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
+        spaces = tuple(self._key([layer]) for layer in self._layers)
+        return LayerLayout(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
 
     @property
-    def shelves(self) -> Iterator[Shelf]:
+    def layouts(self) -> Iterator[Layout]:
         """Where codes may be found."""
         yield self.single
         yield from (self._packed(layers) for layers in self._sets)
@@ -190,7 +190,7 @@ class Plan:
 
     @cached_property
     def wide(self) -> Pass:
-        """Computes all layers; the narrow pass where they cannot be had by the same engine."""
+        """Computes all layers; the narrow pass where they cannot be loaded by the same engine."""
         if not self._sets:
             return self.narrow
         engine = self._engine_of(self._sets[0])
@@ -228,26 +228,26 @@ class Plan:
     def _spaces(self) -> list[str]:
         """Every place where a layer of this network may stand."""
         every = max(self._sets, key=len)
-        return [self._address(layers) for layers in (*([one] for one in every), *self._sets)]
+        return [self._key(layers) for layers in (*([one] for one in every), *self._sets)]
 
-    def _packed(self, layers: list[Layer]) -> PackedShelf:
+    def _packed(self, layers: list[Layer]) -> PackedLayout:
         stops, start = {}, 0
         for layer in layers:
             width = pooled_shape(layer, self._pooling)[0]
             stops[layer] = slice(start, start + width)
             start += width
-        return PackedShelf(
-            self._address(layers), start, tuple(stops[layer] for layer in self._layers)
+        return PackedLayout(
+            self._key(layers), start, tuple(stops[layer] for layer in self._layers)
         )
 
-    def _address(self, layers: list[Layer]) -> str:
+    def _key(self, layers: list[Layer]) -> str:
         """A name that changes with whatever could change a code."""
         names = "|".join(layer.name for layer in layers)
-        if (names, self.runs_on) not in self._addresses:
+        if (names, self.runs_on) not in self._keys:
             facts = (self._cuts.identity, self.preparation.key)
             described = repr((*facts, self._pooling, *self.runs_on, names)).encode()
-            self._addresses[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
-        return self._addresses[names, self.runs_on]
+            self._keys[names, self.runs_on] = hashlib.sha256(described).hexdigest()[:32]
+        return self._keys[names, self.runs_on]
 
 
 def memory_of_all_layers(cuts: Cuttable, n_images: int) -> int:
@@ -264,7 +264,7 @@ def _bytes_of_all_layers(cuts: Cuttable) -> int:
 
 
 @dataclass(frozen=True)
-class LayerShelf:
+class LayerLayout:
     """One row for each layer: what is asked for is kept, and shared layer by layer.
 
     Attributes
@@ -296,7 +296,7 @@ class LayerShelf:
 
 
 @dataclass(frozen=True)
-class PackedShelf:
+class PackedLayout:
     """One row for all layers of a network: what a search over layers will ask for.
 
     Attributes
@@ -321,7 +321,7 @@ class PackedShelf:
         store.put_many(self.space, keys, list(np.concatenate(outputs, axis=1)))
 
 
-Shelf = LayerShelf | PackedShelf
+Layout = LayerLayout | PackedLayout
 
 
 def _believable(

@@ -210,8 +210,8 @@ class BatchRunner:
         """Write what the store knows; give back the keys it does not know."""
         if self.store is None or not keys:
             return keys
-        for shelf in self.plan.shelves:
-            found = shelf.get(self.store, keys)
+        for layout in self.plan.layouts:
+            found = layout.get(self.store, keys)
             for key, parts in zip(keys, found, strict=True):
                 if parts is not None:
                     self._write(key, parts)
@@ -311,7 +311,7 @@ class BatchRunner:
             count(len(arrays))
             self._check(way, outputs, read)
             if self.store is not None:
-                way.shelf.put(self.store, some, outputs)
+                way.layout.put(self.store, some, outputs)
             good += some
             rows += zip(*(outputs[i] for i in way.wanted), strict=True)
         return good, rows, causes
@@ -327,7 +327,7 @@ class BatchRunner:
                     f"but gives {len(rows)} for {len(items)}: it puts images and places into one "
                     "axis. Take another layer."
                 )
-            # A sum is not finite if one number is not, and is had in a fifth of the time.
+            # A sum is not finite if one number is not, and is computed in a fifth of the time.
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(rows.sum()):
                     continue

@@ -71,7 +71,7 @@ def _ray_threads() -> int | None:
 
 
 def worker_pool() -> ThreadPoolExecutor:
-    """The pool of this process; made anew in a forked child, whose threads are gone."""
+    """The pool of this process; made again in a forked child, whose threads are gone."""
     pool = _pools.get(os.getpid())
     if pool is None:
         with _making:  # threads that ask at the same time share one pool

@@ -142,7 +142,7 @@ def within_memory(run: Callable[[int], T], size: int, device: Any) -> tuple[T, i
         size = -(-size // 2)
         torch.cuda.empty_cache()
         warnings.warn(
-            f"The memory of {device} does not hold the batch; going on with {size} images at a "
+            f"The memory of {device} does not hold the batch; continuing with {size} images at a "
             "time, which gives the same.",
             EngineWarning,
             stacklevel=3,

@@ -1,4 +1,4 @@
-"""Small real data that ships, larger data that is fetched, and folders of your own photographs."""
+"""Small real data that ships, larger data that is fetched, and folders of your own images."""
 
 from sktransfer.datasets._cifar10 import fetch_cifar10, load_cifar10_sample
 from sktransfer.datasets._folder import load_image_folder

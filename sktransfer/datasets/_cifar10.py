@@ -31,7 +31,7 @@ def fetch_cifar10(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Load all 60,000 photographs of CIFAR-10, downloading them once (163 MiB).
+    """Load all 60,000 images of CIFAR-10, downloading them once (163 MiB).
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ def fetch_cifar10(
         With the following attributes.
 
         data : ndarray of uint8, shape (60000, 32, 32, 3)
-            The photographs, RGB, 0 to 255: the training part in rows 0 to 49999, the test part
+            The images, RGB, 0 to 255: the training part in rows 0 to 49999, the test part
             in rows 50000 to 59999, each in its original order.
         target : ndarray of int64, shape (60000,)
-            The class of each photograph, 0 to 9.
+            The class of each image, 0 to 9.
         target_names : ndarray of str, shape (10,)
             The names of the classes.
         train_indices, test_indices : ndarray of int64, shapes (50000,) and (10000,)
             The rows of each part.
         filename : str
-            The folder the photographs are read from.
+            The folder the images are read from.
         DESCR : str
             The full description.
 
@@ -116,7 +116,8 @@ def _load(folder: Path, *, download_if_missing: bool) -> Bunch:
     except DatasetUnavailableError:
         raise
     except _FAILURES as error:
-        raise _unavailable(folder, f"could not be had: {error or type(error).__name__}") from error
+        cause = error or type(error).__name__
+        raise _unavailable(folder, f"could not be loaded: {cause}") from error
 
 
 def _read(folder: Path) -> Bunch:
@@ -173,7 +174,7 @@ def _unavailable(folder: Path, what: str) -> DatasetUnavailableError:
     )
 
 
-# Two thousand photographs of CIFAR-10 that ship with the package.
+# Two thousand images of CIFAR-10 that ship with the package.
 
 
 CLASSES = (
@@ -189,11 +190,11 @@ CLASSES = (
     "truck",
 )
 COLUMNS = 50  # of the contact sheet
-SIDE = 32  # of a photograph, in pixels
+SIDE = 32  # of an image, in pixels
 
 
 def load_cifar10_sample(*, return_X_y: bool = False) -> Any:
-    """Load 2,000 photographs of CIFAR-10, in colour, 32 by 32 pixels; nothing is downloaded.
+    """Load 2,000 images of CIFAR-10, in colour, 32 by 32 pixels; nothing is downloaded.
 
     1,000 come from the training part and 1,000 from the test part of CIFAR-10, 100 of each of
     the ten classes in each part, drawn without replacement with a fixed seed. The pixels are the
@@ -210,20 +211,20 @@ def load_cifar10_sample(*, return_X_y: bool = False) -> Any:
         With the following attributes.
 
         data : ndarray of uint8, shape (2000, 32, 32, 3)
-            The photographs, RGB, 0 to 255. Rows 0 to 999 are training photographs, rows 1000 to
-            1999 test photographs; within each part the classes are mixed, always in the same
+            The images, RGB, 0 to 255. Rows 0 to 999 are training images, rows 1000 to
+            1999 test images; within each part the classes are mixed, always in the same
             order.
         target : ndarray of int64, shape (2000,)
-            The class of each photograph, 0 to 9.
+            The class of each image, 0 to 9.
         target_names : ndarray of str, shape (10,)
             The names of the classes.
         train_indices, test_indices : ndarray of int64, shape (1000,)
             The rows of each part.
         source_indices : ndarray of int64, shape (2000,)
-            The place of each photograph in the original part: 0 to 49999 for the training rows,
+            The place of each image in the original part: 0 to 49999 for the training rows,
             0 to 9999 for the test rows.
         filename : str
-            The contact sheet the photographs are read from.
+            The contact sheet the images are read from.
         DESCR : str
             The full description.
 
@@ -232,17 +233,17 @@ def load_cifar10_sample(*, return_X_y: bool = False) -> Any:
 
     See Also
     --------
-    fetch_cifar10 : All 60,000 photographs.
-    load_image_folder : Photographs of your own.
+    fetch_cifar10 : All 60,000 images.
+    load_image_folder : Images of your own.
 
     Notes
     -----
     Provenance: CIFAR-10 was collected by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton [1]_
-    from the 80 Million Tiny Images data set, which gathered photographs from the web.
+    from the 80 Million Tiny Images data set, which gathered images from the web.
 
     Licence: its authors state none. They have it freely downloadable for research and ask that
-    the report below be cited. The rights in single photographs stay with whoever took them; the
-    licence of sktransfer covers its code, not these pictures.
+    the report below be cited. The rights in single images stay with whoever took them; the
+    licence of sktransfer covers its code, not these images.
 
     References
     ----------
@@ -281,7 +282,7 @@ def load_cifar10_sample(*, return_X_y: bool = False) -> Any:
 
 
 def decode_sheet(png: bytes) -> np.ndarray:
-    """Give the photographs (n, 32, 32, 3) of a contact sheet made by `encode_sheet`."""
+    """Give the images (n, 32, 32, 3) of a contact sheet made by `encode_sheet`."""
     with Image.open(BytesIO(png)) as image:
         sheet = np.array(image)
     sheet[..., ::2] += sheet[..., 1:2]  # wraps around, as the subtraction did
@@ -289,12 +290,12 @@ def decode_sheet(png: bytes) -> np.ndarray:
     return tiles.reshape(-1, SIDE, SIDE, 3)
 
 
-def encode_sheet(photographs: np.ndarray) -> bytes:
-    """Pack photographs (n, 32, 32, 3) into one lossless PNG, n being a multiple of 50.
+def encode_sheet(images: np.ndarray) -> bytes:
+    """Pack images (n, 32, 32, 3) into one lossless PNG, n being a multiple of 50.
 
     Green is subtracted from red and blue, which follow it closely: 17% less than a plain sheet.
     """
-    sheet = photographs.reshape(-1, COLUMNS, SIDE, SIDE, 3).swapaxes(1, 2)
+    sheet = images.reshape(-1, COLUMNS, SIDE, SIDE, 3).swapaxes(1, 2)
     sheet = sheet.reshape(-1, COLUMNS * SIDE, 3).copy()
     sheet[..., ::2] -= sheet[..., 1:2]
     file = BytesIO()

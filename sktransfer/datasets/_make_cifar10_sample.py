@@ -35,14 +35,14 @@ def make_sample(full: Path, folder: Path) -> None:
     """Write ``cifar10_sample.png`` and ``cifar10_sample.csv`` to `folder`."""
     # RandomState, whose stream is frozen; that of default_rng may change with a release of numpy.
     rng = np.random.RandomState(SEED)
-    photographs, rows = [], ["part,source_index,target"]
+    images, rows = [], ["part,source_index,target"]
     with np.load(full) as arrays:
         for part in ("train", "test"):
             labels = arrays[f"y_{part}"]
             indices = draw(labels, rng)
-            photographs.append(arrays[f"X_{part}"][indices])
+            images.append(arrays[f"X_{part}"][indices])
             rows += [f"{part},{index},{labels[index]}" for index in indices]
-    (folder / "cifar10_sample.png").write_bytes(encode_sheet(np.concatenate(photographs)))
+    (folder / "cifar10_sample.png").write_bytes(encode_sheet(np.concatenate(images)))
     (folder / "cifar10_sample.csv").write_bytes("\n".join([*rows, ""]).encode("ascii"))
 
 

@@ -1,4 +1,4 @@
-"""What the tail learns from: views of every photograph, computed once and drawn in turn."""
+"""What the tail learns from: views of every image, computed once and drawn in turn."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage"]
 
 
 class Views:
-    """Activations of photographs, one array for each view.
+    """Activations of images, one array for each view.
 
     Parameters
     ----------
     images : Images or Subset
     prefix : FrozenPass
     augment : Augment or None
-        None is one view, the photograph as it is.
+        None is one view, the image as it is.
     n_views : int
         How many; epoch e draws view e modulo this.
     where : {"memory", "disk", "nowhere"}
@@ -59,7 +59,7 @@ class Views:
         return len(self._images)
 
     def rows(self, view: int, numbers: np.ndarray) -> np.ndarray:
-        """Activations of some photographs in one view."""
+        """Activations of some images in one view."""
         view %= self.n_views
         if self._where == "nowhere":
             images = Subset(self._of(view), numbers)
@@ -128,7 +128,7 @@ class BatchIterator:
     dataset : Examples
     batch_size : int
     generator : torch.Generator or None
-        Draws the order, anew each epoch; None keeps it.
+        Draws the order, again each epoch; None keeps it.
     joins_single : bool
         Whether a last batch of one image joins the one before: it has no statistics of its own.
     """
@@ -163,7 +163,7 @@ class BatchIterator:
             yield self.dataset.batch(order[start:stop])
 
 
-# How many views of the photographs are kept, and where.
+# How many views of the images are kept, and where.
 
 
 _MOST_VIEWS = 4
@@ -202,7 +202,7 @@ def choose_storage(
     Parameters
     ----------
     n_bytes : int
-        Of one view of all photographs.
+        Of one view of all images.
     views : int or None
         `augment_views`; None is as many as epochs, at most 4, and as there is room for.
     augmented : bool

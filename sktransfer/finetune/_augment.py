@@ -43,7 +43,7 @@ _SMALL = 64
 
 
 class Augment(ABC):
-    """One way to change photographs.
+    """One way to change images.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Flip(Augment):
 
 
 class FlipCropColour(Flip):
-    """Mirror; shift small pictures by up to an eighth, crop 60 to 100% of large ones; and
+    """Mirror; shift small images by up to an eighth, crop 60 to 100% of large ones; and
     change brightness, contrast and saturation by up to 20%."""
 
     key = "auto 1"
@@ -106,7 +106,7 @@ def _crop(picture: Image.Image, random: np.random.Generator) -> Image.Image:
 class Transform(Augment):
     """A transform of torchvision or a function: it takes a PIL image and gives one, or an array.
 
-    Each call has a copy of its own, with every random generator drawn anew from the image, so that
+    Each call has a copy of its own, with every random generator drawn again from the image, so that
     a view does not hang on how many views came before it, and the caller's transform stays as it
     is.
 

@@ -48,7 +48,7 @@ from ..networks import (
 from ..store import open_store
 from ._augment import check_augment
 from ._callbacks import EMA, GradualUnfreeze, named_callbacks
-from ._checkpoints import Checkpoints, Follower, Run, digest_of, open_checkpoints, signature_of
+from ._checkpoints import Checkpoints, Follower, Run, digest_of, key_of_fit, open_checkpoints
 from ._checks import check_training, reads_validation
 from ._gradients import Team, make_team
 from ._lr_find import LearningRateRange, find_range
@@ -210,13 +210,13 @@ class FineTuneBase(
             sample_weight,
             groups=groups,
             validation_data=validation_data,
-            goes_on=self.warm_start,
+            continues=self.warm_start,
         )
 
     def unfreeze(self, trainable: str | int | Sequence[str]) -> Self:
         """Train more of the network, in the next `partial_fit` or fit with `warm_start`.
 
-        What was trained stays; the optimizer begins anew. The parameter `trainable` is left as it
+        What was trained stays; the optimizer begins again. The parameter `trainable` is left as it
         is, for clones and fits from the start.
 
         Parameters
@@ -257,7 +257,7 @@ class FineTuneBase(
     def make_net(self) -> Any:
         """Make `net_` where it is not there, as in an estimator that was loaded.
 
-        Its module holds what was trained; its optimizer begins anew. What it takes are activations
+        Its module holds what was trained; its optimizer begins again. What it takes are activations
         of the frozen part.
 
         Returns
@@ -267,7 +267,7 @@ class FineTuneBase(
         check_is_fitted(self, "backbone_")
         if "net_" not in vars(self):
             fitted = replace(self._fitted, weights=self._load_model())
-            run = Run(self.max_epochs, go_on=True, verbose=self.verbose)
+            run = Run(self.max_epochs, continues=True, verbose=self.verbose)
             self.net_ = self._trainer(fitted, run).make_net(fitted.n_images, self.history_)
         return self.net_
 
@@ -353,19 +353,19 @@ class FineTuneBase(
         groups: Any = None,
         validation_data: Any = None,
         classes: Any = None,
-        goes_on: bool = False,
+        continues: bool = False,
         epochs: int | None = None,
     ) -> Self:
         """One call of `fit`, or of `partial_fit`, which says for how many `epochs`.
 
         With `goes_on` it begins with what was trained before, if anything was.
         """
-        goes_on, is_partial = goes_on and self.__sklearn_is_fitted__(), epochs is not None
+        continues, is_partial = continues and self.__sklearn_is_fitted__(), epochs is not None
         validates = validation_data is not None or (self.early_stopping and not is_partial)
         check_training(self, validates=validates, is_partial=is_partial)
-        every, task = self._read(X, y, sample_weight, classes, goes_on, is_partial)
+        every, task = self._read(X, y, sample_weight, classes, continues, is_partial)
         team = make_team(self.distributed, self.device)
-        fitted, info, columns = self._begun(X, every, task, goes_on)
+        fitted, info, columns = self._begun(X, every, task, continues)
         if team is not None:
             team.check_same(digest_of((every.target, every.weight)), "targets and sample_weight")
             fitted = fitted.seeded(team.same(fitted.design.seed))
@@ -376,14 +376,16 @@ class FineTuneBase(
             saved = None
             if self.checkpoint_dir is not None and not is_partial:
                 parts = [every] if held_out is None else [every, held_out]
-                saved = self._open_checkpoints(fitted, info, parts, groups, team, goes_on=goes_on)
+                saved = self._open_checkpoints(
+                    fitted, info, parts, groups, team, continues=continues
+                )
                 stack.callback(saved.close)
                 fitted = fitted if saved.state is None else fitted.seeded(saved.state["seed"])
-            run = Run(self.max_epochs if epochs is None else epochs, goes_on, saved, team)
+            run = Run(self.max_epochs if epochs is None else epochs, continues, saved, team)
             run = replace(run, verbose=self.verbose if run.leads else 0)
-            trainer, history = self._trainer(fitted, run), self.history_ if goes_on else History()
+            trainer, history = self._trainer(fitted, run), self.history_ if continues else History()
             every, held_out = every.weighed(task), held_out and held_out.weighed(task)
-            if goes_on:
+            if continues:
                 stack.enter_context(self._put_back_on_errors())
             if is_partial:
                 trained = trainer.train(every, held_out, history, vars(self).get("net_"))
@@ -395,10 +397,10 @@ class FineTuneBase(
         return self
 
     def _read(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any, goes_on: bool, is_partial: bool
+        self, X: Any, y: Any, sample_weight: Any, classes: Any, continues: bool, is_partial: bool
     ) -> tuple[Part, Task]:
         """Images with targets and weights, and the task that these targets are."""
-        if goes_on:
+        if continues:
             self._check_given()
             images, known = self._images(X), self._fitted.task
         else:
@@ -411,10 +413,10 @@ class FineTuneBase(
         return every, task
 
     def _begun(
-        self, X: Any, every: Part, task: Task, goes_on: bool
+        self, X: Any, every: Part, task: Task, continues: bool
     ) -> tuple[Fitted, BackboneInfo, Any]:
         """What training begins with, which network that is, and who keeps account of columns."""
-        if goes_on:
+        if continues:
             fitted = replace(
                 self._fitted, task=task, weights=self._load_model(), n_images=len(every.target)
             )
@@ -462,7 +464,7 @@ class FineTuneBase(
             if now != before:
                 hint = f"unfreeze({now!r})" if name == "trainable" else "fit with warm_start=False"
                 raise InputError(
-                    f"Going on needs {name}={before!r}, as in the first fit, got {name}={now!r}. "
+                    f"Continuing needs {name}={before!r}, as in the first fit, got {name}={now!r}. "
                     f"To change it, call {hint}."
                 )
         check_given(self, fitted.given, "fit with warm_start=False")
@@ -475,7 +477,7 @@ class FineTuneBase(
         groups: Any,
         team: Team | None,
         *,
-        goes_on: bool,
+        continues: bool,
     ) -> Checkpoints | Follower:
         """Those of this very fit, which may have been killed before."""
         seed, classes = fitted.design.seed, fitted.task.classes
@@ -485,14 +487,14 @@ class FineTuneBase(
             "the size of images": fitted.preparation.image_size,
             "the number of outputs": fitted.design.n_outputs,
         }
-        signature = signature_of(
+        signature = key_of_fit(
             self.get_params(deep=False),
             None if self.random_state is None else seed,
             facts,
             classes,
             parts,
             None if groups is None else np.asarray(groups),
-            fitted.model.learnt() if goes_on else None,
+            fitted.model.learnt() if continues else None,
         )
         return open_checkpoints(self.checkpoint_dir, signature, self.keep_checkpoints, team)
 
@@ -575,7 +577,7 @@ class FineTuneBase(
         return self._fitted.task
 
     def _load_model(self) -> Model:
-        """The network with all that was trained; built anew where the estimator was loaded."""
+        """The network with all that was trained; built again where the estimator was loaded."""
         fitted = self._fitted
         if isinstance(fitted.weights, Model):
             return fitted.weights

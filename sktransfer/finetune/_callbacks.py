@@ -94,7 +94,7 @@ class Line(PrintLog):
 
 
 class NextView(Callback):
-    """Have each epoch draw another view of the photographs."""
+    """Have each epoch draw another view of the images."""
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **_: Any) -> None:
         if dataset_train is not None and hasattr(dataset_train, "epoch"):

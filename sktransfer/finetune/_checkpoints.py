@@ -34,9 +34,9 @@ __all__ = [
     "Signature",
     "digest_of",
     "from_json",
+    "key_of_fit",
     "open_checkpoints",
     "restore",
-    "signature_of",
     "state_of",
     "to_json",
     "watched_of",
@@ -120,7 +120,7 @@ class Checkpoints:
             raise
 
     def save(self, state: dict[str, Any], epoch: int, *, finished: bool = False) -> None:
-        """Write a checkpoint and delete the oldest; training goes on if that fails."""
+        """Write a checkpoint and delete the oldest; training continues if that fails."""
         state = {
             **state, "format": _FORMAT, "finished": finished,
             "signature": self.signature.name, "facts": self.signature.facts,
@@ -162,7 +162,7 @@ class Checkpoints:
                 damaged.append((path, error))
         else:
             if damaged:
-                # To begin anew what may have taken days is for the caller to decide.
+                # To begin again what may have taken days is for the caller to decide.
                 raise CheckpointError(
                     f"{damaged[0][1]} Delete it to start from the beginning."
                 ) from damaged[0][1]
@@ -339,13 +339,13 @@ def _check_parts(state: Any) -> None:
 
 
 class Checkpointing(Callback):
-    """Go on from a checkpoint, and write one after each epoch; the last of all callbacks.
+    """Resume from a checkpoint, and write one after each epoch; the last of all callbacks.
 
     Parameters
     ----------
     saved : Checkpoints or Follower
     state : dict or None
-        What to go on from.
+        What to resume from.
     facts : dict
         More that is put into each.
     first : int
@@ -380,7 +380,7 @@ class Checkpointing(Callback):
 
 
 def learning_names(module: torch.nn.Module) -> list[str]:
-    """What may change in training: weights that learn, the head, and statistics."""
+    """What may change in training: weights that are trained, the head, and statistics."""
     weights = dict(module.named_parameters())
     return [
         name
@@ -597,7 +597,7 @@ class Run:
     """
 
     epochs: int
-    go_on: bool = False
+    continues: bool = False
     saved: Checkpoints | Follower | None = None
     team: Team | None = None
     final: bool = True
@@ -606,7 +606,7 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from; one of the watched epochs is none of the later fit."""
+        """The checkpoint to resume from; one of the watched epochs is none of the later fit."""
         state = None if self.saved is None else self.saved.state
         if state is None or bool(self.watched) != ("watched" in state):
             return None
@@ -687,7 +687,7 @@ class Signature(NamedTuple):
         return "; ".join(told[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def signature_of(
+def key_of_fit(
     params: dict[str, Any],
     seed: int | None,
     facts: dict[str, Any],

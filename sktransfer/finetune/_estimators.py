@@ -19,11 +19,11 @@ __all__ = ["FineTuneClassifier", "FineTuneRegressor"]
 
 @parameters
 class FineTuneClassifier(ClassifierMixin, FineTuneBase):
-    """Fine-tune a pretrained network to tell photographs apart.
+    """Fine-tune a pretrained network to tell images apart.
 
     The network gets a new output layer, which starts from a linear classifier on the codes;
-    then it and the last stages learn on, the pretrained ones gently [1]_. What is frozen is
-    computed once for each photograph, whatever the number of epochs, folds and candidates.
+    then it and the last stages train on, the pretrained ones gently [1]_. What is frozen is
+    computed once for each image, whatever the number of epochs, folds and candidates.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these photographs.
+        """Learn one epoch more, from these images.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
                 'class_weight="balanced" needs all labels at once, which partial_fit does not '
                 "have. Name the weights in a dict, or call fit first."
             )
-        return self._fit(X, y, sample_weight, classes=classes, goes_on=True, epochs=1)
+        return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Outputs of the head before softmax, of several tags before the sigmoid.
@@ -205,7 +205,7 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
 
 @parameters
 class FineTuneRegressor(RegressorMixin, FineTuneBase):
-    """Fine-tune a pretrained network to tell numbers from photographs.
+    """Fine-tune a pretrained network to tell numbers from images.
 
     As :class:`FineTuneClassifier`, with squared errors in the place of cross-entropy. Targets
     are standardised for learning; the head starts from ridge regression on the codes.
@@ -227,7 +227,7 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these photographs.
+        """Learn one epoch more, from these images.
 
         Parameters
         ----------
@@ -242,10 +242,10 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
         -------
         self : object
         """
-        return self._fit(X, y, sample_weight, goes_on=True, epochs=1)
+        return self._fit(X, y, sample_weight, continues=True, epochs=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The number of each photograph.
+        """The number of each image.
 
         Parameters
         ----------

@@ -71,7 +71,7 @@ def fit_head(
         worker_pool().submit(_fit_by_steps, head, codes, target, weight, task, seed).result()
         return
     # One scale for all codes: as good as one for each, and no weight is large because its code
-    # hardly varied in these photographs.
+    # hardly varied in these images.
     mean = np.average(codes, axis=0, weights=weight)
     scale = float(np.sqrt(np.average((codes - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
     scaled = (codes - mean) / scale

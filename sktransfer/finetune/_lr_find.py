@@ -40,7 +40,7 @@ class LearningRateRange:
     ----------
     suggestion_ : float
         A tenth of the rate at which the loss was lowest. Where the head starts from a linear probe
-        the loss is low from the start and goes on falling at rates that would spoil it over a
+        the loss is low from the start and continues falling at rates that would spoil it over a
         whole fit, so that this is the most that is worth trying.
     """
 

@@ -69,7 +69,7 @@ class Design:
 
 @dataclass
 class Model:
-    """A network cut into a frozen part and one that learns.
+    """A network cut into a frozen part and one that is trained.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class Model:
         return np.concatenate([future.result() for future in futures])
 
     def learnt(self) -> dict[str, np.ndarray]:
-        """What differs from the pretrained network: what learns, and live statistics."""
+        """What differs from the pretrained network: what is trained, and live statistics."""
         learns = {name for name, p in self.module.named_parameters() if p.requires_grad}
         kept = {}
         for name, value in self.module.state_dict().items():
@@ -255,14 +255,14 @@ def _let_learn(module: FineTuneModule, learning: set[str], design: Design) -> No
         parameter.requires_grad_(plain_name(name) in learning and of_method)
 
 
-# The network that learns: tail, pooling and a new head.
+# The network that is trained: tail, pooling and a new head.
 
 
 _HIDDEN = 512
 
 
 class FineTuneModule(nn.Module):
-    """What learns of a network, behind what is frozen.
+    """What is trained of a network, behind what is frozen.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ class FineTuneModule(nn.Module):
     normalization : tuple of (mean, std) or None
         Given where the tail begins at the pixels, which are then bytes (n, h, w, c).
     live_norms : bool
-        Whether batch norms that learn also follow the statistics of the batches.
+        Whether batch norms that are trained also follow the statistics of the batches.
 
     Notes
     -----
@@ -455,7 +455,7 @@ def _own(made: nn.Module, again: Callable[[], Any]) -> nn.Module:
     try:
         return copy.deepcopy(made).cpu()
     except Exception as error:
-        try:  # what cannot be copied may be made anew each time
+        try:  # what cannot be copied may be made again each time
             if not _shared(made, again()):
                 return made.cpu()
         except Exception:
@@ -489,7 +489,7 @@ def attributes_of(head: nn.Module) -> dict[str, np.ndarray]:
 
 
 def put_back(head: nn.Module, kept: dict[str, np.ndarray]) -> None:
-    """Give a head that was built anew what `attributes_of` found."""
+    """Give a head that was built again what `attributes_of` found."""
     for name, old, _ in list(_attributes(head)):
         if name not in kept:
             continue
@@ -505,7 +505,7 @@ def put_back(head: nn.Module, kept: dict[str, np.ndarray]) -> None:
 
 
 def told_of(head: nn.Module) -> dict[str, str]:
-    """Hashes of lists and dicts that a head holds, which are made anew with it."""
+    """Hashes of lists and dicts that a head holds, which are made again with it."""
     told = {}
     for name, value, is_own in _attributes(head):
         if is_own and isinstance(value, (list, tuple, dict, set)) and _is_data(value):

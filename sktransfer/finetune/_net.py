@@ -77,7 +77,7 @@ class Recipe:
     team : Team or None
         The processes that share each batch.
     anchors : dict of str to Tensor
-        Pretrained values of what learns, for `l2_sp`.
+        Pretrained values of what is trained, for `l2_sp`.
 
     References
     ----------
@@ -97,7 +97,7 @@ class Recipe:
     anchors: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def remember(self, module: nn.Module, pretrained: Mapping[str, torch.Tensor]) -> None:
-        """Take the pretrained values of the weights that learn as those to be pulled towards."""
+        """Take the pretrained values of trained weights as those to be pulled towards."""
         if self.l2_sp:
             self.anchors = {
                 name: pretrained[plain_name(name)].detach().clone().to(value.device)
@@ -241,7 +241,7 @@ def _n_steps(training: Training, n_images: int, run: Run) -> int:
 
 
 def renew_net(net: Any, training: Training, task: Task, n_images: int, run: Run) -> None:
-    """Have a net that goes on follow the task and the schedule of this call."""
+    """Have a net that continues follow the task and the schedule of this call."""
     net.recipe.task = task
     schedule = dict(net.callbacks_).get("schedule")
     fresh = make_schedule(training.schedule, _n_steps(training, n_images, run), training.warmup)

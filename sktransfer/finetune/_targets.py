@@ -33,7 +33,7 @@ __all__ = [
 
 # What to do about a class that was not there before, by whose labels it is in.
 _UNSEEN = {
-    "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts anew.",
+    "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts again.",
     "y of partial_fit": "Name all classes in the first call: partial_fit(X, y, classes=...).",
     "y of validation_data": "Leave these images out, or give fit images of this class too.",
 }

@@ -315,10 +315,10 @@ class Values(Task):
         """The task of the first targets, and these encoded."""
         values, is_flat = as_values(y, n_images, name)
         with np.errstate(over="ignore", invalid="ignore"):
-            center, spread = values.mean(axis=0), values.std(axis=0)
-        if not np.isfinite([center, spread]).all():
+            center, std = values.mean(axis=0), values.std(axis=0)
+        if not np.isfinite([center, std]).all():
             raise ValueError(f"{name} must hold numbers whose variance float64 can hold.")
-        task = cls(center, np.where(spread > 0, spread, 1.0), is_flat)
+        task = cls(center, np.where(std > 0, std, 1.0), is_flat)
         return task, task._standardised(values)
 
     @property

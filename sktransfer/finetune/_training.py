@@ -133,11 +133,11 @@ class Trainer:
     def train(
         self, part: Part, validate: Part | None, history: History, net: Any = None
     ) -> Trained:
-        """Run the epochs; a net that is given goes on with its optimizer and its callbacks."""
+        """Run the epochs; a net that is given continues with its optimizer and its callbacks."""
         run, model = self.run, self.model
-        if not run.go_on and not run.refit:
+        if not run.continues and not run.refit:
             self._warn_of_waiting_stages()
-        if not run.go_on and run.state is None:
+        if not run.continues and run.state is None:
             self._start_head(part)
         model.module.to(torch.device(self.prefix.settings.device[0]))
         storage = self._storage(len(part.target))
@@ -167,7 +167,7 @@ class Trainer:
         return Trained(net, net.history, self._layers(net), storage.n_views, best)
 
     def make_net(self, n_images: int, history: Sequence[Any]) -> Any:
-        """A net with the history so far, whose optimizer begins anew."""
+        """A net with the history so far, whose optimizer begins again."""
         device = torch.device(self.prefix.settings.device[0])
         self.model.module.to(device)
         net = make_net(
@@ -297,7 +297,7 @@ class Trainer:
 
 
 def _can_be_trained_anew(training: Training) -> bool:
-    """Whether the best number of epochs can be trained for anew.
+    """Whether the best number of epochs can be trained for again.
 
     A schedule of the user's own was made for as many steps as the first fit has, and what monitors
     validation has nothing to look at in a second one.

@@ -249,7 +249,7 @@ def _check(image: Image.Image, seen: Range, allowed: Range, depth: Depth) -> Non
     if low != low:
         raise ImageError(f"holds NaN; {rule}: read it into an array and fill the gaps, {_SAY}")
     if np.inf in (-low, high):
-        raise ImageError(f"holds infinity; {rule}: read it into an array and mend it, {_SAY}")
+        raise ImageError(f"holds infinity; {rule}: read it into an array and fix it, {_SAY}")
     if depth.given is None and not within(seen, allowed):
         example = example_range(seen)
         raise ImageError(f"{rule}, got {low:g} to {high:g}; {_SAY}, for example {example}")
@@ -267,7 +267,7 @@ def note_colours(image: Image.Image, depth: Depth) -> None:
 
 
 def refuse_colours(depth: Depth, declared: float) -> None:
-    """Refuse deep colours whose lower bits are needed and cannot be had."""
+    """Refuse deep colours whose lower bits are needed and cannot be loaded."""
     if depth.given is None or (declared and depth.given == (0.0, declared)):
         return
     raise ImageError(

@@ -386,7 +386,7 @@ def _memory() -> int:
     return min(limits, default=0)
 
 
-# On a machine of many cores many photographs of a telephone are decoded side by side.
+# On a machine of many cores many images of a telephone are decoded side by side.
 _room = _Room(max(2**30, _memory() // 4))
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_room.forget)
@@ -468,7 +468,7 @@ _AHEAD = 8
 # Bits of no code: what is whole is done before it takes them for pixels.
 _PADDING = b"\xff\x00" * _AHEAD
 
-_MORE = "the JPEG data are damaged, they go on where the image is complete"
+_MORE = "the JPEG data are damaged, they continue where the image is complete"
 _LESS = "the file is truncated, its JPEG data end before the image is complete"
 _MIXED = "the JPEG data are damaged, their parts are not in order"
 _BROKEN = "the structure of the JPEG file is damaged"
@@ -668,7 +668,7 @@ class _Feed:
     """Gives a file to a decoder of Pillow piece by piece, and looks where it waits for more.
 
     A decoder that has all pixels of a scan looks for the next marker and takes whatever is before
-    it. One that wants more takes nothing until it can go on.
+    it. One that wants more takes nothing until it can continue.
     """
 
     def __init__(self, decoder: Any, data: bytes) -> None:
@@ -725,7 +725,7 @@ class _Feed:
         if self._offer(stop, more + b"\xff"):  # half a marker, which it can never take
             raise OSError(_BROKEN)
         waits, self._rest = self._rest != b"\xff", self._rest[:-1]
-        # One byte is less than a decoder that waits for pixels can go on with.
+        # One byte is less than a decoder that waits for pixels can continue with.
         return not waits and self._decoder.decode(b"\x00\xff")[0] == 1
 
 

@@ -373,7 +373,7 @@ class OpenedImage:
         decides what the file looks like), or over the 8-bit RGB pixels and the size of arrays
         and PIL images, whatever layout, dtype and range they came in.
     n_bytes : int
-        Size of what is kept in memory until the picture is made.
+        Size of what is kept in memory until the image is made.
     """
 
     __slots__ = ("_content", "_index", "_source", "digest", "n_bytes")
@@ -389,7 +389,7 @@ class OpenedImage:
         return where if self._source is None else f"{where} ({shown(self._source)})"
 
     def picture(self) -> Image.Image:
-        """Decode the picture: upright, mode RGB. Each call decodes anew.
+        """Decode the image: upright, mode RGB. Each call decodes again.
 
         Raises
         ------

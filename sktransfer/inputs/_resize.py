@@ -127,7 +127,7 @@ def _fit(picture: Image.Image | np.ndarray, to: ImagePreparation) -> np.ndarray:
 
 
 def _scaled_size(height: int, width: int, to: ImagePreparation) -> tuple[int, int]:
-    """Height and width to which the whole photograph is resized."""
+    """Height and width to which the whole image is resized."""
     if to.resize == "crop":
         return _covering(height, width, to.resize_size)
     if to.resize == "squash":
@@ -162,12 +162,12 @@ def _place(fitted: np.ndarray, to: ImagePreparation) -> np.ndarray:
     )
     if top >= 0 <= left:
         return fitted[top : top + height, left : left + width]
-    # A crop larger than the photograph has black bars, as torchvision's.
+    # A crop larger than the image has black bars, as torchvision's.
     return np.asarray(Image.fromarray(fitted).crop((left, top, left + width, top + height)))
 
 
 def _covering(height: int, width: int, target: tuple[int, int]) -> tuple[int, int]:
-    """Size of a picture scaled until it covers the target."""
+    """Size of an image scaled until it covers the target."""
     if height * target[1] >= width * target[0]:
         return max(int(target[1] * height / width), target[0]), target[1]
     return target[0], max(int(target[0] * width / height), target[1])
@@ -201,9 +201,9 @@ def crop(
     The sizes and offsets are rounded as torchvision's Resize and CenterCrop round them; a
     box that is off by half a pixel moves codes by 9%.
 
-    First across and then down, as whole pictures are resized. Given a box, Pillow takes the
+    First across and then down, as whole images are resized. Given a box, Pillow takes the
     order that costs least, and the 8-bit rounding in between makes that another picture:
-    codes of tall photographs moved by 1%.
+    codes of tall images moved by 1%.
     """
     height, width = kept
     new_height, new_width = size
@@ -244,9 +244,9 @@ def _span(length: int, new_length: int, kept: int) -> _Span:
     return _Span(offset * share, min((offset + kept) * share, length), kept, 0)
 
 
-# Shrinking large photographs in vector instructions, by torch.
+# Shrinking large images in vector instructions, by torch.
 #
-# It is imported when the first photograph needs it, since importing it takes seconds.
+# It is imported when the first image needs it, since importing it takes seconds.
 
 
 def agrees(old: int, new: int, interpolation: str) -> bool:

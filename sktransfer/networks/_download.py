@@ -99,7 +99,7 @@ def cached_download(url: str, what: str) -> Path:
         if isinstance(error, WeightsUnavailableError):
             raise
         raise WeightsUnavailableError(
-            f"{what} cannot be had: looked for {shown(path)} and then for {url} "
+            f"{what} cannot be loaded: looked for {shown(path)} and then for {url} "
             f"({_reason(error)}). {OFFLINE_REMEDY}"
         ) from error
     return path
@@ -367,7 +367,7 @@ def _errors_explained(repo: str, filenames: Sequence[str]) -> Iterator[None]:
     from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
 
     where = (
-        f"the weights cannot be had: looked for {' or '.join(filenames)} of {repo} in "
+        f"the weights could not be loaded: looked for {' or '.join(filenames)} of {repo} in "
         f"{_folder()} and then at {constants.ENDPOINT}"
     )
     try:

@@ -109,7 +109,7 @@ def check_given(params: Any, given: Given, hint: str) -> None:
         if isinstance(value, nn.Module):  # its repr may be the same, and long
             before, now = before.partition(" ")[0], f"another {now.partition(' ')[0]}"
         raise InputError(
-            f"Going on needs {name}={shown(before)}, as in the first fit, got {shown(now)}. To "
+            f"Continuing needs {name}={shown(before)}, as in the first fit, got {shown(now)}. To "
             f"change it, call {hint}."
         )
 

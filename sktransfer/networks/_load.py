@@ -221,7 +221,7 @@ def _as_path(weights: Any) -> Path:
 
 
 def _key_of(choice: str | Path | None) -> Hashable:
-    """A file that is written anew is another file."""
+    """A file that is written again is another file."""
     if not isinstance(choice, Path):
         return choice
     try:
@@ -367,6 +367,6 @@ class BackboneInfo:
                 f"The weights of {self.name!r} ({self.weights}) are not those that this "
                 f"estimator was fitted with: their fingerprint must be {self.fingerprint}, "
                 f"but is {backbone.fingerprint}. Install the version of {self.source} that it "
-                "was saved with, fit it anew, or save it with bundle_weights=True."
+                "was saved with, fit it again, or save it with bundle_weights=True."
             )
         return backbone

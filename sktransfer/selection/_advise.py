@@ -1,4 +1,4 @@
-"""Which layer, which framing, which strategy: by what the photographs say."""
+"""Which layer, which resize mode, which strategy: by what the images say."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ._probe import (
     TALL_SHARE,
     LayerScore,
     LearningCurve,
-    best_framing,
     best_layer,
+    best_resize,
     is_better,
     layer_to_tune,
     learning_curve_of,
@@ -44,9 +44,9 @@ __all__ = [
     "digests",
     "look_at_data",
     "reasons_for",
-    "scene_of",
-    "study_photographs",
-    "take_photographs",
+    "scenario_of",
+    "study_images",
+    "take_images",
 ]
 
 
@@ -63,12 +63,12 @@ def advise(
     fine_tune: bool | str = "auto",
     **codes_params: Any,
 ) -> Recommendation:
-    """Say what to do with labelled photographs, and why.
+    """Say what to do with labelled images, and why.
 
     Codes of several depths, from one pass of the network, are judged by cross-validated linear
-    probes. Where the last layer wins, the photographs are like those the network was trained
-    on; where an earlier one does, they are not. With the number of photographs that makes the
-    four scenes of the tutorials, and each has its strategy.
+    probes. Where the last layer wins, the images are like those the network was trained
+    on; where an earlier one does, they are not. With the number of images that makes the
+    four scenarios of the tutorials, and each has its strategy.
 
     Parameters
     ----------
@@ -80,22 +80,22 @@ def advise(
     backbone : str, CNNCodes, torch.nn.Module, list of these or BackboneRanking, \
 default="efficientnet_lite0"
         The network. Of several the best by :func:`rank_backbones`; after a ranking of the same
-        photographs no pass is needed.
+        images no pass is needed.
     weights : str, enum member, path, None or dict, default="default"
         As in :func:`rank_backbones`.
     image_size : int or (int, int), default=None
         Pixels that the network sees.
     resize : {"auto", "pad", "squash", "crop"}, default="auto"
-        How photographs are framed. "auto" tries all three where more than a tenth of the
-        photographs are not about square, which costs two more passes, of at most 2,000
-        photographs.
+        How images are framed. "auto" tries all three where more than a tenth of the
+        images are not about square, which costs two more passes, of at most 2,000
+        images.
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept; with None every question costs a pass.
     cv : int or splitter, default=5
-        Folds. The same photograph is in one fold only, however often it is there; a splitter of
+        Folds. The same image is in one fold only, however often it is there; a splitter of
         scikit-learn's is told so by its `groups`.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 100 photographs and 5 of the middle class on,
+        Whether fine-tuning is advised: "auto" from 100 images and 5 in the median class on,
         where the probe errs in more than 1%.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes`, for networks given by name.
@@ -108,11 +108,11 @@ default="efficientnet_lite0"
     Raises
     ------
     ValueError
-        If labels do not fit, or fewer than two classes have two photographs.
+        If labels do not fit, or fewer than two classes have two images.
     ImageError
         If an image cannot be read, unless ``on_error="nan"``.
     BackboneError
-        If no network can be had.
+        If no network can be loaded.
 
     Examples
     --------
@@ -120,7 +120,7 @@ default="efficientnet_lite0"
     >>> from sktransfer.datasets import load_cifar10_sample
     >>> X, y = load_cifar10_sample(return_X_y=True)
     >>> advice = advise(X[:80], y[:80], image_size=64)
-    >>> advice.scene, advice.strategy
+    >>> advice.scenario, advice.strategy
     ('few and similar', 'probe')
     >>> pipe = advice.estimator.fit(X[:80], y[:80])
     """
@@ -134,7 +134,7 @@ default="efficientnet_lite0"
         common["resize"] = resize
     codes, ranking = _settle(X, y, backbone, weights, common)
     look = look_at_data(codes, X, y)
-    study = study_photographs(X, codes, look, cv, frame=resize == "auto")
+    study = study_images(X, codes, look, cv, frame=resize == "auto")
     return _recommend(study, ranking, fine_tune)
 
 
@@ -154,12 +154,12 @@ def _settle(
 
 def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
     codes, look, seen = study.codes, study.look, study.seen
-    scene = scene_of(study)
-    strategy, end, estimator = choose_strategy(scene, study, fine_tune)
+    scenario = scenario_of(study)
+    strategy, end, estimator = choose_strategy(scenario, study, fine_tune)
     curve = study.learning_curve(end.name)
     unreadable = np.flatnonzero(~seen.kept)
     return Recommendation(
-        scene=scene,
+        scenario=scenario,
         strategy=strategy,
         backbone=seen.estimator.backbone,
         layer=end.name,
@@ -168,16 +168,16 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
         param_grid=grid_of(estimator, _layers_to_search(study), study.kind),
         measure=study.kind.measure,
         expected_accuracy=end.mean,
-        accuracy_spread=end.spread,
+        accuracy_std=end.std,
         minutes=minutes_of(estimator, look.n, seen.images_per_second, study.seconds),
-        reasons=tuple(reasons_for(scene, strategy, study, curve, fine_tune)),
+        reasons=tuple(reasons_for(scenario, strategy, study, curve, fine_tune)),
         warnings=(
             *look.warnings,
             *_about_unreadable(unreadable),
             *_about_suspects(study.suspects, study.best.mean),
         ),
-        layer_scores=tuple((score.name, score.mean, score.spread) for score in study.scores),
-        framing_scores={name: score.mean for name, score in study.framings.items()},
+        layer_scores=tuple((score.name, score.mean, score.std) for score in study.scores),
+        resize_scores={name: score.mean for name, score in study.resize_modes.items()},
         learning_curve=curve,
         suspects=study.suspects,
         suspected_of=study.suspected_of,
@@ -198,7 +198,7 @@ def _about_unreadable(unreadable: np.ndarray) -> list[str]:
     if not len(unreadable):
         return []
     return [
-        f"{len(unreadable)} photograph(s) cannot be read: {_some(unreadable)}. They are left out "
+        f"{len(unreadable)} image(s) cannot be read: {_some(unreadable)}. They are left out "
         "of every figure here; leave them out before the estimator is fitted, too."
     ]
 
@@ -208,7 +208,7 @@ def _about_suspects(suspects: np.ndarray, accuracy: float) -> list[str]:
         return []
     return [
         f"{len(suspects)} label(s) look wrong to a probe that errs in {1 - accuracy:.0%}: "
-        f"photographs {_some(suspects)}. Look at them: plot_suspects(X, y)."
+        f"images {_some(suspects)}. Look at them: plot_suspects(X, y)."
     ]
 
 
@@ -216,21 +216,21 @@ def _some(numbers: np.ndarray) -> str:
     return f"{numbers[:10].tolist()}{' …' if len(numbers) > 10 else ''}"
 
 
-# What a network says of photographs: probes by depth and by framing, and what they lead to.
+# What a network says of images: probes by depth and by resize mode, and what they lead to.
 
 
-# More photographs than these are not needed to tell layers and framings apart.
+# More images than these are not needed to tell layers and resize modes apart.
 _ENOUGH = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """The part of the photographs that questions are asked of.
+    """The part of the images that questions are asked of.
 
     Attributes
     ----------
     chosen, at : ndarray of int
-        Where they stand among all photographs, and among the codes.
+        Where they stand among all images, and among the codes.
     target : ndarray
         Their targets, as numbers.
     splits : list of (ndarray, ndarray)
@@ -249,20 +249,20 @@ class Study:
     Attributes
     ----------
     codes : CNNCodes
-        With the framing that is best.
+        With the resize mode that is best.
     look : DataLook
     seen : Seen
         The pass of `codes`.
     asked : Asked
-        The photographs that were asked, and the folds.
+        The images that were asked, and the folds.
     scores : list of LayerScore
         By depth, from the input.
     best : LayerScore
         The one to take.
-    framings : dict of str to LayerScore
+    resize modes : dict of str to LayerScore
         On the last layer; empty where there was nothing to try.
     suspects, suspected_of : ndarray
-        Photographs whose label looks wrong, and the labels they seem to have.
+        Images whose label looks wrong, and the labels they seem to have.
     seconds : float
         That one fit of a probe took.
     """
@@ -273,7 +273,7 @@ class Study:
     asked: Asked
     scores: list[LayerScore]
     best: LayerScore
-    framings: dict[str, LayerScore]
+    resize_modes: dict[str, LayerScore]
     suspects: np.ndarray
     suspected_of: np.ndarray
     seconds: float
@@ -284,12 +284,12 @@ class Study:
 
     @property
     def sizes(self) -> list[int]:
-        """Photographs of each class, or of the rarer answer of each tag, that are validated."""
+        """Images of each class, or of the rarer answer of each tag, that are validated."""
         return self.kind.sizes(self.look.y[self.look.usable & self.seen.kept])
 
     @property
     def n(self) -> int:
-        """Photographs that can be read and validated."""
+        """Images that can be read and validated."""
         return int((self.look.usable & self.seen.kept).sum())
 
     @property
@@ -325,18 +325,18 @@ def _ask(look: DataLook, kept: np.ndarray, cv: Any) -> Asked:
     return Asked(usable, at, target, splits)
 
 
-def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
-    """Ask the photographs; `frame` says whether other framings are tried where they may matter."""
+def study_images(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
+    """Ask the images; `frame` says whether other resize modes are tried where they may matter."""
     seen = pass_over(codes, X)
     asked, kind = _ask(look, seen.kept, cv), look.kind
     start = time.perf_counter()
     scores = _by_depth(seen, asked, kind)
     seconds = (time.perf_counter() - start) / (len(scores) * len(asked.splits))
-    framings: dict[str, LayerScore] = {}
+    resize_modes: dict[str, LayerScore] = {}
     if frame and look.tall_share > TALL_SHARE:
-        part = take_photographs(X, asked.chosen, len(seen.kept))
-        framings = _framings(part, codes, scores[-1], asked, kind)
-    if framings and (better := best_framing(framings)) != codes.resize:
+        part = take_images(X, asked.chosen, len(seen.kept))
+        resize_modes = _resize_modes(part, codes, scores[-1], asked, kind)
+    if resize_modes and (better := best_resize(resize_modes)) != codes.resize:
         codes = clone(codes).set_params(resize=better)
         seen = pass_over(codes, X)
         scores = _by_depth(seen, asked, kind)
@@ -345,7 +345,7 @@ def study_photographs(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame
     judge = best if is_better(best, scores[-1], SURE) else scores[-1]
     wrong, said = kind.suspects(judge.answers, look.y[asked.chosen])
     suspects = asked.chosen[wrong]
-    return Study(codes, look, seen, asked, scores, best, framings, suspects, said, seconds)
+    return Study(codes, look, seen, asked, scores, best, resize_modes, suspects, said, seconds)
 
 
 def _by_depth(seen: Seen, asked: Asked, kind: Kind) -> list[LayerScore]:
@@ -355,10 +355,10 @@ def _by_depth(seen: Seen, asked: Asked, kind: Kind) -> list[LayerScore]:
     ]
 
 
-def _framings(
+def _resize_modes(
     X: Any, codes: CNNCodes, current: LayerScore, asked: Asked, kind: Kind
 ) -> dict[str, LayerScore]:
-    """Probes on the last layer for each way of framing, on the same folds."""
+    """Probes on the last layer for each way of resize mode, on the same folds."""
     found = {codes.resize: current}
     for resize in other_framings(codes):
         other = clone(codes).set_params(resize=resize)
@@ -366,7 +366,7 @@ def _framings(
     return found
 
 
-def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
+def take_images(X: Any, numbers: np.ndarray, n: int) -> Any:
     if len(numbers) == n:
         return X
     if hasattr(X, "iloc"):
@@ -374,10 +374,10 @@ def take_photographs(X: Any, numbers: np.ndarray, n: int) -> Any:
     return X[numbers] if hasattr(X, "shape") else [X[int(i)] for i in numbers]
 
 
-# The four scenes of the tutorials, told by evidence, and what each calls for.
+# The four scenarios of the tutorials, told by evidence, and what each calls for.
 
 
-# Photographs, and photographs of the middle class, from which on the whole network, or its last
+# Images, and images in the median class, from which on the whole network, or its last
 # stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
 SOME = (100, 5)
@@ -385,7 +385,7 @@ SOME = (100, 5)
 _SOLVED = 0.01
 
 
-def scene_of(study: Study) -> str:
+def scenario_of(study: Study) -> str:
     """One of "few" or "many", "and", "similar" or "dissimilar"."""
     many = "many" if _at_least(study, MANY) else "few"
     return f"{many} and {'similar' if study.similar else 'dissimilar'}"
@@ -396,14 +396,16 @@ def _at_least(study: Study, bound: tuple[int, int]) -> bool:
     return bool(study.n >= bound[0] and np.median(sizes) >= bound[1])
 
 
-def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[str, LayerScore, Any]:
+def choose_strategy(
+    scenario: str, study: Study, fine_tune: bool | str
+) -> tuple[str, LayerScore, Any]:
     """A name, the layer that the network ends with, and an estimator that is not fitted."""
     solved = study.best.mean >= 1 - _SOLVED
-    enough = _at_least(study, SOME) or scene.startswith("many")
+    enough = _at_least(study, SOME) or scenario.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         layer = None if study.best is study.last else study.best.name
         return "probe", study.best, probe_pipeline(study.codes, study.kind, layer=layer)
-    if scene.startswith("many"):
+    if scenario.startswith("many"):
         estimator = tune_up_to(study.codes, study.best.name, "all", study.kind)
         return "fine-tune all", study.best, estimator
     estimator = tune_up_to(study.codes, study.to_tune.name, kind=study.kind)
@@ -411,29 +413,29 @@ def choose_strategy(scene: str, study: Study, fine_tune: bool | str) -> tuple[st
 
 
 def reasons_for(
-    scene: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
+    scenario: str, strategy: str, study: Study, curve: LearningCurve, fine_tune: bool | str
 ) -> Iterator[str]:
     """Plain sentences, each with its figures."""
     yield (
-        f"{study.kind.told(study.n, study.sizes)}: that is {scene.split()[0]} (many begins at "
-        f"{MANY[0]:,} and {MANY[1]} of the middle class)."
+        f"{study.kind.told(study.n, study.sizes)}: that is {scenario.split()[0]} (many begins at "
+        f"{MANY[0]:,} and {MANY[1]} in the median class)."
     )
     yield _about_layers(study)
-    if study.framings:
+    if study.resize_modes:
         yield _about_framings(study)
     yield from _about_strategy(strategy, study, fine_tune)
     yield _about_more(curve, study.kind)
 
 
 def _about_framings(study: Study) -> str:
-    scores = {name: score.mean for name, score in study.framings.items()}
+    scores = {name: score.mean for name, score in study.resize_modes.items()}
     told = ", ".join(f"{name} {study.kind.write(mean)}" for name, mean in scores.items())
     best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
     taken = "the best of several is a little higher than what is to be expected"
     if scores[best] > scores[resize]:
         taken = f"{best} is not likely to be better than {resize}, which stays, but may be tried"
-    tall = f"{study.look.tall_share:.0%} of the photographs are not square"
-    return f"{tall}; framed by {told} ({taken})."
+    tall = f"{study.look.tall_share:.0%} of the images are not square"
+    return f"{tall}; resized by {told} ({taken})."
 
 
 def _about_layers(study: Study) -> str:
@@ -445,16 +447,16 @@ def _about_layers(study: Study) -> str:
             rest = f"; the best earlier one, {others.name}, {write(others.mean)}"
         return (
             f"The last layer tells {write(last.mean)}{rest}: none is likely to be better, so the "
-            "photographs are like those the network was trained on."
+            "images are like those the network was trained on."
         )
     told = f"{best.name} tells {write(best.mean)} and the last layer {write(last.mean)}"
     if is_better(best, last, SURE):
         return (
-            f"{told}, a difference beyond chance: the photographs are unlike those the network was "
+            f"{told}, a difference beyond chance: the images are unlike those the network was "
             "trained on."
         )
     return (
-        f"{told}: likely the better layer, but not surely, so that the photographs count as like "
+        f"{told}: likely the better layer, but not surely, so that the images count as like "
         "those the network was trained on."
     )
 
@@ -464,7 +466,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     if strategy == "fine-tune all":
         yield (
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
-            "photographs; it begins from a linear probe and the pretrained layers learn gently."
+            "images; it begins from a linear probe and the pretrained layers learn gently."
         )
         if best is not last:
             yield f"It ends with {best.name}, which tells more than what is behind it."
@@ -473,7 +475,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         if (end := study.to_tune) is not last:
             yield (
                 f"What is fine-tuned ends with {end.name} ({study.kind.write(end.mean)} by a "
-                f"probe, the last layer {study.kind.write(last.mean)}): what learns makes an "
+                f"probe, the last layer {study.kind.write(last.mean)}): what is trained makes an "
                 "earlier layer as specific."
             )
     elif best.mean >= 1 - _SOLVED:
@@ -482,15 +484,15 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         yield "A linear model on the codes, since fine_tune=False."
     else:
         where = "the codes" if best is last else "the earlier layer"
-        yield f"A linear model on {where}: so few photographs do not suffice to fine-tune."
+        yield f"A linear model on {where}: so few images do not suffice to fine-tune."
 
 
 def _about_last_stages(study: Study) -> str:
-    enough = f"{SOME[0]} photographs and {SOME[1]} of the middle class"
+    enough = f"{SOME[0]} images and {SOME[1]} in the median class"
     if not _at_least(study, SOME):
         return (
             f"{LAST_STAGES} stages learn gently, from a linear probe, since fine_tune=True; of so "
-            f"few photographs ({enough} would be enough) the probe alone may be as good."
+            f"few images ({enough} would be enough) the probe alone may be as good."
         )
     return (
         f"Too few to fine-tune all layers, but enough ({enough}) for {LAST_STAGES} stages to learn "
@@ -503,20 +505,20 @@ def _about_more(curve: LearningCurve, kind: Kind) -> str:
     now, size = curve.means[-1], curve.sizes[-1]
     twice = curve.expected(2 * size)
     if np.isnan(twice) or twice < now:
-        return "The learning curve is too rough or flat to say what more photographs would bring."
-    verdict = "more photographs would help" if twice - now > 0.01 else "more would help little"
+        return "The learning curve is too rough or flat to say what more images would bring."
+    verdict = "more images would help" if twice - now > 0.01 else "more would help little"
     return (
-        f"Learning from {size:,} photographs the probe tells {kind.write(now)}; the curve leads to "
+        f"Learning from {size:,} images the probe tells {kind.write(now)}; the curve leads to "
         f"about {kind.write(twice)} with twice as many: {verdict}."
     )
 
 
-# What can be seen of the photographs and labels before any network looks at them.
+# What can be seen of the images and labels before any network looks at them.
 
 
 @dataclass(frozen=True, eq=False)
 class DataLook:
-    """Photographs, labels, and what is odd about them.
+    """Images, labels, and what is odd about them.
 
     Attributes
     ----------
@@ -525,15 +527,15 @@ class DataLook:
     y : ndarray
         Targets as given.
     usable : ndarray of bool
-        Photographs that can be read, of classes that can be validated.
+        Images that can be read, of classes that can be validated.
     groups : ndarray of int
-        The same number for the same photograph.
+        The same number for the same image.
     tall_share : float
-        Share of photographs that are not about square.
+        Share of images that are not about square.
     conflicts : list of list of int
-        The same photograph with different labels.
+        The same image with different labels.
     copies : list of list of int
-        The same photograph several times with one label.
+        The same image several times with one label.
     warnings : list of str
     """
 
@@ -590,7 +592,7 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
 
 
 def digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The same number for the same photograph; and which can be read, which `strict` demands."""
+    """The same number for the same image; and which can be read, which `strict` demands."""
     seen: dict[bytes, int] = {}
     groups = np.empty(len(images), dtype=np.int64)
     readable = np.ones(len(images), dtype=bool)
@@ -617,12 +619,12 @@ def _about_copies(
 ) -> Iterator[str]:
     if conflicts:
         yield (
-            f"{len(conflicts)} photograph(s) are there with different {kind.noun}, such as "
+            f"{len(conflicts)} image(s) are there with different {kind.noun}, such as "
             f"{conflicts[0]}: some of these must be wrong, and a test on one of them is a leak."
         )
     if copies:
         n = sum(len(copy) - 1 for copy in copies)
         yield (
-            f"{n} photograph(s) are copies of others, such as {copies[0]}: a split that "
+            f"{n} image(s) are copies of others, such as {copies[0]}: a split that "
             "parts copies tests on what was learnt. Folds here keep them together."
         )

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_pyplot
 from .._parameters import (
-    RUNGS,
+    STRATEGIES,
     Cache,
     Compute,
     General,
@@ -32,7 +32,7 @@ from ..inputs import as_images, each_told_once
 from ..networks import pack_state, unpack_state
 from ._advise import digests
 from ._kinds import LABELS, TAGS, Kind
-from ._ladder import Ladder, Rung, best_of
+from ._ladder import Ladder, Trial, best_of
 from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
 
@@ -45,28 +45,28 @@ class AutoTransferClassifier(
 ):
     """Try strategies of transfer learning for a while and keep the best.
 
-    It climbs a ladder from cheap to dear: a linear probe on the last layer, the same with
-    photographs framed otherwise where they are not square, probes on other layers, on two layers
-    side by side, fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier
-    layer, as :func:`advise` has it. Each rung is judged on the same folds, which never part copies
-    of a photograph; the best is fitted to all photographs. A rung is tried on as many folds as
-    there is time for with the last fit, by an estimate of what they take, and compared with others
-    on the folds they share. The first rung always is tried.
+    It goes from cheap to dear: a linear probe on the last layer, the same with images resized
+    otherwise where they are not square, probes on other layers, on two layers side by side,
+    fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier layer, as
+    :func:`advise` has it. Each strategy is judged on the same folds, with all copies of an image in
+    one fold; the best is fitted to all images. A strategy is tried on as many folds as there is
+    time for with the last fit, by an estimate of what they take, and compared with others on the
+    folds they share. The first strategy is always tried.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, in order; of several tags an image the numbers of the columns of `y`.
     best_estimator_ : estimator
-        Fitted to all photographs.
-    best_rung_ : str
+        Fitted to all images.
+    best_strategy_ : str
         Its name.
     best_score_ : float
         Its mean accuracy over the folds that it was tried on; of several tags an image the mean
         of their average precisions.
     cv_results_ : dict of str to ndarray
-        "rung", "mean_test_score", "std_test_score", "rank_test_score" (by the means), "n_folds",
-        "seconds" and "reason", which says why a rung was not tried, or not on all folds.
+        "strategy", "mean_test_score", "std_test_score", "rank_test_score" (by the means),
+        "n_folds", "seconds" and "reason", which says why a strategy was not tried, or not on all folds.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
@@ -81,19 +81,19 @@ class AutoTransferClassifier(
     >>> from sktransfer import AutoTransferClassifier
     >>> from sktransfer.datasets import load_cifar10_sample
     >>> X, y = load_cifar10_sample(return_X_y=True)
-    >>> auto = AutoTransferClassifier(rungs=["probe", "layers"], image_size=64)
+    >>> auto = AutoTransferClassifier(strategies=["probe", "layers"], image_size=64)
     >>> bool(auto.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.9)
     True
     """
 
     resize: str = param(default="auto", choices=("auto", "pad", "squash", "crop"), doc="""
         How an image that is not square is made so. "auto" pads, and where more than a tenth
-        of the images are not about square the rung "framing" tries the other ways; what
+        of the images are not about square the strategy "resize mode" tries the other ways; what
         follows takes another one if it is likely to be better.""")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Self:
-        """Climb the ladder and fit the best rung.
+        """Climb the ladder and fit the best strategy.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class AutoTransferClassifier(
         Raises
         ------
         ValueError
-            If labels do not fit, a class has one photograph, or there is no such rung.
+            If labels do not fit, a class has one image, or there is no such strategy.
         ImageError
             If an image cannot be read.
         """
@@ -120,8 +120,8 @@ class AutoTransferClassifier(
 
     def _fit(self, X: Any, y: Any) -> None:
         begin = time.perf_counter()
-        if unknown := [one for one in self.rungs if one not in RUNGS]:
-            raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {unknown[0]!r}.")
+        if unknown := [one for one in self.strategies if one not in STRATEGIES]:
+            raise ValueError(f"strategies must be of {', '.join(STRATEGIES)}, got {unknown[0]!r}.")
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         task, target = (Tags if is_indicator(y) else Labels).of(y, len(images))
         kind = _kind_of(task)
@@ -138,28 +138,28 @@ class AutoTransferClassifier(
         )
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
         labels = target if kind is TAGS else task.classes[target]
-        rungs = self._told(ladder.climb(X, labels, self.rungs, frame=frame))
-        best = best_of(rungs)
+        strategies = self._told(ladder.run(X, labels, self.strategies, frame=frame))
+        best = best_of(strategies)
         fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
-        self.cv_results_ = results_of(rungs)
-        self.best_rung_, self.best_score_ = best.name, best.mean
+        self.cv_results_ = results_of(strategies)
+        self.best_strategy_, self.best_score_ = best.name, best.mean
         self.best_estimator_ = fitted
 
     def _codes(self) -> CNNCodes:
         shared = values_of(self, *SHARED)
         return CNNCodes(**{**shared, "resize": "pad" if self.resize == "auto" else self.resize})
 
-    def _told(self, climbed: Iterable[Rung]) -> list[Rung]:
-        rungs = []
-        for rung in climbed:
-            rungs.append(rung)
+    def _told(self, trials: Iterable[Trial]) -> list[Trial]:
+        strategies = []
+        for trial in trials:
+            strategies.append(trial)
             if self.verbose:
-                print(f"{rung.name}: {told_of(rung)}")
-        return rungs
+                print(f"{trial.name}: {told_of(trial)}")
+        return strategies
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each photograph.
+        """The most probable label of each image.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class AutoTransferClassifier(
         y : array-like of shape (n_samples,) or (n_samples, n_tags)
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each photograph counts.
+            How much each image counts.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class AutoTransferClassifier(
         return self._task.score(y, predicted, sample_weight)
 
     def plot_ladder(self, ax: Any = None) -> Any:
-        """Score of each rung in the order of climbing, with the seconds that it took.
+        """Score of each strategy in the order of climbing, with the seconds that it took.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class AutoTransferClassifier(
         ax : matplotlib.axes.Axes
         """
         check_is_fitted(self, "best_estimator_")
-        return draw_ladder(self.cv_results_, self.best_rung_, _kind_of(self._task).measure, ax)
+        return draw_ladder(self.cv_results_, self.best_strategy_, _kind_of(self._task).measure, ax)
 
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
@@ -263,40 +263,40 @@ def _kind_of(task: Labels | Tags) -> Kind:
 # The ladder as a table and as a figure.
 
 
-def results_of(rungs: Sequence[Rung]) -> dict[str, np.ndarray]:
-    """Columns as in scikit-learn's searches; rungs that were not tried rank last."""
-    means = np.array([rung.mean for rung in rungs])
+def results_of(strategies: Sequence[Trial]) -> dict[str, np.ndarray]:
+    """Columns as in scikit-learn's searches; strategies that were not tried rank last."""
+    means = np.array([trial.mean for trial in strategies])
     return {
-        "rung": np.array([rung.name for rung in rungs], dtype=object),
+        "strategy": np.array([trial.name for trial in strategies], dtype=object),
         "mean_test_score": means,
         "std_test_score": np.array(
-            [np.nanstd(rung.scores) if len(rung.scores) else np.nan for rung in rungs]
+            [np.nanstd(trial.scores) if len(trial.scores) else np.nan for trial in strategies]
         ),
         "rank_test_score": rankdata(-np.nan_to_num(means, nan=-1.0), method="min").astype(int),
-        "n_folds": np.array([len(rung.scores) for rung in rungs]),
-        "seconds": np.array([rung.seconds for rung in rungs]),
-        "reason": np.array([rung.reason for rung in rungs], dtype=object),
+        "n_folds": np.array([len(trial.scores) for trial in strategies]),
+        "seconds": np.array([trial.seconds for trial in strategies]),
+        "reason": np.array([trial.reason for trial in strategies], dtype=object),
     }
 
 
-def told_of(rung: Rung) -> str:
+def told_of(trial: Trial) -> str:
     """A line: its accuracy, and what there was no time for."""
-    if not len(rung.scores):
-        return rung.reason
-    return f"{rung.mean:.1%} in {rung.seconds:.1f} s{', ' * bool(rung.reason)}{rung.reason}"
+    if not len(trial.scores):
+        return trial.reason
+    return f"{trial.mean:.1%} in {trial.seconds:.1f} s{', ' * bool(trial.reason)}{trial.reason}"
 
 
 def draw_ladder(
     results: dict[str, np.ndarray], best: str, measure: str, ax: Any = None
 ) -> Any:
-    """Bars in the order of climbing, with what each rung took."""
+    """Bars in the order of climbing, with what each strategy took."""
     pyplot = import_pyplot("AutoTransferClassifier.plot_ladder")
     ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
-    names = [str(name) for name in results["rung"]]
+    names = [str(name) for name in results["strategy"]]
     means = np.nan_to_num(results["mean_test_score"])
     colours = ["C3" if name == best else "C0" for name in names]
-    spreads = np.nan_to_num(results["std_test_score"])
-    bars = ax.barh(names, means, xerr=spreads, color=colours)
+    stds = np.nan_to_num(results["std_test_score"])
+    bars = ax.barh(names, means, xerr=stds, color=colours)
     told = [
         f" {seconds:.1f} s" if n_folds else " no time"
         for n_folds, seconds in zip(results["n_folds"], results["seconds"], strict=True)

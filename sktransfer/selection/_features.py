@@ -1,4 +1,4 @@
-"""One pass of a network over the photographs: codes by depth, its outputs, its speed."""
+"""One pass of a network over the images: codes by depth, its outputs, its speed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
 
 
 _MOST_LAYERS = 7
-# Photographs a second by network, size and device, for codes that are had without a pass.
+# Images a second by network, size and device, for codes that are computed without a pass.
 _SPEEDS: dict[object, float] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What one network makes of the photographs.
+    """What one network makes of the images.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Seen:
     layers : dict of str to ndarray
         Codes by depth, from the input; the last is that before the classifier.
     kept : ndarray of bool
-        Photographs that could be read.
+        Images that could be read.
     probabilities : ndarray or None
         What the network's own classifier says, where that was asked for.
     no_probabilities : str
@@ -51,7 +51,7 @@ class Seen:
     n_bytes : int
         Of the weights.
     images_per_second : float
-        NaN where no photograph was computed in this process.
+        NaN where no image was computed in this process.
     """
 
     estimator: CNNCodes
@@ -102,7 +102,7 @@ def pass_over(
     ImageError
         If an image cannot be read, unless ``on_error="nan"``.
     BackboneError
-        If the network cannot be had.
+        If the network cannot be loaded.
     """
     table = codes._cut(codes._load())
     asked = table.several(codes.layer)

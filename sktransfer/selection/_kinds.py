@@ -199,9 +199,9 @@ class _Labels(Kind):
         small = [classes[i] for i, size in enumerate(sizes) if size < 2]
         if small:
             raise ValueError(
-                "every class must have at least 2 different photographs for cross-validation, but "
+                "every class must have at least 2 different images for cross-validation, but "
                 f"these have one: {[str(one) for one in small]}. Leave them out, or add "
-                "photographs."
+                "images."
             )
         folds = min(cv, *sizes)
         if len(np.unique(owners)) == len(owners):
@@ -224,7 +224,7 @@ class _Labels(Kind):
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
         return (
-            f"{n:,} photographs of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each"
+            f"{n:,} images of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each"
         )
 
     def can_learn(self, target: np.ndarray) -> bool:
@@ -263,20 +263,20 @@ class _Labels(Kind):
         small = [k for k, size in enumerate(different) if size < 2]
         if len(classes) - len(small) < 2:
             raise ValueError(
-                "at least 2 classes must have 2 different photographs each, got "
+                "at least 2 classes must have 2 different images each, got "
                 f"{dict(zip(classes.tolist(), different, strict=True))}."
             )
         warnings = []
         if small:
             warnings.append(
                 f"class(es) {', '.join(str(classes[k]) for k in small)} have fewer than 2 "
-                "different photographs and cannot be validated; they are left out of every figure "
+                "different images and cannot be validated; they are left out of every figure "
                 "here."
             )
         scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
         if scarce:
             warnings.append(
-                f"class(es) {', '.join(scarce)} have fewer than 5 photographs: there are as many "
+                f"class(es) {', '.join(scarce)} have fewer than 5 images: there are as many "
                 "folds as the smallest has, and figures for it are rough."
             )
         if max(different) > 10 * max(1, min(d for d in different if d > 1)):
@@ -331,7 +331,7 @@ class _Values(Kind):
         return [len(target)]
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
-        return f"{n:,} photographs with values"
+        return f"{n:,} images with values"
 
 
 class _Tags(Kind):
@@ -406,7 +406,7 @@ class _Tags(Kind):
         if not rare:
             return known, []
         told = (
-            f"tag(s) {', '.join(map(str, rare))} have fewer than 5 photographs of one answer: "
+            f"tag(s) {', '.join(map(str, rare))} have fewer than 5 images of one answer: "
             "figures for them are rough, and folds without both answers do not count."
         )
         return known, [told]
@@ -417,7 +417,7 @@ class _Tags(Kind):
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
         return (
-            f"{n:,} photographs with {len(sizes)} tags, {min(sizes):,} to {max(sizes):,} of the "
+            f"{n:,} images with {len(sizes)} tags, {min(sizes):,} to {max(sizes):,} of the "
             "rarer answer of each"
         )
 
@@ -455,13 +455,13 @@ def is_regression(y: Any, asked: bool | str) -> bool:
 
 
 def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the number of the class of each photograph.
+    """Classes in order, and the number of the class of each image.
 
     Raises
     ------
     ValueError
         If labels are missing, there are fewer than two classes, or no class has two
-        photographs: nothing can be said about a class from one.
+        images: nothing can be said about a class from one.
     """
     labels = labels_of(y)
     unique_labels(labels)
@@ -473,8 +473,8 @@ def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if counts.max() < 2:
         raise ValueError(
-            f"y must hold at least 2 photographs of some class, got {len(classes)} classes of one "
-            "photograph each. For numbers to be predicted there are "
+            f"y must hold at least 2 images of some class, got {len(classes)} classes of one "
+            "image each. For numbers to be predicted there are "
             "rank_backbones(..., regression=True) and FineTuneRegressor."
         )
     return classes, numbers
@@ -619,7 +619,7 @@ class LinearTags(ClassifierMixin, BaseEstimator):
 #
 # Reference: C. Northcutt, L. Jiang, I. Chuang (2021). Confident learning: Estimating uncertainty in
 # dataset labels. JAIR 70. Section 3.1: a class is believed where it is as probable as it is, on
-# average, of photographs that bear its name.
+# average, of images that bear its name.
 
 
 # Share of the probability of the likeliest class below which a label is tiny.
@@ -627,12 +627,12 @@ _TINY = 0.1
 
 
 def suspect_labels(probabilities: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Photographs whose label is improbable while another is as probable as its own usually are.
+    """Images whose label is improbable while another is as probable as its own usually are.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n_samples, n_classes)
-        Said of photographs that were held out.
+        Said of images that were held out.
     numbers : ndarray of int
         Classes given.
 

@@ -12,13 +12,13 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from ..codes import CNNCodes
-from ._advise import take_photographs
+from ._advise import take_images
 from ._features import Seen, pass_over
 from ._kinds import LABELS, Kind
 from ._probe import (
     LayerScore,
-    best_framing,
     best_layer,
+    best_resize,
     layer_to_tune,
     other_framings,
     probe_framing,
@@ -26,7 +26,7 @@ from ._probe import (
 )
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 
-__all__ = ["Clock", "Ladder", "Rung", "best_of", "fine_tune_rung"]
+__all__ = ["Clock", "Ladder", "Trial", "best_of", "fine_tune_trial"]
 
 
 class Ladder:
@@ -35,7 +35,7 @@ class Ladder:
     Parameters
     ----------
     codes : CNNCodes
-        Says how photographs are seen.
+        Says how images are seen.
     splits : list of (ndarray, ndarray)
     deadline : float
         Of `time.perf_counter`.
@@ -59,25 +59,25 @@ class Ladder:
         self.clock, self.last_fit = Clock(deadline), 0.0
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
-    def climb(self, X: Any, y: np.ndarray, rungs: Any, *, frame: bool) -> Iterator[Rung]:
-        """Try one rung after the other; the probe of the last layer always.
+    def run(self, X: Any, y: np.ndarray, strategies: Any, *, frame: bool) -> Iterator[Trial]:
+        """Try one strategy after the other; the probe of the last layer always.
 
-        `frame` says whether other framings are worth trying.
+        `frame` says whether other resize modes are worth trying.
         """
         self.X, self.y, self.numbers = X, y, self.kind.numbers(y)
         yield self._first()
-        if "framing" in rungs and frame:
-            yield from self._framings()
-        if "layers" in rungs:
+        if "resize" in strategies and frame:
+            yield from self._resize_modes()
+        if "layers" in strategies:
             for name in list(self.layers)[-2::-1]:
                 yield self._timed_probe(f"layer {name}", [name])
-        if "stacked" in rungs:
+        if "stacked" in strategies:
             yield from self._stacked()
         for name, trainable in (("fine-tune last", LAST_STAGES), ("fine-tune all", "all")):
-            if name in rungs:
+            if name in strategies:
                 yield self._fine_tune(name, trainable)
 
-    def _first(self) -> Rung:
+    def _first(self) -> Trial:
         start = time.perf_counter()
         seen = self._pass()
         self.layers, self.last = seen.layers, list(seen.layers)[-1]
@@ -93,24 +93,24 @@ class Ladder:
         # A transformer may be told to continue without the image, a classifier may not.
         return pass_over(self.codes, self.X, remedy=None)
 
-    def _framings(self) -> Iterator[Rung]:
-        """The last layer with photographs framed otherwise; what follows takes the best."""
+    def _resize_modes(self) -> Iterator[Trial]:
+        """The last layer with images framed otherwise; what follows takes the best."""
         found = {self.codes.resize: self.scores[self.last]}
         for resize in other_framings(self.codes):
-            name, codes = f"probe, framed by {resize}", clone(self.codes).set_params(resize=resize)
+            name, codes = f"probe, resized by {resize}", clone(self.codes).set_params(resize=resize)
             if not self.clock.fits(self.a_pass + 2 * self.a_probe):
                 yield self.clock.no_time(name, probe_pipeline(codes, self.kind, layer=self.last))
                 continue
             start = time.perf_counter()
             found[resize] = probe_framing(self.X, codes, self.numbers, self.splits, self.kind)
             yield self._rung(name, found[resize], codes, start)
-        better = best_framing(found)
+        better = best_resize(found)
         if better != self.codes.resize:
             self.codes = clone(self.codes).set_params(resize=better)
             self.layers = self._pass().layers
             self.scores = {self.last: found[better]}
 
-    def _timed_probe(self, name: str, layers: list[str]) -> Rung:
+    def _timed_probe(self, name: str, layers: list[str]) -> Trial:
         layer: Any = layers if len(layers) > 1 else layers[0]
         cost = len(layers) * self.a_probe
         if not self.clock.fits(2 * cost):
@@ -122,7 +122,7 @@ class Ladder:
             self.scores[layers[0]] = score
         return self._rung(name, score, self.codes, start, layer)
 
-    def _stacked(self) -> Iterator[Rung]:
+    def _stacked(self) -> Iterator[Trial]:
         """The two best layers side by side, or the last two where others were not tried."""
         best = sorted(self.scores, key=lambda name: self.scores[name].mean, reverse=True)[:2]
         if len(best) < 2:
@@ -133,11 +133,11 @@ class Ladder:
 
     def _rung(
         self, name: str, score: LayerScore, codes: CNNCodes, start: float, layer: Any = None
-    ) -> Rung:
+    ) -> Trial:
         estimator = probe_pipeline(codes, self.kind, layer=self.last if layer is None else layer)
-        return Rung(name, estimator, score.folds, time.perf_counter() - start)
+        return Trial(name, estimator, score.folds, time.perf_counter() - start)
 
-    def _fine_tune(self, name: str, trainable: Any) -> Rung:
+    def _fine_tune(self, name: str, trainable: Any) -> Trial:
         """A network that ends with the layer that promises most."""
         layers = [name for name in self.layers if name in self.scores]
         choose = best_layer if trainable == "all" else layer_to_tune
@@ -145,19 +145,19 @@ class Ladder:
         layer = next(name for name in layers if self.scores[name] is end)
         estimator = tune_up_to(self.codes, layer, trainable, self.kind, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"
-        rung = fine_tune_rung(
+        trial = fine_tune_trial(
             told, estimator, self.X, self.y, self.splits, self.clock,
             pass_seconds=self.a_pass, reserve=self.last_fit, kind=self.kind,
         )  # fmt: skip
-        self.last_fit = max(self.last_fit, rung.last_fit)
-        return rung
+        self.last_fit = max(self.last_fit, trial.last_fit)
+        return trial
 
 
-# A rung of the ladder, and the clock that says whether there is time for it.
+# A strategy of the ladder, and the clock that says whether there is time for it.
 
 
 @dataclass(frozen=True, eq=False)
-class Rung:
+class Trial:
     """A strategy that was tried, or for which there was no time.
 
     Attributes
@@ -172,7 +172,7 @@ class Rung:
     reason : str
         Why it was not tried, or not to the end.
     last_fit : float
-        Seconds that the fit to all photographs is expected to take, where that is long.
+        Seconds that the fit to all images is expected to take, where that is long.
     """
 
     name: str
@@ -205,32 +205,32 @@ class Clock:
 
     def no_time(
         self, name: str, estimator: Any, needs: float | None = None, seconds: float = 0.0
-    ) -> Rung:
-        """The rung for which there is none: what it would take, and what was spent on it."""
+    ) -> Trial:
+        """The strategy for which there is none: what it would take, and what was spent on it."""
         left = max(0.0, self.deadline - time.perf_counter())
         cost = "" if needs is None else f", a fold and the last fit take about {needs:.1f} s"
-        return Rung(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
+        return Trial(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
 
 
-def best_of(rungs: Sequence[Rung]) -> Rung:
+def best_of(strategies: Sequence[Trial]) -> Trial:
     """The best by the folds that two have in common; of equals the first, which is the cheapest."""
-    tried = [rung for rung in rungs if len(rung.scores)]
+    tried = [trial for trial in strategies if len(trial.scores)]
     best = tried[0]
-    for rung in tried[1:]:
-        shared = min(len(best.scores), len(rung.scores))
-        if np.nanmean(rung.scores[:shared]) > np.nanmean(best.scores[:shared]):
-            best = rung
+    for trial in tried[1:]:
+        shared = min(len(best.scores), len(trial.scores))
+        if np.nanmean(trial.scores[:shared]) > np.nanmean(best.scores[:shared]):
+            best = trial
     return best
 
 
-# A rung that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
+# A strategy that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
 
 
-# Photographs of the trial.
+# Images of the trial.
 _TRIAL = 64
 
 
-def fine_tune_rung(
+def fine_tune_trial(
     name: str,
     estimator: Any,
     X: Any,
@@ -241,10 +241,10 @@ def fine_tune_rung(
     pass_seconds: float = 0.0,
     reserve: float = 0.0,
     kind: Kind = LABELS,
-) -> Rung:
+) -> Trial:
     """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
 
-    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of an earlier rung
+    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of an earlier strategy
     takes, which must be left if this one is not the best.
     """
     begin = time.perf_counter()
@@ -252,10 +252,10 @@ def fine_tune_rung(
     if not clock.fits(1.2 * reserve):
         return clock.no_time(name, estimator)
     fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0], kind)
-    more = len(y) / len(splits[0][0])  # photographs of the last fit to those of a fold
+    more = len(y) / len(splits[0][0])  # images of the last fit to those of a fold
     scores: list[float] = []
     for split in splits:
-        # What is tried must also be fitted to all photographs in the end.
+        # What is tried must also be fitted to all images in the end.
         if not clock.fits(fold + max(reserve, more * fold)):
             break
         start = time.perf_counter()
@@ -268,7 +268,7 @@ def fine_tune_rung(
         return clock.no_time(name, estimator, (1 + more) * fold, seconds)
     left_out = len(splits) - len(scores)
     reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
-    return Rung(name, estimator, np.array(scores), seconds, reason, more * fold)
+    return Trial(name, estimator, np.array(scores), seconds, reason, more * fold)
 
 
 def seconds_of_fit(
@@ -276,16 +276,16 @@ def seconds_of_fit(
 ) -> float:
     """What a fit will take once the frozen part has been computed.
 
-    Two epochs of a few of the photographs: what is done once is told from what each epoch costs,
+    Two epochs of a few of the images: what is done once is told from what each epoch costs,
     and the first epoch, in which libraries warm up, does not count.
     """
     part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
     if not kind.can_learn(y[part]):
         part = learn
     short = clone(estimator).set_params(max_epochs=2)
-    photographs = take_photographs(X, part, len(y))
+    images = take_images(X, part, len(y))
     start = time.perf_counter()
-    short.fit(photographs, y[part])
+    short.fit(images, y[part])
     whole = time.perf_counter() - start
     epochs = short.history_[:, "dur"]
     once = max(0.0, whole - sum(epochs))

@@ -25,8 +25,8 @@ __all__ = [
     "LearningCurve",
     "as_codes",
     "as_targets",
-    "best_framing",
     "best_layer",
+    "best_resize",
     "cv_score",
     "is_better",
     "layer_to_tune",
@@ -44,14 +44,14 @@ def cv_score(
     """Cross-validated accuracy of a linear classifier on the codes: the yardstick.
 
     A probe in the sense of [1]_: codes are standardised and a logistic regression is fitted, with
-    weights pulled to zero as suits codes wider than photographs are many. In regression the
+    weights pulled to zero as suits codes wider than images are many. In regression the
     coefficient of determination of a ridge regression; of several tags an image the mean of their
     average precisions.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_features)
-        One row for each photograph.
+        One row for each image.
     y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
         Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
     cv : int or splitter, default=5
@@ -70,7 +70,7 @@ def cv_score(
     Raises
     ------
     ValueError
-        If codes are not finite, lengths differ, or a class has one photograph.
+        If codes are not finite, lengths differ, or a class has one image.
 
     References
     ----------
@@ -91,10 +91,10 @@ def cv_score(
 # Which layer: probes on codes by depth, judged on the same folds.
 
 
-# Standard errors by which another layer must be better for a verdict on the photographs, and to
+# Standard errors by which another layer must be better for a verdict on the images, and to
 # be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
 SURE, LIKELY = 2.0, 1.0
-# Photographs from which on a network that is fine-tuned is better cut behind an earlier layer.
+# Images from which on a network that is fine-tuned is better cut behind an earlier layer.
 _ENOUGH_TO_CUT = 200
 
 
@@ -105,7 +105,7 @@ class LayerScore:
     Attributes
     ----------
     name : str
-    mean, spread : float
+    mean, std : float
         Of the scores of the folds, such as accuracies: mean and standard deviation.
     marks : ndarray of shape (n_samples,)
         How good the answer was for each image when it was held out: whether a label was right.
@@ -117,7 +117,7 @@ class LayerScore:
 
     name: str
     mean: float
-    spread: float
+    std: float
     marks: np.ndarray
     answers: np.ndarray
     folds: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -134,7 +134,7 @@ def probe_layer(
 
 
 def is_better(one: LayerScore, other: LayerScore, errors: float) -> bool:
-    """Whether one tells the same photographs better, by so many standard errors."""
+    """Whether one tells the same images better, by so many standard errors."""
     difference = one.marks.astype(float) - other.marks
     error = difference.std() / np.sqrt(len(difference))
     return bool(difference.mean() > errors * error and difference.mean() > 0)
@@ -150,8 +150,8 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
 def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
     """Where a network ends of which the last stages are fine-tuned.
 
-    With the best of the earlier layers, whether or not the last is better as it is: what learns
-    makes an earlier layer as specific as the last one, and more fitting. Of the few photographs
+    With the best of the earlier layers, whether or not the last is better as it is: what is trained
+    makes an earlier layer as specific as the last one, and more fitting. Of the few images
     from which it cannot, the last layer of the pretrained network knows more; and where all
     layers learn, which are the best is as good a guide as for a probe.
     """
@@ -160,7 +160,7 @@ def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
     return max(scores[:-1], key=lambda score: score.mean)
 
 
-# Would more photographs help? The learning curve of the probe, and where it leads.
+# Would more images help? The learning curve of the probe, and where it leads.
 
 
 _SHARES = (0.2, 0.35, 0.6, 1.0)
@@ -168,13 +168,13 @@ _SHARES = (0.2, 0.35, 0.6, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
-    """Accuracy of the probe by the number of photographs it learns from.
+    """Accuracy of the probe by the number of images it learns from.
 
     Parameters
     ----------
     sizes : ndarray of int
-        Photographs that were learnt from.
-    means, spreads : ndarray
+        Images that were learnt from.
+    means, stds : ndarray
         Mean and standard deviation over the folds.
     law : tuple of float or None
         (a, b, c) of error = a + b * size ** -c; None where no such curve fits.
@@ -182,7 +182,7 @@ class LearningCurve:
 
     sizes: np.ndarray
     means: np.ndarray
-    spreads: np.ndarray
+    stds: np.ndarray
     law: tuple[float, float, float] | None
 
     def expected(self, size: float | np.ndarray) -> Any:
@@ -191,7 +191,7 @@ class LearningCurve:
         Parameters
         ----------
         size : float or ndarray
-            Photographs to learn from.
+            Images to learn from.
 
         Returns
         -------
@@ -221,8 +221,8 @@ def learning_curve_of(
     shares = [share for share in _SHARES if found[share]]
     counts = np.array([round(np.mean(sizes[share])) for share in shares])
     means = np.array([np.nanmean(found[share]) for share in shares])
-    spreads = np.array([np.nanstd(found[share]) for share in shares])
-    return LearningCurve(counts, means, spreads, _law(counts, means))
+    stds = np.array([np.nanstd(found[share]) for share in shares])
+    return LearningCurve(counts, means, stds, _law(counts, means))
 
 
 def _law(sizes: np.ndarray, means: np.ndarray) -> tuple[float, float, float] | None:
@@ -271,18 +271,18 @@ def as_targets(y: Any, regression: bool | str) -> np.ndarray:
     return target.reshape(len(target), -1).astype(np.float64)
 
 
-# How photographs that are not square are framed: worth some points on some of them.
+# How images that are not square are framed: worth some points on some of them.
 
 
-# Of photographs that are not about square, from which on other framings are tried.
+# Of images that are not about square, from which on other resize modes are tried.
 TALL_SHARE = 0.1
 _FRAMINGS = ("pad", "squash", "crop")
-# Photographs whose sides are looked at, and how far from square one must be to count.
+# Images whose sides are looked at, and how far from square one must be to count.
 _LOOKED_AT, _TALL = 200, 1.1
 
 
 def tall_share(images: Images, readable: np.ndarray | None = None) -> float:
-    """Share of photographs that are not about square, of some of them."""
+    """Share of images that are not about square, of some of them."""
     numbers = np.arange(len(images)) if readable is None else np.flatnonzero(readable)
     chosen = numbers[:: max(1, len(numbers) // _LOOKED_AT)]
     tall = []
@@ -296,20 +296,20 @@ def tall_share(images: Images, readable: np.ndarray | None = None) -> float:
 
 
 def other_framings(codes: CNNCodes) -> list[str]:
-    """What is to be tried besides the framing in use."""
+    """What is to be tried besides the resize mode in use."""
     return [resize for resize in _FRAMINGS if resize != codes.resize]
 
 
 def probe_framing(
     X: Any, codes: CNNCodes, target: np.ndarray, splits: Any, kind: Kind = LABELS
 ) -> LayerScore:
-    """A probe on the last layer with the framing of a transformer."""
+    """A probe on the last layer with the resize mode of a transformer."""
     last = list(pass_over(codes, X).layers.values())[-1]
     return probe_layer(codes.resize, last, target, splits, kind)
 
 
-def best_framing(framings: dict[str, LayerScore]) -> str:
+def best_resize(resize_modes: dict[str, LayerScore]) -> str:
     """The first, which is in use, unless another is likely to be better."""
-    current = next(iter(framings))
-    best = max(framings, key=lambda name: framings[name].mean)
-    return best if is_better(framings[best], framings[current], LIKELY) else current
+    current = next(iter(resize_modes))
+    best = max(resize_modes, key=lambda name: resize_modes[name].mean)
+    return best if is_better(resize_modes[best], resize_modes[current], LIKELY) else current

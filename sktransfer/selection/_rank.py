@@ -57,13 +57,13 @@ def rank_backbones(
     depth: bool = True,
     **codes_params: Any,
 ) -> BackboneRanking:
-    """Rank networks by how well their codes suit labelled photographs.
+    """Rank networks by how well their codes suit labelled images.
 
-    Each network makes one pass over the photographs, whatever the metrics; the codes of its
+    Each network makes one pass over the images, whatever the metrics; the codes of its
     stages are kept in the cache, so that :func:`advise` and :class:`sktransfer.CNNCodes` have
-    them for nothing. A network counts as much as the best of its layers: for photographs unlike
+    them for nothing. A network counts as much as the best of its layers: for images unlike
     those it was trained on that is not the last one. The ranking is a shortlist, not a verdict:
-    how well it agrees with accuracies on photographs that were held back is in the benchmarks.
+    how well it agrees with accuracies on images that were held back is in the benchmarks.
 
     Parameters
     ----------
@@ -96,21 +96,21 @@ def rank_backbones(
         with False, and of a CNNCodes with a layer of its own, it is the layer asked for.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` for networks given by name, such as
-        ``device`` or ``on_error="nan"``, which leaves out photographs that cannot be read.
+        ``device`` or ``on_error="nan"``, which leaves out images that cannot be read.
 
     Returns
     -------
     ranking : BackboneRanking
-        The best first; a network that cannot be had is at the end with the reason.
+        The best first; a network that cannot be loaded is at the end with the reason.
 
     Raises
     ------
     ValueError
-        If labels do not fit the photographs or the metric, or there is no such metric.
+        If labels do not fit the images or the metric, or there is no such metric.
     ImageError
         If an image cannot be read.
     BackboneError
-        If no network at all can be had.
+        If no network at all can be loaded.
 
     Examples
     --------
@@ -135,7 +135,8 @@ def rank_backbones(
     rows = [_one(name, codes, X, target, metrics, ask, depth) for name, codes in candidates.items()]
     if all(row.width is None for row in rows):
         raise BackboneError(
-            "none of the networks can be had:\n" + "\n".join(f"  {r.name}: {r.error}" for r in rows)
+            "none of the networks could be loaded:\n"
+            + "\n".join(f"  {r.name}: {r.error}" for r in rows)
         )
     rows.sort(key=lambda row: -np.inf if np.isnan(row.score) else row.score, reverse=True)
     return BackboneRanking(rows=tuple(rows), metrics=tuple(metrics))
@@ -191,7 +192,7 @@ def _one(
     try:
         seen = pass_over(codes, X, outputs=any(one in _BY_OUTPUTS for one in metrics))
     except (InputError, ImageError, StoreError):
-        raise  # what is wrong with the photographs is wrong for all
+        raise  # what is wrong with the images is wrong for all
     except Exception as error:
         return RankedBackbone(name, nothing, codes, error=_reason(error))
     scores, layers, errors = {}, {}, []
@@ -268,7 +269,7 @@ class RankedBackbone:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BackboneRanking:
-    """Networks from the best to the worst, and those that cannot be had at the end.
+    """Networks from the best to the worst, and those that cannot be loaded at the end.
 
     Parameters
     ----------
@@ -313,7 +314,7 @@ class BackboneRanking:
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """Scores of the networks, with the photographs a second of those that were run.
+        """Scores of the networks, with the images a second of those that were run.
 
         Parameters
         ----------
@@ -379,7 +380,7 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-# Scores by name, applied to what a network makes of the photographs.
+# Scores by name, applied to what a network makes of the images.
 
 
 METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")

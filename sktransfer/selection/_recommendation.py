@@ -18,13 +18,13 @@ __all__ = ["Recommendation", "draw", "draw_suspects"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
-    """What to do with some photographs, and why.
+    """What to do with some images, and why.
 
     Parameters
     ----------
-    scene : str
+    scenario : str
         "few and similar", "few and dissimilar", "many and similar" or "many and dissimilar":
-        photographs, and their likeness to those of the network.
+        images, and their likeness to those of the network.
     strategy : {"probe", "fine-tune last", "fine-tune all"}
     backbone : str or torch.nn.Module
         The network.
@@ -32,7 +32,7 @@ class Recommendation:
         With which the network of `estimator` ends: for a probe the one that tells the classes
         best.
     resize : str
-        How photographs are best framed.
+        How images are best framed.
     estimator : estimator
         Not fitted: a pipeline, or :class:`sktransfer.FineTuneClassifier`.
     param_grid : dict
@@ -40,7 +40,7 @@ class Recommendation:
     measure : str
         What probes are judged by: "accuracy", of several tags an image the mean of their "average
         precision", of values "R²".
-    expected_accuracy, accuracy_spread : float
+    expected_accuracy, accuracy_std : float
         By this measure: mean and standard deviation over the folds, of the probe on `layer`. A
         layer that was chosen on the same folds makes it a little high; of fine-tuning more may be
         hoped.
@@ -48,26 +48,26 @@ class Recommendation:
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
     reasons, warnings : tuple of str
-        Sentences: what the advice rests on, and what is odd about the photographs and labels.
-    layer_scores : tuple of (name, mean, spread)
+        Sentences: what the advice rests on, and what is odd about the images and labels.
+    layer_scores : tuple of (name, mean, std)
         Probes by depth, from the input.
     framing_scores : dict of str to float
-        Empty where photographs are square or `resize` was given.
+        Empty where images are square or `resize` was given.
     learning_curve : LearningCurve
         Of the probe on `layer`.
     suspects : ndarray of int
-        Photographs whose label looks wrong, the most suspect first.
+        Images whose label looks wrong, the most suspect first.
     suspected_of : ndarray
         The label that each of these seems to have.
     conflicts, copies : tuple of tuple of int
-        The same photograph with different labels, and with the same.
+        The same image with different labels, and with the same.
     unreadable : ndarray of int
-        Photographs that could not be read, where ``on_error="nan"`` let that pass.
+        Images that could not be read, where ``on_error="nan"`` let that pass.
     ranking : BackboneRanking or None
         Where there were several networks.
     """
 
-    scene: str
+    scenario: str
     strategy: str
     backbone: Any
     layer: str
@@ -76,12 +76,12 @@ class Recommendation:
     param_grid: dict[str, list[Any]]
     measure: str
     expected_accuracy: float
-    accuracy_spread: float
+    accuracy_std: float
     minutes: float
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     layer_scores: tuple[tuple[str, float, float], ...]
-    framing_scores: dict[str, float]
+    resize_scores: dict[str, float]
     learning_curve: LearningCurve
     suspects: np.ndarray
     suspected_of: np.ndarray
@@ -91,7 +91,7 @@ class Recommendation:
     ranking: BackboneRanking | None
 
     def plot(self, figure: Any = None) -> Any:
-        """One page: accuracy over depth, and over the number of photographs.
+        """One page: accuracy over depth, and over the number of images.
 
         Parameters
         ----------
@@ -107,12 +107,12 @@ class Recommendation:
         return draw(self, figure)
 
     def plot_suspects(self, X: Any, y: Any, n: int = 8) -> Any:
-        """Show the photographs whose label looks wrong.
+        """Show the images whose label looks wrong.
 
         Parameters
         ----------
         X : array, list or table of images
-            The photographs that were asked about.
+            The images that were asked about.
         y : array-like of shape (n_samples,)
             Their labels.
         n : int, default=8
@@ -139,17 +139,17 @@ class Recommendation:
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
         part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
-        shown = self.framing_scores or self.resize != "pad"
-        framed = f", photographs framed by {self.resize}" if shown else ""
+        shown = self.resize_scores or self.resize != "pad"
+        framed = f", images resized by {self.resize}" if shown else ""
         more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
-            ("Scene", self.scene),
+            ("Scenario", self.scenario),
             ("Strategy", self.strategy),
             ("Network", f"{name}, {part}{framed}"),
             (
                 "Expected",
-                f"{self._figure(self.expected_accuracy)} ± {self._figure(self.accuracy_spread)} "
+                f"{self._figure(self.expected_accuracy)} ± {self._figure(self.accuracy_std)} "
                 f"by a probe{more}",
             ),
             ("Cost", f"{cost} for a fit on this machine"),
@@ -157,9 +157,9 @@ class Recommendation:
 
     def __repr__(self) -> str:
         lines = [f"{name + ':':10s}{text}" for name, text in self._facts()]
-        lines += ["Because:", *(f"  - {reason}" for reason in self.reasons)]
+        lines += ["Reasons:", *(f"  - {reason}" for reason in self.reasons)]
         if self.warnings:
-            lines += ["Beware:", *(f"  - {warning}" for warning in self.warnings)]
+            lines += ["Warnings:", *(f"  - {warning}" for warning in self.warnings)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -167,7 +167,7 @@ class Recommendation:
             f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in self._facts()
         ]
         parts = [f"<table>{''.join(rows)}</table>"]
-        for title, lines in (("Because", self.reasons), ("Beware", self.warnings)):
+        for title, lines in (("Reasons", self.reasons), ("Warnings", self.warnings)):
             items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
             if items:
                 parts.append(f"<p>{title}</p><ul>{items}</ul>")
@@ -178,21 +178,21 @@ class Recommendation:
 
 
 def draw(advice: Recommendation, figure: Any = None) -> Any:
-    """Accuracy over depth on the left, over the number of photographs on the right."""
+    """Accuracy over depth on the left, over the number of images on the right."""
     pyplot = import_pyplot("Recommendation.plot")
     if figure is None:
         figure = pyplot.figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     _depth(left, advice)
     _more(right, advice)
-    figure.suptitle(f"{advice.scene}: {advice.strategy}")
+    figure.suptitle(f"{advice.scenario}: {advice.strategy}")
     return figure
 
 
 def _depth(ax: Any, advice: Recommendation) -> None:
-    names, means, spreads = zip(*advice.layer_scores, strict=True)
+    names, means, stds = zip(*advice.layer_scores, strict=True)
     places = np.arange(len(names))
-    ax.errorbar(places, means, spreads, marker="o", capsize=3)
+    ax.errorbar(places, means, stds, marker="o", capsize=3)
     chosen = names.index(advice.layer)
     ax.plot(chosen, means[chosen], "o", ms=13, mfc="none", mec="C3", label="advised layer")
     ax.set_xticks(places, names, rotation=45, ha="right")
@@ -202,11 +202,11 @@ def _depth(ax: Any, advice: Recommendation) -> None:
 
 def _more(ax: Any, advice: Recommendation) -> None:
     curve = advice.learning_curve
-    ax.errorbar(curve.sizes, curve.means, curve.spreads, marker="o", capsize=3, label="measured")
+    ax.errorbar(curve.sizes, curve.means, curve.stds, marker="o", capsize=3, label="measured")
     ahead = np.geomspace(curve.sizes[0], 4 * curve.sizes[-1], 50)
     if curve.law is not None:
         ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
-    ax.set(xscale="log", xlabel="photographs to learn from")
+    ax.set(xscale="log", xlabel="images to learn from")
     ax.set_ylabel(f"{advice.measure} of a linear probe")
     ticks = [*curve.sizes, 2 * curve.sizes[-1], 4 * curve.sizes[-1]]
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -215,7 +215,7 @@ def _more(ax: Any, advice: Recommendation) -> None:
 
 
 def draw_suspects(advice: Recommendation, X: Any, y: Any, n: int) -> Any:
-    """Photographs in a row, each with the label given and the one that seems right."""
+    """Images in a row, each with the label given and the one that seems right."""
     pyplot = import_pyplot("Recommendation.plot_suspects")
     codes = advice.estimator[0] if hasattr(advice.estimator, "steps") else advice.estimator
     images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)

@@ -46,7 +46,7 @@ def probe_pipeline(codes: CNNCodes, kind: Kind = LABELS, **params: Any) -> Pipel
 
 
 def fine_tuner(codes: CNNCodes, trainable: Any, kind: Kind = LABELS, **params: Any) -> Any:
-    """A fine-tuned network that sees photographs as the transformer does."""
+    """A fine-tuned network that sees images as the transformer does."""
     options = {"max_epochs": EPOCHS, "random_state": 0, **params}
     return kind.tuner(**values_of(codes, *SHARED), **options, trainable=trainable)
 

@@ -26,14 +26,14 @@ def logme_score(codes: Any, y: Any, *, regression: bool | str = "auto") -> float
     """Logarithm of maximum evidence: how well codes explain labels, without overfitting.
 
     The evidence of a linear model on the codes with Gaussian prior and noise, maximised over
-    the strength of both; for each class against the rest, per photograph, and the mean over
+    the strength of both; for each class against the rest, per image, and the mean over
     classes. Section 4 of [1]_, with the fixed point of [2]_, section 3.3: the singular values of
     the codes are computed once, and a step costs as much as there are of them.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_features)
-        One row for each photograph.
+        One row for each image.
     y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
         Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
     regression : {"auto", True, False}, default="auto"
@@ -42,7 +42,7 @@ def logme_score(codes: Any, y: Any, *, regression: bool | str = "auto") -> float
     Returns
     -------
     score : float
-        Larger is better. Comparable between codes of the same photographs and targets only.
+        Larger is better. Comparable between codes of the same images and targets only.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def logme_score(codes: Any, y: Any, *, regression: bool | str = "auto") -> float
 
 
 def _evidence_of(left: np.ndarray, sigma: np.ndarray, y: np.ndarray) -> float:
-    """Largest log evidence of one column, per photograph."""
+    """Largest log evidence of one column, per image."""
     z = (left.T @ y) ** 2
     outside = max(float(y @ y - z.sum()), 0.0)
     n = len(y)
@@ -126,24 +126,24 @@ def h_score(codes: Any, y: Any, *, shrinkage: float | str = "auto") -> float:
     """H-score: variance between classes, seen through the inverse covariance of the codes.
 
     ``tr(cov(f)^-1 cov(E[f|y]))``, Definition 2 of [1]_. Without shrinkage it is as large for
-    noise as for anything where codes are as wide as there are photographs; so the covariance
+    noise as for anything where codes are as wide as there are images; so the covariance
     is shrunk towards a multiple of the identity by the amount of Ledoit and Wolf, and the
     covariance of the class means by the same, section 3 of [2]_.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_features)
-        One row for each photograph.
+        One row for each image.
     y : array-like of shape (n_samples,)
         Labels.
     shrinkage : {"auto"} or float, default="auto"
-        Share of the identity in [0, 1]; 0 is the score of [1]_ and needs more photographs than
+        Share of the identity in [0, 1]; 0 is the score of [1]_ and needs more images than
         numbers in a code.
 
     Returns
     -------
     score : float
-        Between 0 and the number of classes less one; larger is better. With few photographs
+        Between 0 and the number of classes less one; larger is better. With few images
         codes that vary in few directions, such as those of random weights, are shrunk less
         and may score above good ones.
 
@@ -163,10 +163,10 @@ def h_score(codes: Any, y: Any, *, shrinkage: float | str = "auto") -> float:
     rows = as_codes(codes, y)
     classes, numbers = as_classes(y)
     rows = rows - rows.mean(axis=0)
-    spread = float((rows**2).sum() / rows.size)
-    if spread == 0:
+    std = float((rows**2).sum() / rows.size)
+    if std == 0:
         return 0.0
-    rows /= np.sqrt(spread)  # the score does not depend on scale, but solvers do
+    rows /= np.sqrt(std)  # the score does not depend on scale, but solvers do
     share = _share(rows, shrinkage)
     covariance = (1 - share) * (rows.T @ rows) / len(rows)
     covariance.flat[:: len(covariance) + 1] += share
@@ -197,7 +197,7 @@ def _solve(covariance: np.ndarray, right: np.ndarray) -> np.ndarray:
     if smallest < 1e-7:
         raise ValueError(
             "the covariance of the codes must be invertible, and is not: take "
-            'shrinkage="auto", or more photographs than there are numbers in a code.'
+            'shrinkage="auto", or more images than there are numbers in a code.'
         )
     return cho_solve(factor, right)
 
@@ -214,7 +214,7 @@ def transrate_score(codes: Any, y: Any, *, eps: float = 1e-4, scale: bool = True
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_features)
-        One row for each photograph.
+        One row for each image.
     y : array-like of shape (n_samples,)
         Labels.
     eps : float, default=1e-4
@@ -226,7 +226,7 @@ def transrate_score(codes: Any, y: Any, *, eps: float = 1e-4, scale: bool = True
     Returns
     -------
     score : float
-        Larger is better. Where codes are wider than photographs are many, noise scores high too:
+        Larger is better. Where codes are wider than images are many, noise scores high too:
         compare codes of like width only.
 
     Raises
@@ -260,20 +260,20 @@ def _rate(rows: np.ndarray, eps: float) -> float:
     return float(0.5 * np.linalg.slogdet(product)[1])
 
 
-# Scores by what the network's own classifier says of photographs it was not trained on.
+# Scores by what the network's own classifier says of images it was not trained on.
 
 
 def leep_score(probabilities: Any, y: Any) -> float:
     """LEEP: log likelihood of labels that are drawn by way of the source classes.
 
     A source class is drawn from the network's output and a label from what labels go with that
-    class in these photographs; the mean log probability of the labels given, equation 2 of
+    class in these images; the mean log probability of the labels given, equation 2 of
     [1]_.
 
     Parameters
     ----------
     probabilities : array-like of shape (n_samples, n_source_classes)
-        What the network says of each photograph; rows sum to 1.
+        What the network says of each image; rows sum to 1.
     y : array-like of shape (n_samples,)
         Labels.
 
@@ -310,14 +310,14 @@ def leep_score(probabilities: Any, y: Any) -> float:
 
 
 def nce_score(source_labels: Any, y: Any) -> float:
-    """Negative conditional entropy of labels given what the network takes photographs for.
+    """Negative conditional entropy of labels given what the network takes images for.
 
     Equation 5 of [1]_, with natural logarithms: 0 where the source class tells the label.
 
     Parameters
     ----------
     source_labels : array-like of shape (n_samples,)
-        Source class of each photograph, such as the most probable one.
+        Source class of each image, such as the most probable one.
     y : array-like of shape (n_samples,)
         Labels.
 

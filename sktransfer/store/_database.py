@@ -25,7 +25,7 @@ FORMAT_VERSION = 3  # 1 had checksums that did not cover the space; 2 had other 
 APPLICATION_ID = 0x736B7466  # "sktf", so that `file` and we know whose database it is
 BUSY_SECONDS = 3  # for a lock of another; those of this package last for milliseconds
 CHECK_SECONDS = 3  # for looking through a file in which damage was found
-RETRY_SECONDS = 30  # until a file that could only be read is opened anew
+RETRY_SECONDS = 30  # until a file that could only be read is opened again
 SIBLINGS = ("", "-wal", "-shm", "-journal")  # the ends of the names of SQLite's files
 # Rows are 1 to 16 KB, and a page holds a whole number of their heads: with pages of 4 or 16 KB
 # rows of 512 or 2048 float32 take twice their size on disk. Pages of 1 KB waste 1 to 8% (at most

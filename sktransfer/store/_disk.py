@@ -204,7 +204,7 @@ class DiskStore(Store):
         forget(self.path)
 
     def _attempt(self, what: str, action: Callable[[Database], T], otherwise: T) -> T:
-        """Do something with the database; where that fails, say so once and go on."""
+        """Do something with the database; where that fails, say so once and continue."""
         if is_locked(self.path, what):
             return otherwise
         for again in (True, False):

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from shared.tables import spread, table
+from shared.tables import std, table
 
 IMPORTS = ["numpy", "sktransfer", "torch"]
 CODE = """
@@ -33,7 +33,7 @@ def run(settings):
     yield table(
         ["import", "seconds", "share of import torch", "imports torch"],
         [
-            [name, spread(seconds[name], 3), spread(seconds[name] / torch, 3), loads_torch[name]]
+            [name, std(seconds[name], 3), std(seconds[name] / torch, 3), loads_torch[name]]
             for name in IMPORTS
         ],
     )

@@ -8,7 +8,7 @@ from shared.images import crops
 
 from shared import ours
 from shared.networks import load_network
-from shared.tables import spread, table
+from shared.tables import std, table
 from shared.timing import seconds_of
 
 NETWORKS = ["efficientnet_lite0", "resnet18"]
@@ -31,7 +31,7 @@ def run(settings):
                 tasks[title] = lambda codes=codes: codes.transform(photos)
             took = seconds_of(tasks, settings.repeats)  # the first turn fills the stores
             for store in ("memory", "disk"):
-                shown = spread(1e6 * took[store] / number, 0)
-                share = spread(100 * took[store] / took["computed"], 2, " %")
+                shown = std(1e6 * took[store] / number, 0)
+                share = std(100 * took[store] / took["computed"], 2, " %")
                 rows.append([name, store, shown, share])
     yield table(["network", "store", "µs an image", f"of {engine} float32, all cores"], rows)

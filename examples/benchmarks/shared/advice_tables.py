@@ -18,8 +18,8 @@ def print_tables(results, metrics):
     for one in results:
         groups[one.data, one.network].append(one)
     rows = [(network, *_row(data, network, some)) for (data, network), some in groups.items()]
-    head = ["data", "network", "scenes", "expected", *_FIXED[:1], "earlier", *_FIXED[1:], "advised",
-            "reached", "lost"]  # fmt: skip
+    head = ["data", "network", "scenarios", "expected", *_FIXED[:1], "earlier", *_FIXED[1:],
+            "advised", "reached", "lost"]  # fmt: skip
     print(table(head, [cells for _, _, cells in rows]))
     real = np.array([loss for network, loss, _ in rows if network != RANDOM])
     print(f"\nWithin one point of the best: {np.mean(real <= 1):.0%} of {len(real)} rows with "
@@ -47,7 +47,7 @@ def _row(data, network, some):
         told = f"**{means[name]:.1f}**" if name == best else f"{means[name]:.1f}"
         return told + (f" ({name[6:]})" if name.startswith("layer ") else "")
 
-    cells = [f"{data} (×{len(some)})", network, _counted(one.scene for one in some),
+    cells = [f"{data} (×{len(some)})", network, _counted(one.scenario for one in some),
              f"{100 * np.mean([one.expected for one in some]):.1f}", cell("last layer"),
              cell(earlier), *map(cell, _FIXED[1:]), _counted(one.advised for one in some),
              f"{np.mean(own):.1f} ± {np.std(own):.1f}", f"{loss:.1f}"]  # fmt: skip

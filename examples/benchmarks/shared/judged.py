@@ -17,7 +17,7 @@ class Judged:
     data: str
     draw: int
     network: str
-    scene: str
+    scenario: str
     advised: str
     layer: str
     resize: str
@@ -51,7 +51,7 @@ def judge(held, label, codes, scores, *, partly, wholly, epochs):
         hits[key] = np.packbits(right).tobytes().hex()
     end = advice.layer if "fine-tune" not in name else advice.estimator.layer or ""
     return Judged(
-        held.name, held.draw, label, advice.scene, name, end, advice.resize,
+        held.name, held.draw, label, advice.scenario, name, end, advice.resize,
         advice.expected_accuracy, scores, len(held.y_test), hits,
     )  # fmt: skip
 

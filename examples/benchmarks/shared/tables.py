@@ -11,7 +11,7 @@ def table(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def spread(values, digits=1, unit=""):
+def std(values, digits=1, unit=""):
     """Median, smallest and largest."""
     middle, low, high = np.median(values), np.min(values), np.max(values)
     return f"{middle:.{digits}f}{unit} ({low:.{digits}f}–{high:.{digits}f})"
@@ -25,7 +25,7 @@ def digits_for(ratio):
 def ratio(values, base):
     """Ratios within turns."""
     found = values / base
-    return spread(found, digits_for(np.median(found)))
+    return std(found, digits_for(np.median(found)))
 
 
 def rates_table(title, ways, rates, bases):

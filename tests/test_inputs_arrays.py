@@ -1,4 +1,4 @@
-"""Arrays and tensors in every layout, dtype and container are the same pictures."""
+"""Arrays and tensors in every layout, dtype and container are the same images."""
 
 import numpy as np
 import pytest

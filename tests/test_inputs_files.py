@@ -48,7 +48,7 @@ FORMATS = {
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_formats(fmt, tmp_path):
     options, tolerance = FORMATS[fmt]
-    path = tmp_path / "scene"  # told by content, not by name
+    path = tmp_path / "scenario"  # told by content, not by name
     path.write_bytes(encode(Image.fromarray(SCENE), fmt, **options))
     got = picture(path)
     assert (got.mode, got.size) == ("RGB", (60, 40))

@@ -1,4 +1,4 @@
-"""Framing against the transforms that come with weights, pixel by pixel."""
+"""Resize mode against the transforms that come with weights, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_squash_is_a_plain_resize(size):
         expected = np.asarray(image.resize((128, 96), Image.Resampling.BILINEAR))
         np.testing.assert_array_equal(found, expected)
         return
-    # Pillow 13 takes tall pictures down first and then across, earlier ones as torchvision does.
+    # Pillow 13 takes tall images down first and then across, earlier ones as torchvision does.
     narrow = image.resize((128, image.height), Image.Resampling.BILINEAR)
     expected = np.asarray(narrow.resize((128, 96), Image.Resampling.BILINEAR))
     difference = np.abs(found.astype(int) - expected)
@@ -76,7 +76,7 @@ def test_squash_is_a_plain_resize(size):
 @pytest.mark.parametrize("size", [(500, 375), (1201, 901), (301, 1103)])
 @pytest.mark.parametrize("resize_size", [200, 256, 272])
 @pytest.mark.parametrize("filter_", ["bilinear", "bicubic"])
-def test_large_photographs_are_shrunk_as_torchvision_shrinks_tensors(size, resize_size, filter_):
+def test_large_images_are_shrunk_as_torchvision_shrinks_tensors(size, resize_size, filter_):
     from torchvision.transforms import v2
 
     transform = v2.Compose(

@@ -154,7 +154,7 @@ def test_greys_in_three_colours_are_never_taken_for_planes(sample, name, tint):
         assert as_images(planes).image_shape == (3, side, side)
 
 
-def test_each_grey_photograph_tells_its_order(sample):
+def test_each_grey_image_tells_its_order(sample):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for grey in sample.data[:200, ..., 1]:

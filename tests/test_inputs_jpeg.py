@@ -127,7 +127,7 @@ def test_files_that_are_cut_and_closed_are_not_whole(kind, decoder):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_progressive_files_that_lost_scans_are_not_whole(mode, decoder):
-    """Each scan makes the picture sharper, so that a cut between two leaves one to look at."""
+    """Each scan makes the image sharper, so that a cut between two leaves one to look at."""
     data = encode(PHOTO.convert(mode), progressive=True)
     scans = [m.start() for m in re.finditer(b"\xff\xda", data)]
     starts = [max(data.rfind(b"\xff\xc4", 0, scan), 0) for scan in scans]  # with their tables

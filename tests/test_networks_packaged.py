@@ -46,7 +46,7 @@ def test_logits_are_those_of_timms_network(name):
         assert torch.equal(backbone.module(images), own(images))
 
 
-def test_it_sees_what_is_there(name, photographs):
+def test_it_sees_what_is_there(name, images):
     """china.jpg shows a pavilion of the Summer Palace in Beijing."""
     from PIL import Image
 
@@ -58,7 +58,7 @@ def test_it_sees_what_is_there(name, photographs):
         interpolation=facts.interpolation,
     )  # fmt: skip
     with torch.inference_mode():
-        logits = backbone.module(prepare(Image.fromarray(photographs[0]))[None])[0]
+        logits = backbone.module(prepare(Image.fromarray(images[0]))[None])[0]
     assert ImageNetInfo().index_to_description(int(logits.argmax())).startswith("palace")
 
 

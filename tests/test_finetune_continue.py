@@ -136,7 +136,7 @@ def test_going_on_needs_the_network_as_it_was_built(thirty):
 
 
 def test_every_fit_has_its_own_schedule(thirty):
-    """A fit that goes on rises and falls like the first one; partial_fit as well."""
+    """A fit that continues rises and falls like the first one; partial_fit as well."""
     lrs = []
 
     class Rates(Callback):
@@ -211,9 +211,9 @@ def head_alone(thirty):
 @pytest.mark.parametrize("name", CHANGED)
 def test_going_on_needs_what_decided_the_network(thirty, head_alone, name):
     clf = pickle.loads(pickle.dumps(head_alone)).set_params(**{name: CHANGED[name]})
-    for go_on in (clf.fit, clf.partial_fit):
-        with pytest.raises(InputError, match=f"Going on needs {name}=.*warm_start=False"):
-            go_on(*thirty)
+    for continues in (clf.fit, clf.partial_fit):
+        with pytest.raises(InputError, match=f"Continuing needs {name}=.*warm_start=False"):
+            continues(*thirty)
 
 
 def test_the_same_in_other_words_goes_on(thirty, head_alone):
@@ -244,7 +244,7 @@ def test_going_on_with_a_module(thirty, kind):
         est.set_params(trainable="head")
     est = pickle.loads(pickle.dumps(est.fit(X, y)))
     est.set_params(preprocessing=Preprocessing(**FACTS)).partial_fit(X, y)
-    with pytest.raises(InputError, match=r"Going on needs backbone=Plain.*got another Plain"):
+    with pytest.raises(InputError, match=r"Continuing needs backbone=Plain.*got another Plain"):
         est.set_params(backbone=Plain()).partial_fit(X, y)
 
 
@@ -254,7 +254,7 @@ def test_going_on_with_a_module(thirty, kind):
 )  # fmt: skip
 def test_codes_go_on_as_they_were(thirty, name, value):
     codes = CNNCodes(image_size=32).fit(thirty[0]).partial_fit(thirty[0])
-    with pytest.raises(InputError, match=f"Going on needs {name}=.*call fit"):
+    with pytest.raises(InputError, match=f"Continuing needs {name}=.*call fit"):
         codes.set_params(**{name: value}).partial_fit(thirty[0])
 
 
