@@ -66,7 +66,8 @@ class AutoTransferClassifier(
         of their average precisions.
     cv_results_ : dict of str to ndarray
         "strategy", "mean_test_score", "std_test_score", "rank_test_score" (by the means),
-        "n_folds", "seconds" and "reason", which says why a strategy was not tried, or not on all folds.
+        "n_folds", "seconds" and "reason", which says why a strategy was not tried,
+        or not on all folds.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
