@@ -33,7 +33,7 @@ scans.plot()
 # %%
 # Try it instead
 # --------------
-# The ladder tries strategies from the cheapest to the dearest as far as the time goes.
+# Strategies are tried from the cheapest to the dearest as far as the time goes.
 auto = AutoTransferClassifier(
     strategies=["probe", "layers", "fine-tune last"],
     image_size=64,
@@ -43,4 +43,4 @@ auto = AutoTransferClassifier(
     random_state=0,
 )
 auto.fit(sample.data[:120], sample.target[:120])
-auto.plot_ladder()
+auto.plot_trials()

@@ -50,4 +50,4 @@ auto = AutoTransferClassifier(
     time_budget=20, strategies=["probe", "layers", "stacked"], image_size=96
 )
 auto.fit(X, y)
-auto.plot_ladder()
+auto.plot_trials()

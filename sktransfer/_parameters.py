@@ -382,11 +382,11 @@ class Training:
         Images in a step.""")
     early_stopping: bool = param(default=False, valid=["boolean"], type="bool", doc="""
         Hold `validation_fraction` out to find the best epoch, and then train again on all images
-        for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best
-        is the last epoch, unless its loss on what is held out is higher than the lowest by a paired t-test
-        over the images, and its accuracy not. With `validation_data`, a `schedule` of your own, or
-        callbacks that monitor validation nothing is trained again: the weights of the best epoch
-        come back. `partial_fit` takes no notice of it.""")
+        for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is
+        the last epoch, unless its loss on what is held out is higher than the lowest by a paired
+        t-test over the images, and its accuracy not. With `validation_data`, a `schedule` of your
+        own, or callbacks that monitor validation nothing is trained again: the weights of the best
+        epoch come back. `partial_fit` takes no notice of it.""")
     validation_fraction: float = param(
         default=0.1, valid=[Interval(Real, 0, 1, closed="neither")], type="float", doc="""
         What `early_stopping` holds out, in (0, 1); classes keep their shares. A warning is given

@@ -248,7 +248,7 @@ def test_one_layer_asked_for_in_the_constructor_does_not_run_later_ones(photos):
 
 
 @pytest.mark.slow  # many networks
-def test_framing_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passes):
+def test_resize_weights_and_pooling_are_not_mixed_up_in_the_store(sample, passes):
     X = sample.data[:3, :20]  # wide, so that resize modes differ
     seen = []
     for parameters in (

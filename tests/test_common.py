@@ -38,9 +38,9 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow  # each fit climbs the ladder
+@pytest.mark.slow  # each fit tries several strategies
 @parametrize_with_checks([one for one, _ in INSTANCES if hasattr(one, "strategies")])
-def test_scikit_learn_checks_of_the_ladder(estimator, check):
+def test_scikit_learn_checks_of_trials(estimator, check):
     check(estimator)
 
 

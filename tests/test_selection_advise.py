@@ -185,7 +185,7 @@ def test_digits_are_unlike_images():
     assert advice.estimator.get_params()["codes__layer"] == advice.layer
 
 
-def test_framing_is_judged_where_images_are_not_square(sample, passes):
+def test_resize_is_judged_where_images_are_not_square(sample, passes):
     """What matters stands at the ends of wide images, where a crop does not look."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2

@@ -1,4 +1,4 @@
-"""The ladder: what it tries, what it keeps, and that it stops in time."""
+"""Trials: what is tried, what is kept, and that it stops in time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from skorch.history import History
 
 from sktransfer import AutoTransferClassifier, CNNCodes
 from sktransfer.exceptions import ImageError, ValueRangeWarning
-from sktransfer.selection import _ladder
-from sktransfer.selection import _ladder as _tuning_rung
+from sktransfer.selection import _trials
 from sktransfer.selection._features import pass_over
-from sktransfer.selection._ladder import Trial, best_of
+from sktransfer.selection._trials import Trial, best_of
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def test_without_time_the_probe_is_there_all_the_same(labelled):
 
 def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
     """A trial that tells of an hour is believed."""
-    monkeypatch.setattr(_tuning_rung, "seconds_of_fit", lambda *_: 3600.0)
+    monkeypatch.setattr(_trials, "seconds_of_fit", lambda *_: 3600.0)
     start = time.perf_counter()
     auto = AutoTransferClassifier(
         time_budget=600, image_size=32, strategies=["probe", "fine-tune last", "fine-tune all"]
@@ -88,7 +87,7 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
 
 
 @pytest.mark.slow
-def test_framings_are_tried_where_images_are_not_square(labelled):
+def test_resize_modes_are_tried_where_images_are_not_square(labelled):
     """What matters stands at the ends of wide images, where a crop does not look."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
@@ -113,7 +112,7 @@ def _strategies_of(strategies, X, y, **params):
     return list(auto.cv_results_["strategy"])
 
 
-def test_what_follows_takes_the_best_framing():
+def test_what_follows_takes_the_best_resize_mode():
     """Only a crop shows what matters: the ends say nothing, and squashing hides it."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
@@ -148,8 +147,8 @@ def test_copies_are_never_parted():
 def test_as_many_folds_as_there_is_time_for(labelled, monkeypatch):
     """Each fold seems to take 40 of 120 seconds, and the last fit 60; the clock is moved on."""
     moved = [0.0]
-    monkeypatch.setattr(_tuning_rung, "seconds_of_fit", lambda *_: 40.0)
-    monkeypatch.setattr(_tuning_rung, "cross_val_score", lambda *_, **__: fold(moved))
+    monkeypatch.setattr(_trials, "seconds_of_fit", lambda *_: 40.0)
+    monkeypatch.setattr(_trials, "cross_val_score", lambda *_, **__: fold(moved))
     clock = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + moved[0])
 
@@ -194,7 +193,7 @@ def test_what_is_done_once_is_not_counted_for_every_epoch():
             return self
 
     X, y = np.zeros((640, 2)), np.arange(640) % 3
-    estimate = _tuning_rung.seconds_of_fit(Slow(), X, y, np.arange(640))
+    estimate = _trials.seconds_of_fit(Slow(), X, y, np.arange(640))
     assert estimate == pytest.approx(0.5 + 10 * 10 * 0.01, abs=0.4)
 
 
@@ -207,7 +206,7 @@ def test_probes_do_not_cost_a_pass(labelled, monkeypatch):
         return pass_over(codes, X, **options)
 
     pass_over(CNNCodes(image_size=32), labelled[0])
-    monkeypatch.setattr(_ladder, "pass_over", slow)
+    monkeypatch.setattr(_trials, "pass_over", slow)
     auto = AutoTransferClassifier(time_budget=5, image_size=32, cv=2, strategies=["layers"])
     assert np.isfinite(auto.fit(*labelled).cv_results_["mean_test_score"]).all()
 
@@ -234,7 +233,7 @@ def test_labels_of_any_kind_and_pickles(labelled):
     again = pickle.loads(pickle.dumps(auto))
     assert again.predict(X).tolist() == auto.predict(X).tolist()
     np.testing.assert_allclose(again.predict_proba(X).sum(1), 1)
-    assert auto.plot_ladder() is not None
+    assert auto.plot_trials() is not None
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_tags_of_which_nothing_can_be_said(X, Y, passes):
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-def test_the_ladder_with_tags(X, Y, gaps):
+def test_trials_with_tags(X, Y, gaps):
     y = unknown(Y) if gaps else Y
     auto = AutoTransferClassifier(
         strategies=["probe", "layers", "fine-tune last"], image_size=32, cv=2, max_epochs=1,
@@ -224,7 +224,7 @@ def test_the_ladder_with_tags(X, Y, gaps):
     known = ~np.isnan(y).all(axis=1)
     assert auto.score(X, y) == pytest.approx(right[known].mean())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(auto)).predict(X), auto.predict(X))
-    assert auto.plot_ladder().get_xlabel() == "cross-validated average precision"
+    assert auto.plot_trials().get_xlabel() == "cross-validated average precision"
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def as_preprocessing(value: Any) -> Preprocessing:
     facts = dict(value)
     if "input_size" in facts and "image_size" not in facts:
         facts["image_size"] = tuple(facts.pop("input_size"))[-2:]
-    # timm's data configurations tell this too; how images are framed is asked elsewhere.
+    # timm's data configurations tell this too; how images are resized is asked elsewhere.
     facts.pop("crop_mode", None)
     known = {field.name for field in fields(Preprocessing)}
     needed = {field.name for field in fields(Preprocessing) if field.default is MISSING}

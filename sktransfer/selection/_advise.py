@@ -26,9 +26,9 @@ from ._probe import (
     is_better,
     layer_to_tune,
     learning_curve_of,
-    other_framings,
-    probe_framing,
+    other_resize_modes,
     probe_layer,
+    probe_resize,
     tall_share,
 )
 from ._rank import BackboneRanking, rank_backbones
@@ -86,7 +86,7 @@ default="efficientnet_lite0"
     image_size : int or (int, int), default=None
         Pixels that the network sees.
     resize : {"auto", "pad", "squash", "crop"}, default="auto"
-        How images are framed. "auto" tries all three where more than a tenth of the
+        How images are resized. "auto" tries all three where more than a tenth of the
         images are not about square, which costs two more passes, of at most 2,000
         images.
     cache : "memory", path, Store or None, default="memory"
@@ -360,9 +360,9 @@ def _resize_modes(
 ) -> dict[str, LayerScore]:
     """Probes on the last layer for each way of resize mode, on the same folds."""
     found = {codes.resize: current}
-    for resize in other_framings(codes):
+    for resize in other_resize_modes(codes):
         other = clone(codes).set_params(resize=resize)
-        found[resize] = probe_framing(X, other, asked.target, asked.splits, kind)
+        found[resize] = probe_resize(X, other, asked.target, asked.splits, kind)
     return found
 
 
@@ -422,12 +422,12 @@ def reasons_for(
     )
     yield _about_layers(study)
     if study.resize_modes:
-        yield _about_framings(study)
+        yield _about_resize(study)
     yield from _about_strategy(strategy, study, fine_tune)
     yield _about_more(curve, study.kind)
 
 
-def _about_framings(study: Study) -> str:
+def _about_resize(study: Study) -> str:
     scores = {name: score.mean for name, score in study.resize_modes.items()}
     told = ", ".join(f"{name} {study.kind.write(mean)}" for name, mean in scores.items())
     best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize

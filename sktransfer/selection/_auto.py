@@ -32,11 +32,11 @@ from ..inputs import as_images, each_told_once
 from ..networks import pack_state, unpack_state
 from ._advise import digests
 from ._kinds import LABELS, TAGS, Kind
-from ._ladder import Ladder, Trial, best_of
 from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
+from ._trials import Trial, TrialRunner, best_of
 
-__all__ = ["AutoTransferClassifier", "draw_ladder", "results_of", "told_of"]
+__all__ = ["AutoTransferClassifier", "draw_trials", "results_of", "told_of"]
 
 
 @parameters
@@ -94,7 +94,7 @@ class AutoTransferClassifier(
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Self:
-        """Climb the ladder and fit the best strategy.
+        """Try strategies and fit the best one.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class AutoTransferClassifier(
         groups = digests(images, strict=True)[0]
         splits = kind.make_splits(target, self.cv, groups=groups)
         check_columns(self, X, reset=True)
-        ladder = Ladder(
+        runner = TrialRunner(
             self._codes(),
             splits,
             begin + (float("inf") if self.time_budget is None else self.time_budget),
@@ -139,7 +139,7 @@ class AutoTransferClassifier(
         )
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
         labels = target if kind is TAGS else task.classes[target]
-        strategies = self._told(ladder.run(X, labels, self.strategies, frame=frame))
+        strategies = self._told(runner.run(X, labels, self.strategies, frame=frame))
         best = best_of(strategies)
         fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
@@ -223,8 +223,8 @@ class AutoTransferClassifier(
         predicted = self.predict(X)
         return self._task.score(y, predicted, sample_weight)
 
-    def plot_ladder(self, ax: Any = None) -> Any:
-        """Score of each strategy in the order of climbing, with the seconds that it took.
+    def plot_trials(self, ax: Any = None) -> Any:
+        """Score of each strategy in the order of trials, with the seconds that it took.
 
         Parameters
         ----------
@@ -236,7 +236,7 @@ class AutoTransferClassifier(
         ax : matplotlib.axes.Axes
         """
         check_is_fitted(self, "best_estimator_")
-        return draw_ladder(self.cv_results_, self.best_strategy_, _kind_of(self._task).measure, ax)
+        return draw_trials(self.cv_results_, self.best_strategy_, _kind_of(self._task).measure, ax)
 
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
@@ -261,7 +261,7 @@ def _kind_of(task: Labels | Tags) -> Kind:
     return TAGS if isinstance(task, Tags) else LABELS
 
 
-# The ladder as a table and as a figure.
+# Trials as a table and as a figure.
 
 
 def results_of(strategies: Sequence[Trial]) -> dict[str, np.ndarray]:
@@ -287,11 +287,11 @@ def told_of(trial: Trial) -> str:
     return f"{trial.mean:.1%} in {trial.seconds:.1f} s{', ' * bool(trial.reason)}{trial.reason}"
 
 
-def draw_ladder(
+def draw_trials(
     results: dict[str, np.ndarray], best: str, measure: str, ax: Any = None
 ) -> Any:
-    """Bars in the order of climbing, with what each strategy took."""
-    pyplot = import_pyplot("AutoTransferClassifier.plot_ladder")
+    """Bars in the order in which they were tried, with what each strategy took."""
+    pyplot = import_pyplot("AutoTransferClassifier.plot_trials")
     ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
     names = [str(name) for name in results["strategy"]]
     means = np.nan_to_num(results["mean_test_score"])

@@ -31,9 +31,9 @@ __all__ = [
     "is_better",
     "layer_to_tune",
     "learning_curve_of",
-    "other_framings",
-    "probe_framing",
+    "other_resize_modes",
     "probe_layer",
+    "probe_resize",
     "tall_share",
 ]
 
@@ -271,7 +271,7 @@ def as_targets(y: Any, regression: bool | str) -> np.ndarray:
     return target.reshape(len(target), -1).astype(np.float64)
 
 
-# How images that are not square are framed: worth some points on some of them.
+# How images that are not square are resized: worth some points on some of them.
 
 
 # Of images that are not about square, from which on other resize modes are tried.
@@ -295,12 +295,12 @@ def tall_share(images: Images, readable: np.ndarray | None = None) -> float:
     return float(np.mean(tall)) if tall else 0.0
 
 
-def other_framings(codes: CNNCodes) -> list[str]:
+def other_resize_modes(codes: CNNCodes) -> list[str]:
     """What is to be tried besides the resize mode in use."""
     return [resize for resize in _FRAMINGS if resize != codes.resize]
 
 
-def probe_framing(
+def probe_resize(
     X: Any, codes: CNNCodes, target: np.ndarray, splits: Any, kind: Kind = LABELS
 ) -> LayerScore:
     """A probe on the last layer with the resize mode of a transformer."""

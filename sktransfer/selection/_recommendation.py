@@ -32,7 +32,7 @@ class Recommendation:
         With which the network of `estimator` ends: for a probe the one that tells the classes
         best.
     resize : str
-        How images are best framed.
+        How images are best resized.
     estimator : estimator
         Not fitted: a pipeline, or :class:`sktransfer.FineTuneClassifier`.
     param_grid : dict
@@ -51,7 +51,7 @@ class Recommendation:
         Sentences: what the advice rests on, and what is odd about the images and labels.
     layer_scores : tuple of (name, mean, std)
         Probes by depth, from the input.
-    framing_scores : dict of str to float
+    resize_scores : dict of str to float
         Empty where images are square or `resize` was given.
     learning_curve : LearningCurve
         Of the probe on `layer`.
@@ -140,13 +140,13 @@ class Recommendation:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
         part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
         shown = self.resize_scores or self.resize != "pad"
-        framed = f", images resized by {self.resize}" if shown else ""
+        resized = f", images resized by {self.resize}" if shown else ""
         more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
             ("Scenario", self.scenario),
             ("Strategy", self.strategy),
-            ("Network", f"{name}, {part}{framed}"),
+            ("Network", f"{name}, {part}{resized}"),
             (
                 "Expected",
                 f"{self._figure(self.expected_accuracy)} ± {self._figure(self.accuracy_std)} "

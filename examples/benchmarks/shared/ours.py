@@ -35,7 +35,7 @@ def installed(engine):
 
 
 def make_codes(network: Network, engine, precision, cache=None, **parameters):
-    """CNNCodes of a network on the CPU; images are framed as the transforms do it."""
+    """CNNCodes of a network on the CPU; images are resized as the transforms do it."""
     return CNNCodes(
         network.name,
         weights=network.weights,

@@ -1,4 +1,4 @@
-"""The ladder: from the cheapest strategy upwards, as far as the time goes."""
+"""Trials: from the cheapest strategy upwards, as far as the time goes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ._probe import (
     best_layer,
     best_resize,
     layer_to_tune,
-    other_framings,
-    probe_framing,
+    other_resize_modes,
     probe_layer,
+    probe_resize,
 )
 from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
 
-__all__ = ["Clock", "Ladder", "Trial", "best_of", "fine_tune_trial"]
+__all__ = ["Clock", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
 
 
-class Ladder:
+class TrialRunner:
     """Climbs, keeping an eye on the clock.
 
     Parameters
@@ -94,15 +94,15 @@ class Ladder:
         return pass_over(self.codes, self.X, remedy=None)
 
     def _resize_modes(self) -> Iterator[Trial]:
-        """The last layer with images framed otherwise; what follows takes the best."""
+        """The last layer with images resized otherwise; what follows takes the best."""
         found = {self.codes.resize: self.scores[self.last]}
-        for resize in other_framings(self.codes):
+        for resize in other_resize_modes(self.codes):
             name, codes = f"probe, resized by {resize}", clone(self.codes).set_params(resize=resize)
             if not self.clock.fits(self.a_pass + 2 * self.a_probe):
                 yield self.clock.no_time(name, probe_pipeline(codes, self.kind, layer=self.last))
                 continue
             start = time.perf_counter()
-            found[resize] = probe_framing(self.X, codes, self.numbers, self.splits, self.kind)
+            found[resize] = probe_resize(self.X, codes, self.numbers, self.splits, self.kind)
             yield self._rung(name, found[resize], codes, start)
         better = best_resize(found)
         if better != self.codes.resize:
@@ -153,7 +153,7 @@ class Ladder:
         return trial
 
 
-# A strategy of the ladder, and the clock that says whether there is time for it.
+# A trial, and the clock that says whether there is time for it.
 
 
 @dataclass(frozen=True, eq=False)
