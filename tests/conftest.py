@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 
@@ -10,6 +11,24 @@ def sample():
     from sktransfer.datasets import load_cifar10_sample
 
     return load_cifar10_sample()
+
+
+@pytest.fixture(scope="session")
+def thirty(sample):
+    """Thirty images of three classes that nothing tells apart."""
+    return sample.data[:30], sample.target[:30] % 3
+
+
+@pytest.fixture(scope="session")
+def labelled(sample):
+    """Animals and vehicles, which a network tells apart well."""
+    return sample.data[:90], np.isin(sample.target[:90], [2, 3, 4, 5, 6, 7]).astype(int)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a store on disk may be."""
+    return tmp_path / "store"
 
 
 @pytest.fixture(scope="session")

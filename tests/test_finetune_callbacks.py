@@ -18,11 +18,6 @@ from sktransfer.finetune import EMA, GradualUnfreeze, Mixup
 QUICK = {"image_size": 32, "trainable": "head", "max_epochs": 2, "batch_size": 8, "random_state": 0}
 
 
-@pytest.fixture(scope="module")
-def thirty(sample):
-    return sample.data[:30], sample.target[:30] % 3
-
-
 def head(clf):
     return clf.net_.module_.head[-1].weight.detach().clone()
 

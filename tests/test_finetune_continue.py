@@ -16,11 +16,6 @@ from sktransfer.finetune import EMA, GradualUnfreeze
 QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
 
 
-@pytest.fixture(scope="module")
-def thirty(sample):
-    return sample.data[:30], sample.target[:30] % 3
-
-
 def learnt(clf):
     return clf._load_model().learnt()
 

@@ -22,11 +22,6 @@ NETWORKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def thirty(sample):
-    return sample.data[:30], sample.target[:30] % 3
-
-
 @pytest.mark.parametrize(("name", "layer", "params"), NETWORKS)
 def test_codes_are_those_of_the_layer(thirty, name, layer, params):
     X, y = thirty

@@ -18,11 +18,6 @@ from sktransfer.exceptions import DivergenceWarning, SktransferWarning, Training
 QUICK = {"image_size": 32, "max_epochs": 2, "batch_size": 10, "random_state": 0}
 
 
-@pytest.fixture(scope="module")
-def thirty(sample):
-    return sample.data[:30], sample.target[:30] % 3
-
-
 def learnt(clf):
     return clf._load_model().learnt()
 

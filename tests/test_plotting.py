@@ -15,11 +15,6 @@ pytest.importorskip("matplotlib").use("Agg")
 QUICK = {"image_size": 32, "max_epochs": 3, "random_state": 0, "early_stopping": True}
 
 
-@pytest.fixture
-def thirty(sample):
-    return sample.data[:30], sample.target[:30] % 3
-
-
 def test_curves(thirty):
     clf = FineTuneClassifier(**QUICK, trainable=1).fit(*thirty)
     display = TrainingCurveDisplay.from_estimator(clf)

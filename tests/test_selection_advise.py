@@ -27,12 +27,6 @@ from sktransfer.selection._strategies import tune_up_to
 LITE = "efficientnet_lite0"
 
 
-@pytest.fixture(scope="module")
-def labelled(sample):
-    """Animals and vehicles, which a network tells well."""
-    return sample.data[:90], np.isin(sample.target[:90], [2, 3, 4, 5, 6, 7]).astype(int)
-
-
 def test_advice_after_a_ranking_costs_no_pass(labelled, passes):
     X, y = labelled
     networks = {"a": LITE, "b": CNNCodes(LITE, weights=None, image_size=32)}

@@ -22,11 +22,6 @@ from sktransfer.selection._trials import Trial, best_of
 
 
 @pytest.fixture(scope="module")
-def labelled(sample):
-    return sample.data[:90], np.isin(sample.target[:90], [2, 3, 4, 5, 6, 7]).astype(int)
-
-
-@pytest.fixture(scope="module")
 def trials(labelled):
     auto = AutoTransferClassifier(
         time_budget=None, image_size=32, max_epochs=1, cv=2, random_state=0

@@ -47,11 +47,6 @@ def right(store: Store) -> bool:
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def process():
     """Starts processes, and ends those that are left after the test."""
     started = []

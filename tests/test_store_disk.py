@@ -75,11 +75,6 @@ def in_thread(function):
     return result[0]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "store"
-
-
 # The file
 
 
