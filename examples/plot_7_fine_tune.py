@@ -19,7 +19,8 @@ print(f"accuracy {clf.score(X[test], y[test]):.2f}")
 # %%
 # What was trained, how fast, and how it went.
 for layer in clf.layers_:
-    print(f"{layer.name:10} rate {layer.lr:.4f}, {layer.n_trainable} of {layer.n_parameters} learn")
+    trained = f"{layer.n_trainable} of {layer.n_parameters} trained"
+    print(f"{layer.name:10} learning rate {layer.lr:.4f}, {trained}")
 
 # %%
 import matplotlib.pyplot as plt

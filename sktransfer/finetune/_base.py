@@ -283,14 +283,14 @@ class FineTuneBase(
     ) -> LearningRateRange:
         """Try rising learning rates on a copy, batch by batch, until the loss diverges.
 
-        The rates of pretrained layers rise in proportion. The estimator stays as it is.
+        The learning rates of pretrained layers rise in proportion. The estimator stays as it is.
 
         Parameters
         ----------
         X, y, sample_weight : object
             As in `fit`.
         start, end : float, default=1e-6, 1.0
-            First and last rate of the head.
+            First and last learning rate of the head.
         n_steps : int, default=100
             Batches.
 

@@ -42,8 +42,8 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 class Ledger(Callback):
     """Write accuracies, learning rates and images per second into the history.
 
-    Accuracies are those of the batches as they were learnt from, and of validation; rates are means
-    over the batches of the epoch, 0 for what does not learn yet.
+    Accuracies are those of the batches when they were trained on, and of validation; learning rates
+    are means over the batches of the epoch, 0 for what is not trained yet.
     """
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
@@ -53,7 +53,7 @@ class Ledger(Callback):
 
     def on_batch_begin(self, net: Any, training: bool = False, **_: Any) -> None:
         for group in net.optimizer_.param_groups if training else ():
-            # What is not decayed has the same rate as the rest of its stage.
+            # What is not decayed has the same learning rate as the rest of its stage.
             name = group.get("name", "").removesuffix(", not decayed")
             learns = any(parameter.requires_grad for parameter in group["params"])
             self._rates.setdefault(name, []).append(group["lr"] if learns else 0.0)
@@ -79,7 +79,7 @@ class Ledger(Callback):
 
 
 class Line(PrintLog):
-    """A line for each epoch, without the rates: they are in the history, one or two a stage.
+    """A line for each epoch, without learning rates, of which the history has one or two a stage.
 
     Colours are for terminals; in files and pipes their codes would be noise.
     """
@@ -371,7 +371,7 @@ SCHEDULES = ("cosine", "constant", "step")
 
 
 def make_schedule(schedule: Any, steps: int, warmup: float) -> Callback | None:
-    """A callback that sets the rates of every group before each batch.
+    """A callback that sets the learning rates of every group before each batch.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ def make_schedule(schedule: Any, steps: int, warmup: float) -> Callback | None:
     steps : int
         Batches in the whole fit.
     warmup : float
-        Share of the steps in which rates rise from zero.
+        Share of the steps in which learning rates rise from zero.
     """
     if not isinstance(schedule, str):
         return schedule

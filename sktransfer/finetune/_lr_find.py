@@ -39,9 +39,9 @@ class LearningRateRange:
     Attributes
     ----------
     suggestion_ : float
-        A tenth of the rate at which the loss was lowest. Where the head starts from a linear probe
-        the loss is low from the start and continues falling at rates that would spoil it over a
-        whole fit, so that this is the most that is worth trying.
+        A tenth of the learning rate at which the loss was lowest. Where the head starts from a
+        linear probe the loss is low from the start and continues falling at learning rates that
+        would spoil it over a whole fit, so that this is the most that is worth trying.
     """
 
     lrs: np.ndarray
@@ -53,12 +53,12 @@ class LearningRateRange:
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(suggestion_={self.suggestion_:.2g}, {len(self.lrs)} rates from "
-            f"{self.lrs[0]:.2g} to {self.lrs[-1]:.2g}, lowest loss {self.losses.min():.3g})"
+            f"{type(self).__name__}(suggestion_={self.suggestion_:.2g}, {len(self.lrs)} learning "
+            f"rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}, lowest loss {self.losses.min():.3g})"
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses over the rates.
+        """Draw the losses over the learning rates.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class _Over(Exception):
 
 
 class _Rising(Callback):
-    """Let the rates of all groups rise geometrically, in their proportions, with every batch."""
+    """Let the learning rates of all groups rise geometrically with every batch."""
 
     def __init__(self, lr: float, start: float, end: float, steps: int):
         self.lr, self.start, self.end, self.steps = lr, start, end, steps

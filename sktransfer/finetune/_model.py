@@ -543,9 +543,9 @@ class Scale(nn.Module):
     """Multiply by a fixed number.
 
     Adam moves every weight by about the learning rate in each step, so the outputs of a linear
-    layer move with the number of its inputs: for 1,280 codes and a rate of 1e-3 by half a
-    logit, which would undo a fitted head. Divided by the root of their number, a rate means
-    the same for every width.
+    layer move with the number of its inputs: for 1,280 codes and a learning rate of 1e-3 by half a
+    logit, which would undo a fitted head. Divided by the root of their number, a learning
+    rate means the same for every width.
 
     Parameters
     ----------

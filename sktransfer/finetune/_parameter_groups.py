@@ -66,7 +66,7 @@ class Rates:
     layer_decay: float
 
     def of(self, depth: int) -> float:
-        """Rate of the stage so many before the last one; -1 is the head."""
+        """Learning rate of the stage so many before the last one; -1 is the head."""
         if depth < 0:
             return self.lr
         return self.lr * self.backbone_lr_factor * self.layer_decay**depth
@@ -125,9 +125,9 @@ def parameter_groups(
     rates: Rates,
     weight_decay: float,
 ) -> list[dict[str, Any]]:
-    """Groups for any torch optimizer: one for each rate, with and without weight decay.
+    """Groups for any torch optimizer: one for each learning rate, with and without weight decay.
 
-    Biases and the scales of norms, all that has one axis, are not decayed. A rate of zero
+    Biases and the scales of norms, all that has one axis, are not decayed. A learning rate of zero
     freezes: such parameters are in no group.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
