@@ -54,7 +54,8 @@ class LearningRateRange:
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(suggestion_={self.suggestion_:.2g}, {len(self.lrs)} learning "
-            f"rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}, lowest loss {self.losses.min():.3g})"
+            f"rates from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}, lowest loss "
+            f"{self.losses.min():.3g})"
         )
 
     def plot(self, ax: Any = None) -> Any:
