@@ -6,8 +6,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -252,12 +253,14 @@ class Plan:
 
 def memory_of_all_layers(cuts: Cuttable, n_images: int) -> int:
     """Bytes that the pooled codes of every layer take in the store."""
-    return n_images * _bytes_of_all_layers(cuts)
+    if cuts not in _bytes_of_all_layers:
+        of_each = (4 * pooled_shape(layer, "avg")[0] for layer in cuts.nameable())
+        _bytes_of_all_layers[cuts] = sum(of_each)
+    return n_images * _bytes_of_all_layers[cuts]
 
 
-@lru_cache(maxsize=8)
-def _bytes_of_all_layers(cuts: Cuttable) -> int:
-    return sum(4 * pooled_shape(layer, "avg")[0] for layer in cuts.nameable())
+# It must not keep networks in memory that nobody else has any more.
+_bytes_of_all_layers: WeakKeyDictionary[Cuttable, int] = WeakKeyDictionary()
 
 
 # Where in the store the codes of an image stand.
