@@ -200,6 +200,7 @@ def test_a_network_is_loaded_once_and_threads_share_the_cores(sample, tmp_path):
     assert [name for *_, name, _ in lines_of(path, "load")] == ["name", "bundle"]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_half_way(client, log, sample, tmp_path):
     """The result is complete and right, and no row that was kept is computed again."""
     X, path = sample.data[:240], log(pause=0.05)
@@ -231,7 +232,7 @@ def test_a_worker_killed_half_way(client, log, sample, tmp_path):
     for _, what, name, _ in lines:
         if what == "kept":
             kept.add(name)
-        else:
+        elif what == "run":  # a new worker also loads the network
             assert key_of[name] not in kept
             again[name] += 1
     assert len(again) == len(X)

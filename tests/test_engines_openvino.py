@@ -354,6 +354,7 @@ def test_what_it_cannot_convert_runs_on_torch(sample, monkeypatch):
     assert np.isfinite(codes).all()
 
 
+@pytest.mark.slow
 def test_a_wrong_conversion_is_found_in_bfloat16_too(sample, monkeypatch):
     """Though bfloat16 itself is further from float32 than the probe allows."""
     X = sample.data[:4]

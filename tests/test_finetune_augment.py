@@ -86,6 +86,7 @@ def test_transforms_that_differ_share_no_views(sample):
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_search_tells_transforms_apart_and_shares_what_is_the_same(sample, passes):
     X, y = sample.data[:16], sample.target[:16] % 2
     clf = FineTuneClassifier(**QUICK, head_init="random")
@@ -337,6 +338,7 @@ def test_weights_transforms_are_refused(sample):
         clf.fit(sample.data[:8], [0, 1] * 4)
 
 
+@pytest.mark.slow
 def test_every_view_is_looked_at(sample):
     """An image far from the first may be the first that shows it."""
     dark = np.full((32, 32, 3), 9, np.uint8)

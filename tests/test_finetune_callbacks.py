@@ -80,6 +80,7 @@ def test_mixing_by_hand(thirty, kind):
 OURS = [Mixup(0.3), EMA(0.9), ("stages", GradualUnfreeze(1)), GradientNormClipping(1.0)]
 
 
+@pytest.mark.slow
 def test_a_fit_leaves_the_callbacks_of_the_parameters_as_they_are(thirty):
     given = copy.deepcopy(OURS[:3])
     clf = FineTuneClassifier(**{**QUICK, "trainable": 1}, callbacks=given).fit(*thirty)
@@ -98,6 +99,7 @@ def test_a_fit_leaves_the_callbacks_of_the_parameters_as_they_are(thirty):
     np.testing.assert_array_equal(again.predict_proba(thirty[0]), clf.predict_proba(thirty[0]))
 
 
+@pytest.mark.slow
 def test_a_search_over_callbacks(thirty):
     clf = FineTuneClassifier(**QUICK, lr=1e-2)
     grid = {"callbacks": [None, [Mixup(0.4)], [EMA], [GradientNormClipping(1e-6)]]}

@@ -140,6 +140,7 @@ def test_a_finished_fit_returns_at_once(forty, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.predict_proba(forty[0]), clf.predict_proba(forty[0]))
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_same(forty, tmp_path, monkeypatch):
     parameters = {**STATEFUL, "lr": 0.3, "patience": 2, "max_epochs": 10}
     parameters["callbacks"] = SHORT["callbacks"]
@@ -392,6 +393,7 @@ def test_files_hold_no_code(finished, forty):
     assert not (finished / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_end_the_fit(forty, tmp_path, monkeypatch):
     parameters = {**STATEFUL, "max_epochs": 2}
     whole = FineTuneClassifier(**parameters).fit(*forty)
@@ -413,6 +415,7 @@ def test_two_fits_do_not_write_into_one_folder(forty, tmp_path):
         FineTuneClassifier(**STATEFUL, checkpoint_dir=tmp_path).fit(*forty)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_not_the_end_of_a_fit(forty, tmp_path, monkeypatch):
     """skorch would end as if the fit were done."""
     from sktransfer.finetune._net import _Steps

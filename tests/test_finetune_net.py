@@ -71,6 +71,7 @@ def test_verbose(thirty, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_rates_that_are_too_large_are_told(thirty):
     X, y = thirty
     with pytest.warns(DivergenceWarning, match="smaller lr than 1 "):

@@ -36,6 +36,7 @@ def first_gradients(sample, amp, label_smoothing=0.0, **changes):
     return torch.cat([one.flatten() for one in kept.first])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "bound"), [({}, 0.12), ({"l2_sp": 1.0}, 0.12), ({"batchnorm": "train"}, 0.25)]
 )
@@ -47,6 +48,7 @@ def test_gradients_are_those_of_float32(sample, changes, bound):
     assert torch.linalg.norm(half) == pytest.approx(torch.linalg.norm(exact).item(), rel=bound / 10)
 
 
+@pytest.mark.slow
 def test_small_gradients_do_not_vanish(sample, monkeypatch):
     """Without the scale float16 loses what float32 sees: this is what the scale is for."""
     exact = first_gradients(sample, "float32")

@@ -159,7 +159,10 @@ STRATEGIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+LONG = pytest.param("everything", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [LONG if one == "everything" else one for one in STRATEGIES])
 def test_a_seed_makes_fits_equal_to_the_bit(photos, name):
     X, y = photos
     clf = classifier(cache=None, **STRATEGIES[name])
@@ -186,6 +189,7 @@ def _scores(clf, X, y):
     return clf.fit(X, y).decision_function(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["head", "stage", "everything", "live norms"])
 def test_fits_in_other_processes_are_the_same(photos, name):
     """Workers of joblib are equal to the bit; they have fewer threads each than we have here.

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
-from test_images_colour import deep_png
+from test_inputs_colour import deep_png
 
 from sktransfer import CNNCodes, FineTuneClassifier
 from sktransfer.exceptions import ClippingWarning, ImageError, SktransferWarning, ValueRangeWarning

@@ -490,7 +490,7 @@ def test_what_can_be_told_is_kept(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_fingerprints_are_the_same_in_every_process():
     script = """
-        import test_backbones_identity as test
+        import test_networks_identity as test
         for change in test.WAYS.values():
             net = change(test.Net())
             print(test.load_backbone(net, preprocessing=test.FACTS).fingerprint)

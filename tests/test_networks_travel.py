@@ -393,7 +393,7 @@ def test_networks_typed_into_a_prompt(photos, tmp_path):
         from sklearn.model_selection import cross_val_score
         from sklearn.pipeline import make_pipeline
         from sktransfer import CNNCodes
-        import test_backbones_travel as test
+        import test_networks_travel as test
 
         class Typed(test.Small):
             pass

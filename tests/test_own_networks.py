@@ -533,6 +533,7 @@ def test_quantized_networks_are_refused_by_name(how, X):
         codes_of(quantized(how), X)
 
 
+@pytest.mark.slow
 def test_networks_of_timm_tell_their_preprocessing(X):
     network = timm.create_model("resnet10t")
     facts = timm.data.resolve_model_data_config(network)
@@ -606,6 +607,7 @@ def test_codes_that_are_no_numbers_name_image_and_layer(engine, on_error, X):
         assert np.isfinite(codes.transform(bright[:3])).all()
 
 
+@pytest.mark.slow
 def test_tokens_of_a_default_layer(X):
     params = {"weights": None, "preprocessing": "default", "image_size": 32, "engine": "torch"}
     name = "timm:vit_tiny_patch16_224"
