@@ -8,6 +8,7 @@ the last one. Here the power fails in the third epoch.
 
 # %%
 import tempfile
+from pathlib import Path
 
 import numpy as np
 from skorch.callbacks import Callback
@@ -17,15 +18,16 @@ from sktransfer.datasets import load_cifar10_sample
 
 X, y = load_cifar10_sample(return_X_y=True)
 X, y, X_test = X[:80], y[:80], X[1000:1100]
-power = {"fails": True}
+no_power = Path(tempfile.mkdtemp()) / "no power"
+no_power.touch()
 
 
 class PowerCut(Callback):
-    """Breaks off in the third epoch, as long as the power fails."""
+    """Breaks off in the third epoch, as long as there is no power."""
 
     def on_epoch_begin(self, net, **kwargs):
         """Two epochs are in the history, and the third has begun."""
-        if power["fails"] and len(net.history) == 3:
+        if no_power.exists() and len(net.history) == 3:
             raise OSError("no power")
 
 
@@ -44,7 +46,7 @@ try:
     classifier(checkpoint_dir=folder).fit(X, y)
 except OSError as error:
     print("broken off:", error)
-power["fails"] = False
+no_power.unlink()
 resumed = classifier(checkpoint_dir=folder).fit(X, y)
 print(f"{len(resumed.history_)} epochs in the history, those before the interruption included")
 
