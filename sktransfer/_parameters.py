@@ -144,6 +144,8 @@ def _entries(section: str) -> list[tuple[str, str]]:
 
 # Valid values that several parameters share.
 _COUNT = Interval(Integral, 1, None, closed="left")
+# As joblib has it: 0 means nothing.
+_JOBS = (Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"))
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _SHARE = Interval(Real, 0, 1, closed="left")
@@ -229,7 +231,7 @@ class Compute:
         ``openvino``), torch elsewhere. OpenVINO converts a network once, in about a second; a
         network that it cannot convert, or computes differently by more than 1e-3, runs on torch
         with a warning.""")
-    n_jobs: int | None = param(default=None, valid=[Integral, None], type="int", doc="""
+    n_jobs: int | None = param(default=None, valid=[*_JOBS, None], type="int", doc="""
         Batches that are read and computed by a frozen network at the same time on the CPU, each on
         one core. None is all cores that this process may use.""")
 

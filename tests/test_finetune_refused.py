@@ -153,7 +153,6 @@ CALLBACKS = {
     "EarlyStopping": EarlyStopping(),
     "its class": EarlyStopping,
     "load_best": EarlyStopping(load_best=True, monitor="valid_acc", lower_is_better=False),
-    "plateau": LRScheduler("ReduceLROnPlateau", monitor="valid_loss"),
     "EpochScoring": EpochScoring("accuracy"),
     "without cache": EpochScoring("accuracy", use_caching=False),
     "BatchScoring": BatchScoring("accuracy"),
@@ -167,6 +166,14 @@ def test_callbacks_that_need_validation(sixteen, passes, name):
     for one in (CALLBACKS[name], ("named", CALLBACKS[name])):
         refused(FineTuneClassifier(**QUICK, callbacks=[one]), sixteen, message, passes)
         check_training(FineTuneClassifier(**QUICK, callbacks=[one]), validates=True)
+
+
+@pytest.mark.parametrize("given", [LRScheduler("StepLR", step_size=1), LRScheduler])
+@pytest.mark.parametrize("named", [True, False])
+def test_there_is_one_schedule(sixteen, passes, given, named):
+    """Two would multiply each other's learning rates."""
+    clf = FineTuneClassifier(**QUICK, callbacks=[("steps", given) if named else given])
+    refused(clf, sixteen, "callbacks= must not hold LRScheduler.*Pass it as schedule=", passes)
 
 
 def test_a_schedule_that_needs_validation(sixteen, passes):

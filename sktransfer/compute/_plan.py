@@ -61,7 +61,7 @@ class Pass:
         Computes the codes of one or more layers.
     wanted : tuple of int
         Which of the engine's outputs are asked for, in this order.
-    shelf : LayerShelf or PackedShelf
+    layout : LayerLayout or PackedLayout
         Where all its outputs are kept.
     layers : tuple of str
         What its outputs are of.

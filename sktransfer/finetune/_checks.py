@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from skorch.callbacks import BatchScoring, EpochScoring
+from skorch.callbacks import BatchScoring, EpochScoring, LRScheduler
 
 from .._parameters import Training
 from ..exceptions import SktransferWarning, shown
@@ -172,6 +172,11 @@ def _callbacks(training: Training) -> Iterator[tuple[str, str, Any]]:
             raise ValueError(
                 "callbacks= must hold callbacks of skorch, or pairs (name, callback), got "
                 f"{shown(repr(one))}."
+            )
+        if isinstance(kind, type) and issubclass(kind, LRScheduler):
+            raise ValueError(
+                f"callbacks= must not hold {kind.__name__}, since schedule= sets the learning "
+                f"rates as well, got {shown(repr(one))}. Pass it as schedule=."
             )
         if named and one[0] in seen:
             raise ValueError(f"callbacks= must not use the name {one[0]!r}, which is taken.")

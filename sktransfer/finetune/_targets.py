@@ -197,9 +197,16 @@ def _several_labels(y: np.ndarray, name: str) -> str:
     else:
         found = f"an array of shape {y.shape}"
         hint = (
-            "Several tags an image are a matrix of 0 and 1; for several labels, wrap the "
-            "estimator: sklearn.multioutput.MultiOutputClassifier(FineTuneClassifier())."
+            "For several labels, wrap the estimator: "
+            "sklearn.multioutput.MultiOutputClassifier(FineTuneClassifier())."
         )
+        other = ~(np.isin(y, (0, 1)) | (y != y))
+        if y.ndim == 2 and other.any():
+            row, column = (int(one) for one in np.argwhere(other)[0])
+            hint = (
+                "Several tags an image are a matrix of 0, 1, and NaN where it is not known; this "
+                f"one holds {y[row, column]!s} for image {row}, column {column}. {hint}"
+            )
     return f"{name} should be a 1d array with one label for each image, got {found}. {hint}"
 
 

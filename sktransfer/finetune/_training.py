@@ -23,7 +23,7 @@ from ._checks import monitors_validation
 from ._head_init import fit_head
 from ._model import Model
 from ._net import make_net, renew_net, run_net
-from ._parameter_groups import LayerState, Rates, layer_states
+from ._parameter_groups import LayerState, Rates, home_name, layer_states
 from ._tasks import Task
 
 __all__ = ["Part", "Trained", "Trainer"]
@@ -263,12 +263,20 @@ class Trainer:
         )
 
     def _warn_of_waiting_stages(self) -> None:
-        """No stage begins to learn in so few epochs."""
+        """Some stage does not begin to be trained in so few epochs."""
         gradual, epochs = gradual_unfreeze(self.training.callbacks), self.run.epochs
-        if gradual is not None and epochs and not gradual.stages_begun(epochs):
+        if gradual is None or not epochs:
+            return
+        model = self.model
+        trained = {home_name(n) for n, p in model.module.named_parameters() if p.requires_grad}
+        stages = {model.stage_of[name] for name in trained if name in model.stage_of}
+        needed = len(model.stages) - min(stages, default=len(model.stages))
+        begun = gradual.stages_begun(epochs)
+        if begun < needed:
+            what = "the head alone is trained" if not begun else f"{begun} of {needed} are trained"
             warnings.warn(
-                f"{gradual!r} must have fewer epochs than max_epochs={epochs} for any stage to "
-                "begin; the head alone is trained.",
+                f"{gradual!r} needs {needed * gradual.every + 1} epochs for all {needed} stages to "
+                f"begin, but max_epochs={epochs}: {what}.",
                 SktransferWarning,
                 stacklevel=2,
             )

@@ -152,7 +152,7 @@ class TorchvisionArchitecture(Architecture):
                 f"{self.reference} are {own.__name__}, with {', '.join(known)}."
             )
         raise WeightsUnavailableError(
-            f"weights={shown(repr(weights))}: torchvision has no such weights for {self.name}. "
+            f"weights={shown(repr(weights))}: torchvision has no such weights for {self.name}."
             f"{did_you_mean(weights, known)}It has {', '.join(known)}. Names of timm's weights "
             f'go with backbone="timm:{self.name}"; a file needs a name with .pth, .pt or '
             ".safetensors."

@@ -95,7 +95,7 @@ default="efficientnet_lite0"
         Folds. The same image is in one fold only, however often it is there; a splitter of
         scikit-learn's is told so by its `groups`.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 100 images and 5 in the median class on,
+        Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
         where the probe errs in more than 1%.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes`, for networks given by name.
@@ -377,7 +377,7 @@ def take_images(X: Any, numbers: np.ndarray, n: int) -> Any:
 # The four scenarios of the tutorials, told by evidence, and what each calls for.
 
 
-# Images, and images in the median class, from which on the whole network, or its last
+# Images, and median class size, from which on the whole network, or its last
 # stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
 SOME = (100, 5)
@@ -418,7 +418,7 @@ def reasons_for(
     """Plain sentences, each with its figures."""
     yield (
         f"{study.kind.told(study.n, study.sizes)}: that is {scenario.split()[0]} (many begins at "
-        f"{MANY[0]:,} and {MANY[1]} in the median class)."
+        f"{MANY[0]:,} and a median class size of {MANY[1]})."
     )
     yield _about_layers(study)
     if study.resize_modes:
@@ -433,7 +433,7 @@ def _about_resize(study: Study) -> str:
     best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
     taken = "the best of several is a little higher than what is to be expected"
     if scores[best] > scores[resize]:
-        taken = f"{best} is not likely to be better than {resize}, which stays, but may be tried"
+        taken = f"{best} is within a standard error of {resize}, which stays, but may be tried"
     tall = f"{study.look.tall_share:.0%} of the images are not square"
     return f"{tall}; resized by {told} ({taken})."
 
@@ -446,17 +446,20 @@ def _about_layers(study: Study) -> str:
         if others is not None:
             rest = f"; the best earlier one, {others.name}, {write(others.mean)}"
         return (
-            f"The last layer tells {write(last.mean)}{rest}: none is likely to be better, so the "
-            "images are like those the network was trained on."
+            f"A linear probe on the last layer reaches {write(last.mean)}{rest}: none is better by "
+            "a standard error, so the images are like those the network was trained on."
         )
-    told = f"{best.name} tells {write(best.mean)} and the last layer {write(last.mean)}"
+    told = (
+        f"A linear probe on {best.name} reaches {write(best.mean)}, on the last layer "
+        f"{write(last.mean)}"
+    )
     if is_better(best, last, SURE):
         return (
-            f"{told}, a difference beyond chance: the images are unlike those the network was "
-            "trained on."
+            f"{told}, a difference of more than two standard errors: the images are unlike those "
+            "the network was trained on."
         )
     return (
-        f"{told}: likely the better layer, but not surely, so that the images count as like "
+        f"{told}: better by one standard error but not by two, so that the images count as like "
         "those the network was trained on."
     )
 
@@ -466,10 +469,11 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     if strategy == "fine-tune all":
         yield (
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
-            "images; it begins from a linear probe and the pretrained layers learn gently."
+            "images; it begins from a linear probe, with small learning rates for pretrained "
+            "layers."
         )
         if best is not last:
-            yield f"It ends with {best.name}, which tells more than what is behind it."
+            yield f"It ends with {best.name}, which is better than what is behind it."
     elif strategy == "fine-tune last":
         yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
@@ -488,15 +492,15 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
 
 
 def _about_last_stages(study: Study) -> str:
-    enough = f"{SOME[0]} images and {SOME[1]} in the median class"
+    enough = f"{SOME[0]} images and a median class size of {SOME[1]}"
     if not _at_least(study, SOME):
         return (
-            f"{LAST_STAGES} stages learn gently, from a linear probe, since fine_tune=True; of so "
+            f"{LAST_STAGES} stages are trained, from a linear probe, since fine_tune=True; of so "
             f"few images ({enough} would be enough) the probe alone may be as good."
         )
     return (
-        f"Too few to fine-tune all layers, but enough ({enough}) for {LAST_STAGES} stages to learn "
-        "gently, from a linear probe, which has been better than the probe alone on such numbers. "
+        f"Too few to fine-tune all layers, but enough ({enough}) to train {LAST_STAGES} stages "
+        "from a linear probe, which has been better than the probe alone on such numbers. "
         "For a model in seconds, fine_tune=False gives the probe."
     )
 

@@ -36,7 +36,7 @@ from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
 from ._trials import Trial, TrialRunner, best_of
 
-__all__ = ["AutoTransferClassifier", "draw_trials", "results_of", "told_of"]
+__all__ = ["AutoTransferClassifier", "draw_trials", "results_of", "summary_of"]
 
 
 @parameters
@@ -89,7 +89,7 @@ class AutoTransferClassifier(
 
     resize: str = param(default="auto", choices=("auto", "pad", "squash", "crop"), doc="""
         How an image that is not square is made so. "auto" pads, and where more than a tenth
-        of the images are not about square the strategy "resize mode" tries the other ways; what
+        of the images are not about square the strategy "resize" tries the other ways; what
         follows takes another one if it is likely to be better.""")
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -139,7 +139,7 @@ class AutoTransferClassifier(
         )
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
         labels = target if kind is TAGS else task.classes[target]
-        strategies = self._told(runner.run(X, labels, self.strategies, frame=frame))
+        strategies = self._printed(runner.run(X, labels, self.strategies, frame=frame), kind)
         best = best_of(strategies)
         fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
@@ -151,12 +151,12 @@ class AutoTransferClassifier(
         shared = values_of(self, *SHARED)
         return CNNCodes(**{**shared, "resize": "pad" if self.resize == "auto" else self.resize})
 
-    def _told(self, trials: Iterable[Trial]) -> list[Trial]:
+    def _printed(self, trials: Iterable[Trial], kind: Kind) -> list[Trial]:
         strategies = []
         for trial in trials:
             strategies.append(trial)
             if self.verbose:
-                print(f"{trial.name}: {told_of(trial)}")
+                print(f"{trial.name}: {summary_of(trial, kind)}")
         return strategies
 
     def predict(self, X: Any) -> np.ndarray:
@@ -280,11 +280,12 @@ def results_of(strategies: Sequence[Trial]) -> dict[str, np.ndarray]:
     }
 
 
-def told_of(trial: Trial) -> str:
-    """A line: its accuracy, and what there was no time for."""
+def summary_of(trial: Trial, kind: Kind) -> str:
+    """A line: its score, and what there was no time for."""
     if not len(trial.scores):
         return trial.reason
-    return f"{trial.mean:.1%} in {trial.seconds:.1f} s{', ' * bool(trial.reason)}{trial.reason}"
+    reason = f", {trial.reason}" if trial.reason else ""
+    return f"{kind.write(trial.mean)} in {trial.seconds:.1f} s{reason}"
 
 
 def draw_trials(

@@ -170,6 +170,11 @@ class Kind(ABC):
         if hasattr(cv, "split"):
             return list(cv.split(np.zeros((n, 1)), target, groups))
         if not isinstance(cv, (int, np.integer)):
+            if isinstance(cv, str) or not hasattr(cv, "__iter__"):
+                raise ValueError(
+                    "cv must be a number of folds, a splitter of scikit-learn, or pairs of train "
+                    f"and test numbers, got {shown(repr(cv))}."
+                )
             return list(cv)
         if cv < 2:
             raise ValueError(f"cv must be at least 2, got {cv}.")

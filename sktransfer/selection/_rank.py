@@ -74,7 +74,9 @@ def rank_backbones(
         Scores of tags are means over those of which both answers are there.
     backbones : list of str, CNNCodes or torch.nn.Module, or dict, default=five networks
         Names of networks, or transformers with parameters of their own; of a dict the keys are
-        the names in the table.
+        the names in the table. By default "efficientnet_lite0", "efficientnet_lite1",
+        "efficientnet_lite2", "resnet50" and "timm:vit_small_patch14_reg4_dinov2". The weights of
+        the last two are downloaded; a network that could not be loaded has a row that says why.
     metric : str, callable or list of these, default="logme"
         "logme" (:func:`~sktransfer.selection.logme_score`), "h_score", "leep", "nce",
         "transrate", "cv" (:func:`~sktransfer.selection.cv_score`, the slow yardstick), or a
