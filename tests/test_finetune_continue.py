@@ -108,10 +108,12 @@ def test_gradual_unfreezing(thirty):
 def test_stages_that_did_not_begin_are_told(thirty):
     parameters = {**QUICK, "max_epochs": 3, "schedule": "constant"}
     clf = FineTuneClassifier(**parameters, trainable=2, callbacks=[GradualUnfreeze(2)])
-    clf.fit(*thirty)
+    message = r"every=2\) needs 5 epochs for all 2 stages .* max_epochs=3: 1 of 2 are trained"
+    with pytest.warns(SktransferWarning, match=message):
+        clf.fit(*thirty)
     assert [layer.name for layer in clf.layers_ if layer.learns] == ["blocks.6", "head"]
     assert clf.n_trainable_parameters_ == sum(layer.n_trainable for layer in clf.layers_[-2:])
-    message = r"GradualUnfreeze\(every=3\) must .*fewer.* max_epochs=3"
+    message = r"every=3\) needs 7 epochs .* max_epochs=3: the head alone is trained"
     with pytest.warns(SktransferWarning, match=message):
         clf.set_params(callbacks=[GradualUnfreeze(3)]).fit(*thirty)
     assert [layer.name for layer in clf.layers_ if layer.learns] == ["head"]

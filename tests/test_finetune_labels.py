@@ -312,6 +312,7 @@ def test_targets_of_regression_that_cannot_be_learnt_from(X):
         {"trainable": 99},
         {"trainable": True},
         {"image_size": 0},
+        {"n_jobs": 0},
     ],
     ids=lambda changes: "{}={!r}".format(*next(iter(changes.items()))),
 )

@@ -380,6 +380,8 @@ NAMES = [["a", "b"], ["b"], []] * 16
         (pd.Series(NAMES), "lists of labels.*MultiLabelBinarizer"),
         ([["a", "b"]] * N, r"shape \(48, 2\).*MultiLabelBinarizer"),
         (np.full((N, 2), 2), r"shape \(48, 2\).*MultiOutputClassifier"),
+        (np.full((N, 2), -1), r"of 0, 1, and NaN .* holds -1 for image 0, column 0\."),
+        (np.full((N, 2), 0.7), r"of 0, 1, and NaN .* holds 0\.7 for image 0, column 0\."),
         (np.full((N, 2), np.nan), "nothing is known of any of 48"),
         (np.ones((N - 1, 2)), "48 images and 47"),
         (np.ones((N, 2, 2)), r"shape \(48, 2, 2\)"),

@@ -242,3 +242,9 @@ def test_checks_of_scikit_learn(check):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("cv", ["five", 1.5, None])
+def test_folds_that_are_none_are_refused(cv, labelled):
+    with pytest.raises(ValueError, match=r"cv must be a number of folds, a splitter .*, got"):
+        advise(*labelled, image_size=32, cv=cv)

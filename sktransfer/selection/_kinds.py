@@ -167,7 +167,7 @@ class Kind(ABC):
         n = len(target)
         if groups is not None and len(np.unique(groups)) == n:
             groups = None  # nothing is there twice
-        if hasattr(cv, "split"):
+        if hasattr(cv, "split") and not isinstance(cv, str):
             return list(cv.split(np.zeros((n, 1)), target, groups))
         if not isinstance(cv, (int, np.integer)):
             if isinstance(cv, str) or not hasattr(cv, "__iter__"):
