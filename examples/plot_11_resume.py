@@ -1,6 +1,6 @@
 """
 Resume after a fit was killed
-============================
+=============================
 
 A fit that names a folder leaves a checkpoint there after each epoch, and the same call resumes from
 the last one. Here the power fails in the third epoch.

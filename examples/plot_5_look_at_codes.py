@@ -68,7 +68,7 @@ display.figure_.tight_layout()
 
 # %%
 # The worst errors: wrong, with high confidence
-# ---------------------------------------
+# ---------------------------------------------
 
 wrong = np.flatnonzero(predicted != y)
 worst = wrong[np.argsort(-chances[wrong, predicted[wrong]])][:12]

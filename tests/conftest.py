@@ -90,3 +90,13 @@ def passes():
 
     with count_computed() as counter:
         yield _Counted(counter)
+
+
+@pytest.fixture
+def fresh_workers():
+    """Workers of joblib that know where this test imports from; others may be left over."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+    yield
+    get_reusable_executor().shutdown(wait=True)

@@ -102,7 +102,7 @@ def test_openers_that_are_made_on_the_spot_do_not_hinder(pillow):
 
 
 @pytest.mark.slow
-def test_workers_of_joblib(plugin, tmp_path):
+def test_workers_of_joblib(plugin, tmp_path, fresh_workers):
     rng, paths = np.random.default_rng(0), []
     for number in range(8):
         paths.append(str(tmp_path / f"{number}.own"))

@@ -364,7 +364,7 @@ def test_a_builder_that_gives_one_module_again_and_again(registered, photos):
 
 
 @pytest.mark.slow
-def test_registered_networks_in_worker_processes(registered, photos):
+def test_registered_networks_in_worker_processes(registered, photos, fresh_workers):
     X, y = photos
     registered("mine", lambda: Small(), preprocessing=FACTS)
     registered("other", lambda: Small(3.0), preprocessing=FACTS)
