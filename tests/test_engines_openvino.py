@@ -349,7 +349,7 @@ def test_what_it_cannot_convert_runs_on_torch(sample, monkeypatch):
         raise RuntimeError("no such operation\nand more")
 
     monkeypatch.setattr("torch.jit.trace", fail)
-    with pytest.warns(EngineWarning, match=r"cannot convert the network: no such operation\. Conti"):
+    with pytest.warns(EngineWarning, match=r"cannot convert the network: no such operation\. Con"):
         codes = CNNCodes(image_size=40, cache=None).fit_transform(sample.data[:2])
     assert np.isfinite(codes).all()
 

@@ -1,9 +1,8 @@
 """Images that are arrays of the network's size already. Ratios are within a turn, median
 (smallest–largest); "raw" is the engine's own compiled network, fed prepared batches from memory."""
 
-from shared.images import as_arrays
-
 from shared import loops, ours, peers
+from shared.images import as_arrays
 from shared.networks import NETWORKS, load_network
 from shared.tables import rates_table, ratio, table
 from shared.timing import Absent, measure

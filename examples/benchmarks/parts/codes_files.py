@@ -5,9 +5,8 @@ shares are the same."""
 
 import tempfile
 
-from shared.images import as_arrays, as_files, found_in
-
 from shared import loops, ours, peers
+from shared.images import as_arrays, as_files, found_in
 from shared.networks import load_network
 from shared.tables import rates_table, ratio, table
 from shared.timing import Absent, measure

@@ -6,9 +6,9 @@ import os
 import tempfile
 
 import torch
-from shared.images import as_arrays, as_files
 from torch.utils.data import DataLoader, Subset
 
+from shared.images import as_arrays, as_files
 from shared.loops import Transformed
 from shared.networks import NETWORKS, load_network
 from shared.tables import rates_table

@@ -6,7 +6,6 @@ import sys
 import tempfile
 
 from shared.images import as_files
-
 from shared.tables import table
 
 UNIQUE = 500

@@ -5,9 +5,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from shared.images import as_files
-
 from shared import ours
+from shared.images import as_files
 from shared.machine import available_cores
 from shared.networks import load_network
 from shared.tables import rates_table

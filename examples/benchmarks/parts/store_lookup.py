@@ -4,9 +4,9 @@ computing them in float32 with the fastest engine there is. Per image; median (s
 import tempfile
 
 import numpy as np
-from shared.images import crops
 
 from shared import ours
+from shared.images import crops
 from shared.networks import load_network
 from shared.tables import std, table
 from shared.timing import seconds_of
