@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from skorch.callbacks import EarlyStopping
 
+from shared.results import lines_of
 from shared.tables import table
 from sktransfer import FineTuneClassifier, FineTuneRegressor, load_image_folder
 from sktransfer.datasets import load_cifar10_sample
@@ -155,19 +156,11 @@ def print_table(args, lines):
     print(table(header, rows))
 
 
-def load(path):
-    """The lines of the file of results."""
-    try:
-        return [json.loads(line) for line in Path(path).read_text().splitlines()]
-    except FileNotFoundError:
-        return []
-
-
 def main():
     args = parse()
     if not args.table:
-        measure(args, [line[:7] for line in load(args.results)])
-    print_table(args, load(args.results))
+        measure(args, [line[:7] for line in lines_of(args.results)])
+    print_table(args, lines_of(args.results))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from shared.machine import describe
+from shared.results import lines_of
 from shared.tables import table
 from sktransfer import CNNCodes, FineTuneClassifier
 
@@ -166,14 +167,6 @@ def print_table(args, lines):
             figures = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[:3], std[:3])]
             rows.append([way, *figures, f"{mean[3]:.1f} ± {std[3]:.1f}", len(own)])
     print(table(["", "average precision", "F1", "all tags right", "CPU s", "draws"], rows))
-
-
-def lines_of(path):
-    """The lines of the file of results."""
-    try:
-        return [json.loads(line) for line in Path(path).read_text().splitlines()]
-    except FileNotFoundError:
-        return []
 
 
 def main():

@@ -168,7 +168,7 @@ def _warn(failures: Sequence[ImageError], n_images: int, where: str) -> None:
     warn(skipped(failures, n_images, f" of {where}"), ImageSkippedWarning)
 
 
-# What has to be known of lazy input before its codes can be: had without computing it all.
+# What has to be known of lazy input before its codes can be: found without computing it all.
 
 
 _SOME_ROWS = 64

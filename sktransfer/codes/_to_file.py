@@ -97,7 +97,7 @@ def _facts(
 ) -> Any:
     """Everything but the images that decides what is in the file, as JSON has it.
 
-    The fingerprint, which is the address of the codes in the store, covers the weights and
+    The fingerprint, which is the key of the codes in the store, covers the weights and
     all that is done to pixels; the rest tells a reader what differs.
     """
     engine, precision = frozen.runs_on
@@ -112,7 +112,7 @@ def _facts(
         "resize": getattr(frozen.preparation, "resize", None),
         "engine": engine,
         "precision": precision,
-        "fingerprint": frozen.addresses,
+        "fingerprint": frozen.spaces,
     }
     return json.loads(json.dumps(facts))
 

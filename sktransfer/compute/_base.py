@@ -20,7 +20,7 @@ class Engine(ABC):
     Attributes
     ----------
     name : str
-        Such as ``"torch-cpu"``; part of the address of codes in the store, because the
+        Such as ``"torch-cpu"``; part of the key of codes in the store, because the
         engines' last digits differ.
     precision : {"float32", "bfloat16", "float16"}
         What it computes in; codes are float32 always.

@@ -172,7 +172,7 @@ class FrozenPass:
         return self._plan.runs_on
 
     @property
-    def addresses(self) -> tuple[str, ...]:
+    def spaces(self) -> tuple[str, ...]:
         """Of each layer in the store: they change with whatever could change a number."""
         return self._plan.single.spaces
 

@@ -244,7 +244,7 @@ class Conversion:
 
 
 def _as_tensor(content: memoryview) -> Any:
-    """Bytes in memory that belongs to OpenVINO, whose graph continues pointing there."""
+    """Bytes in memory that belongs to OpenVINO, whose graph keeps pointing there."""
     openvino = import_openvino()
     tensor = openvino.Tensor(openvino.Type.u8, [len(content)])
     tensor.data[:] = np.frombuffer(content, np.uint8)

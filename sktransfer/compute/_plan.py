@@ -97,7 +97,7 @@ class Plan:
         Its name, for messages.
     runs_on : tuple of str
         Name and precision of the engine. One that cannot run this network gives way to another
-        when it is made; from then on this, and every address, is that of the other.
+        when it is made; from then on this, and every key, is that of the other.
     claim_space : str
         One for all layers: an item goes through the network in one place at a time.
     private : bool
@@ -191,7 +191,7 @@ class Plan:
 
     @cached_property
     def wide(self) -> Pass:
-        """Computes all layers; the narrow pass where they cannot be loaded by the same engine."""
+        """Computes all layers; the narrow pass where the same engine cannot run them."""
         if not self._sets:
             return self.narrow
         engine = self._engine_of(self._sets[0])
@@ -273,7 +273,7 @@ class LayerLayout:
     Attributes
     ----------
     spaces : tuple of str
-        Address of each layer that is computed, which is each one asked for.
+        Key of each layer that is computed, which is each one asked for.
     shapes : tuple of tuple of int
         Of the row of each.
     """

@@ -263,7 +263,7 @@ class BatchRunner:
         """
         expected = self.plan.runs_on
         divided = self.plan.divide(self.store, keys)
-        if self.plan.runs_on != expected:  # the engine is another, and so are the addresses
+        if self.plan.runs_on != expected:  # the engine is another, and so are the keys
             keys = self._look_up(keys)
             divided = self.plan.divide(self.store, keys)
         if not keys:
@@ -327,7 +327,7 @@ class BatchRunner:
                     f"but gives {len(rows)} for {len(items)}: it puts images and places into one "
                     "axis. Take another layer."
                 )
-            # A sum is not finite if one number is not, and is computed in a fifth of the time.
+            # A sum is not finite if one number is not, and takes a fifth of the time.
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(rows.sum()):
                     continue

@@ -10,6 +10,7 @@ from ._parameter_groups import LayerState
 # What other rooms ask of targets; not for users.
 from ._tags import Tags as Tags
 from ._tags import as_tags as as_tags
+from ._tags import fit_each_tag as fit_each_tag
 from ._tags import is_indicator as is_indicator
 from ._targets import array_of as array_of
 from ._targets import labels_of as labels_of

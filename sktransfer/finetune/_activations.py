@@ -128,7 +128,7 @@ class BatchIterator:
     dataset : Examples
     batch_size : int
     generator : torch.Generator or None
-        Draws the order, again each epoch; None keeps it.
+        Draws the order of each epoch; None keeps it.
     joins_single : bool
         Whether a last batch of one image joins the one before: it has no statistics of its own.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -25,7 +26,7 @@ from ._targets import (
 )
 from ._tasks import ENOUGH, LinearFit, Sides, Task, logistic_fit
 
-__all__ = ["Tags", "as_tags", "is_indicator"]
+__all__ = ["Tags", "as_tags", "fit_each_tag", "is_indicator"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +133,12 @@ class Tags(Task):
         weights = self._weights(target)
         if weight is not None:
             weights *= (weight / weights.mean(axis=1))[:, None]
-        coef, intercept = np.zeros((self.n_outputs, codes.shape[1])), np.zeros(self.n_outputs)
-        for tag in range(self.n_outputs):
-            used = weights[:, tag] > 0
-            if not used.any():
-                continue  # nothing is known: as likely as not
-            there = target[used, tag].astype(np.int64)
-            if there.min() == there.max():
-                # As if there were one example more of each answer.
-                intercept[tag] = (2 * there[0] - 1) * np.log(len(there) + 1.0)
-                continue
-            own = codes if used.all() else codes[used]
-            enough = ENOUGH // self.n_outputs
-            found = logistic_fit(own, there, weights[used, tag], enough=enough)
-            coef[tag], intercept[tag] = found[1][0], found[2][0]
-        return coef, intercept
+        enough = ENOUGH // self.n_outputs
+
+        def fit(tag: int, used: np.ndarray, own: np.ndarray, there: np.ndarray) -> LinearFit:
+            return logistic_fit(own, there, weights[used, tag], enough=enough)[1:]
+
+        return fit_each_tag(codes, target, weights > 0, fit)
 
     def predict(self, outputs: np.ndarray) -> np.ndarray:
         return (self.predict_proba(outputs) > 0.5).astype(np.int64)
@@ -195,6 +187,38 @@ class Tags(Task):
         side = _sides(target, group_of, want, room, seed)
         numbers = range(n_folds)
         return [(np.flatnonzero(side != k), np.flatnonzero(side == k)) for k in numbers]
+
+
+def fit_each_tag(
+    codes: np.ndarray,
+    target: np.ndarray,
+    used: np.ndarray,
+    fit: Callable[[int, np.ndarray, np.ndarray, np.ndarray], LinearFit],
+) -> LinearFit:
+    """A linear fit of each tag; one that is always the same is nearly certain.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_images, width)
+    target : ndarray of shape (n_images, n_tags)
+    used : ndarray of bool of shape (n_images, n_tags)
+        Which images each tag is fitted to.
+    fit : callable
+        Fits a tag of two answers, of its number, the images used, their codes and answers: coef and
+        intercept as scikit-learn has them.
+    """
+    coef, intercept = np.zeros((target.shape[1], codes.shape[1])), np.zeros(target.shape[1])
+    for tag, own in enumerate(used.T):
+        there = target[own, tag].astype(np.int64)
+        if not len(there):
+            continue  # nothing is known: as likely as not
+        if there.min() == there.max():
+            # As if there were one example more of each answer.
+            intercept[tag] = (2 * there[0] - 1) * np.log(len(there) + 1.0)
+            continue
+        found = fit(tag, own, codes if own.all() else codes[own], there)
+        coef[tag], intercept[tag] = found[0][0], found[1][0]
+    return coef, intercept
 
 
 def _rarer(target: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ __all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
 
 
 _MOST_LAYERS = 7
-# Images a second by network, size and device, for codes that are computed without a pass.
+# Images a second by network, size and device, for codes that are found without a pass.
 _SPEEDS: dict[object, float] = {}
 
 

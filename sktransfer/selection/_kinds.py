@@ -28,6 +28,7 @@ from ..finetune import (
     Tags,
     array_of,
     as_tags,
+    fit_each_tag,
     is_indicator,
     labels_of,
     unique_labels,
@@ -536,15 +537,12 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         """
         rows = check_array(X)
         task, target = Tags.of(y, len(rows))
-        coef, intercept = np.zeros((task.n_outputs, rows.shape[1])), np.zeros(task.n_outputs)
-        for tag in range(task.n_outputs):
-            known = ~np.isnan(target[:, tag])
-            there = target[known, tag].astype(np.int64)
-            if 0 < there.sum() < len(there):
-                fitted = LogisticRegression(C=self.C, max_iter=1000).fit(rows[known], there)
-                coef[tag], intercept[tag] = fitted.coef_[0], fitted.intercept_[0]
-            elif len(there):
-                intercept[tag] = (2 * there[0] - 1) * np.log(len(there) + 1.0)
+
+        def fit(tag: int, used: np.ndarray, codes: np.ndarray, there: np.ndarray) -> Any:
+            fitted = LogisticRegression(C=self.C, max_iter=1000).fit(codes, there)
+            return fitted.coef_, fitted.intercept_
+
+        coef, intercept = fit_each_tag(rows, target, ~np.isnan(target), fit)
         self._task, self.classes_ = task, task.classes
         self.coef_, self.intercept_, self.n_features_in_ = coef, intercept, rows.shape[1]
         return self
