@@ -56,6 +56,19 @@ def empty_store():
     open_store("memory").clear()
 
 
+@pytest.fixture(autouse=True)
+def registered():
+    """Registers networks, which are unknown to the next test, as are those of an example."""
+    from sktransfer import register_backbone
+    from sktransfer.networks._registry import LEFT_BEHIND, REGISTERED
+
+    before = dict(REGISTERED)
+    yield register_backbone
+    REGISTERED.clear()
+    REGISTERED.update(before)
+    LEFT_BEHIND.clear()
+
+
 @pytest.fixture
 def homeless(monkeypatch, tmp_path):
     """A user without a home folder, as in many containers, in an empty folder."""

@@ -7,7 +7,7 @@ import timm
 import torch
 from torchvision import models
 
-from sktransfer import list_backbones, register_backbone
+from sktransfer import list_backbones
 from sktransfer.exceptions import (
     BackboneError,
     UnknownBackboneError,
@@ -15,7 +15,7 @@ from sktransfer.exceptions import (
     nearest,
 )
 from sktransfer.networks import load_backbone
-from sktransfer.networks._registry import REGISTERED, find_architecture
+from sktransfer.networks._registry import find_architecture
 
 # Weights of each network as papers and libraries count them, in thousands.
 CLASSICAL = {
@@ -41,19 +41,6 @@ CLASSICAL = {
 
 def n_weights(module):
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-@pytest.fixture
-def registered():
-    names = []
-
-    def register(name, *args, **kwargs):
-        names.append(name)
-        register_backbone(name, *args, **kwargs)
-
-    yield register
-    for name in names:
-        REGISTERED.pop(name, None)
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

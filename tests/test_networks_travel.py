@@ -25,7 +25,7 @@ from torch import fx, nn
 from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import BackboneError, SktransferWarning, UnknownBackboneError
 from sktransfer.networks import _bundle, load_backbone, register_backbone
-from sktransfer.networks._registry import LEFT_BEHIND, REGISTERED, Registration, architecture_of
+from sktransfer.networks._registry import REGISTERED, Registration, architecture_of
 from sktransfer.networks._timm import HubArchitecture
 
 FACTS = {"image_size": 32, "mean": 0.5, "std": 0.25}
@@ -56,15 +56,6 @@ def build():
 
 def trebled():
     return Small(3.0)
-
-
-@pytest.fixture
-def registered():
-    before = dict(REGISTERED)
-    yield register_backbone
-    REGISTERED.clear()
-    REGISTERED.update(before)
-    LEFT_BEHIND.clear()
 
 
 @pytest.fixture(scope="module")
