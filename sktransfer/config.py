@@ -135,6 +135,13 @@ def _checked(**changes: Any) -> dict[str, Any]:
         folder = new["cache_folder"]
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise ValueError(f"cache_folder must be the path of a folder, got {shown(folder)!r}.")
+        path = Path(os.path.expanduser(os.fsdecode(folder)))
+        there = next((one for one in (path, *path.parents) if os.path.exists(one)), None)
+        if there is not None and not there.is_dir():
+            raise ValueError(
+                f"cache_folder must be the path of a folder, got {shown(folder)!r}, but "
+                f"{shown(there)!r} is a file."
+            )
     if "progress" in new and new["progress"] not in (True, False, "verbose"):
         raise ValueError(
             f'progress must be True, False or "verbose", got {shown(new["progress"])!r}.'

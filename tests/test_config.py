@@ -119,3 +119,16 @@ def test_what_is_wrong_is_refused_and_nothing_changes(wrong, message):
     with pytest.raises(ValueError, match=message), config_context(**wrong):
         pass
     assert get_config() == before
+
+
+def test_a_file_is_no_folder_of_the_cache(tmp_path):
+    before = get_config()
+    (tmp_path / "file").write_text("precious")
+    for wrong in (tmp_path / "file", str(tmp_path / "file" / "below")):
+        with pytest.raises(ValueError, match=r"folder, got .*file.* is a file"):
+            set_config(cache_folder=wrong)
+        with pytest.raises(ValueError, match="is a file"), config_context(cache_folder=wrong):
+            pass
+    assert get_config() == before
+    with config_context(cache_folder=tmp_path / "new"):  # made when something is kept there
+        assert get_config()["cache_folder"] == tmp_path / "new"

@@ -153,6 +153,33 @@ def test_open_store_refuses_the_empty_string():
         open_store("")
 
 
+@pytest.mark.parametrize(
+    ("cache", "hint"),
+    [
+        ("memry", "Did you mean 'memory'?"),
+        ("Memory", "Did you mean 'memory'?"),
+        ("None", "None keeps nothing."),
+        ("off", "None keeps nothing."),
+        ("true", "'memory' is the default."),
+        ("disk", "name a folder."),
+    ],
+)
+def test_a_word_that_is_meant_as_a_switch_makes_no_folder(cache, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the path of a folder") as caught:
+        open_store(cache)
+    assert hint in str(caught.value) and f"'./{cache}'" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    for meant in (f"./{cache}", tmp_path / cache):
+        assert open_store(meant).path == tmp_path / cache
+
+
+@pytest.mark.parametrize("cache", ["codes", "cache", "memories", "memory2", "memo", "a.b", "disk1"])
+def test_ordinary_names_are_folders(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_store(cache).path == tmp_path / cache
+
+
 def test_a_file_is_no_store(tmp_path):
     (tmp_path / "file").write_text("precious")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
