@@ -54,6 +54,19 @@ def test_what_is_behind_it_is_left_out(thirty):
     assert len(pickle.dumps(clf)) < 4 * clf.n_trainable_parameters_ + 60_000
 
 
+@pytest.mark.parametrize(
+    ("layer", "trainable", "message"),
+    [
+        ("conv_stem", 2, r"trainable=2 .* 0 to 1: up to the layer 'conv_stem'.* layer= ends"),
+        ("blocks.0", "blocks.4", r"trainable='blocks.4' .* up to 'blocks.0'.* layer= ends"),
+    ],
+)
+def test_what_is_behind_the_layer_cannot_be_trained(thirty, layer, trainable, message):
+    X, y = thirty
+    with pytest.raises(LayerError, match=message):
+        FineTuneClassifier(layer=layer, trainable=trainable, **QUICK).fit(X, y)
+
+
 def test_as_a_loop_of_torch(thirty):
     """One step of SGD over layer1 of resnet18, the head behind its mean, computed by hand."""
     X, y = thirty

@@ -92,16 +92,18 @@ def learning_names(table: Cuttable, trainable: str | int | Iterable[str]) -> lis
     if isinstance(trainable, (int, np.integer)):
         if not 0 <= trainable <= len(stages):
             raise LayerError(
-                f"trainable={trainable} must be a number of stages from 0 to {len(stages)}: "
+                f"trainable={trainable} must be a number of stages from 0 to {len(stages)}: up to "
+                f"the layer {table.layers[-1].name!r}, with which layer= ends the network, it has "
                 f"{', '.join(stage.name for stage in stages)}."
             )
         return [name for names in owned[len(owned) - int(trainable) :] for name in names]
     patterns = [trainable] if isinstance(trainable, str) else list(trainable)
-    found = {name for pattern in patterns for name in _matching(pattern, every)}
+    last = table.layers[-1].name
+    found = {name for pattern in patterns for name in _matching(pattern, every, last)}
     return [name for name in every if name in found]
 
 
-def _matching(pattern: str, every: list[str]) -> list[str]:
+def _matching(pattern: str, every: list[str], last: str) -> list[str]:
     if not isinstance(pattern, str):
         raise LayerError(f"trainable must name layers, got {pattern!r} among them.")
     if pattern == "head" or fnmatchcase("head", pattern):
@@ -111,9 +113,9 @@ def _matching(pattern: str, every: list[str]) -> list[str]:
         modules = sorted({n.rsplit(".", i)[0] for n in every for i in (1, 2) if n.count(".") >= i})
         hint = did_you_mean(pattern, modules, cutoff=0.4)
         raise LayerError(
-            f"trainable={pattern!r} matches no layer with weights. {hint}It may be "
-            '"head", "all", a number of stages, or names of layers such as '
-            f"{modules[-1]!r}, also with * and ?."
+            f"trainable={pattern!r} matches no layer with weights up to {last!r}, with which "
+            f'layer= ends the network. {hint}It may be "head", "all", a number of stages, or names '
+            f"of layers such as {modules[-1]!r}, also with * and ?."
         )
     return found
 
