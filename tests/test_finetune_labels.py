@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 
 from sktransfer import (
     AutoTransferClassifier,
@@ -21,6 +22,7 @@ from sktransfer import (
     rank_backbones,
 )
 from sktransfer.exceptions import ImageError, LayerError
+from sktransfer.finetune._targets import class_weights
 
 QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
 
@@ -231,8 +233,11 @@ WEIGHTS_OF_CLASSES = {
     "too large": ({0: 1, 1: 1e38}, None, "class_weight must be .*float32.*1e.38"),
     "a large product": ({0: 1, 1: 1e20}, [1e20] * 24, "class_weight times sample.*1e.40"),
     "beyond float64": ({0: 1, 1: 1e300}, [1e29] * 24, "class_weight times sample.*inf"),
-    "text": ({0: 1, 1: "a"}, None, "class_weight must be a dict of a number"),
-    "nothing": ({0: 1, 1: None}, None, "class_weight must be"),
+    "text": ({0: 1, 1: "a"}, None, "class_weight must be a dict of a number.* 'a' for the class 1"),
+    "a number as text": ({0: "2", 1: 1}, None, "got '2' for the class 0"),
+    "NaN": ({0: 1, 1: np.nan}, None, "got nan for the class 1"),
+    "nothing": ({0: 1, 1: None}, None, "got None for the class 1"),
+    "another label": ({0: 1, "1": 2}, None, r"'1', .*none of the classes \[0, 1\]. Did you mean 1"),
 }  # fmt: skip
 
 
@@ -244,6 +249,16 @@ def test_weights_of_classes_that_cannot_be_summed(X, name, passes):
         clf.fit(X, np.arange(24) % 2, sample_weight=sample_weight)
     assert passes["images"] == 0
     assert set(vars(clf)) == set(clf.get_params())
+
+
+def test_weights_by_label_are_those_of_scikit_learn():
+    classes, numbers = np.array(["cat", "dog", "eel"]), np.array([0, 1, 2, 0])
+    every = {"cat": 2, "dog": np.float32(0.5), "eel": True, "newt": 3}
+    for given in (every, {"dog": 3}, {}):
+        expected = compute_class_weight(given, classes=classes, y=classes[numbers])
+        np.testing.assert_array_equal(class_weights(given, classes, numbers), expected)
+    with pytest.raises(ValueError, match="'dgo', which is none of .*Did you mean 'dog'"):
+        class_weights({"cat": 1, "dgo": 2}, classes, numbers)
 
 
 LABELS_EVERYWHERE = {

@@ -161,7 +161,10 @@ def test_the_net_of_a_loaded_estimator_is_made_when_asked_for(photos, monkeypatc
         repr(loaded), loaded._repr_html_()
         assert "net_" not in vars(loaded)
         assert [row["epoch"] for row in loaded.history_] == [1, 2]
-    assert not hasattr(loaded, "net_")
+    for one in (loaded, copy.deepcopy(loaded)):
+        assert not hasattr(one, "net_")
+        with pytest.raises(AttributeError, match=r"no net_: it is not in a pickle.*make_net\(\)"):
+            one.net_  # noqa: B018
     assert loaded.make_net() is loaded.net_ is loaded.make_net()
     assert loaded.net_.history == clf.history_
     for one, other in zip(
@@ -178,7 +181,7 @@ def test_the_net_of_a_loaded_estimator_is_made_when_asked_for(photos, monkeypatc
 def test_no_net_before_a_fit():
     clf = classifier()
     assert not hasattr(clf, "net_")
-    with pytest.raises(AttributeError, match="no attribute 'net_'"):
+    with pytest.raises(AttributeError, match="not fitted yet"):
         clf.net_  # noqa: B018
     for call in (clf.predict, clf.predict_proba, clf.transform):
         with pytest.raises(NotFittedError):

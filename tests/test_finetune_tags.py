@@ -401,10 +401,19 @@ def test_names_become_a_matrix(X):
 
 
 @pytest.mark.parametrize(
-    "class_weight", [{0: -1, 1: 1}, {"a": 1, "b": 2}, [{0: 1, 1: 1}], [1, 2, 3], {0: 1, 1: "a"}]
+    ("class_weight", "message"),
+    [
+        ({0: -1, 1: 1}, "class_weight must be a dict .*, got -1 for the class 0"),
+        ({"a": 1, "b": 2}, r"'a', which is none of the classes \[0, 1\]"),
+        ({"0": 1, "1": 2}, r"'0', which is none of .* Did you mean 0\?"),
+        ([{0: 1, 1: 1}], "a list of one such dict for each of 3 tags, got 1"),
+        ([{0: 1}, {1: 2}, {1: np.nan}], r"class_weight\[2\] must be .*, got nan for the class 1"),
+        ([1, 2, 3], r"class_weight\[0\] must be a dict .*, got 1"),
+        ({0: 1, 1: "a"}, "got 'a' for the class 1"),
+    ],
 )
-def test_class_weights_that_are_none(X, Y, class_weight, passes):
-    with pytest.raises(ValueError, match=r"class_weight must be a dict .*or a list of one"):
+def test_class_weights_that_are_none(X, Y, class_weight, message, passes):
+    with pytest.raises(ValueError, match=message):
         classifier(class_weight=class_weight).fit(X, Y)
     with pytest.raises(ValueError, match="class_weight must not be 0 for every image"):
         classifier(class_weight={0: 0, 1: 0}).fit(X, Y)

@@ -112,6 +112,21 @@ class Fitted:
         return replace(self, design=replace(self.design, seed=seed))
 
 
+class _MissingNet:
+    """`net_` where an estimator has none: an error that says why, and what makes it."""
+
+    def __get__(self, estimator: Any, owner: Any) -> Any:
+        if estimator is None:
+            return self
+        check_is_fitted(estimator, "backbone_")
+        raise AttributeError(
+            f"This {owner.__name__} has no net_: it is not in a pickle, and is gone after unfreeze "
+            "and after a call that failed. make_net() makes it; predictions need none.",
+            name="net_",
+            obj=estimator,
+        )
+
+
 class FineTuneBase(
     KeepsNetwork,
     ClassNamePrefixFeaturesOutMixin,
@@ -160,7 +175,7 @@ class FineTuneBase(
     """
 
     _fitted: Fitted
-    net_: Any
+    net_: Any = _MissingNet()
     history_: History
 
     @fit_context(prefer_skip_nested_validation=True)

@@ -23,6 +23,7 @@ from ._targets import (
     labels_of,
     unique_labels,
     weights_by_class,
+    weights_by_label,
 )
 from ._tasks import ENOUGH, LinearFit, Sides, Task, logistic_fit
 
@@ -385,18 +386,17 @@ def _class_weights(class_weight: Any, target: np.ndarray) -> np.ndarray | None:
             if len(present):
                 found[present, tag] = compute_class_weight("balanced", classes=present, y=known)
         return found
-    each = [class_weight] * n_tags if isinstance(class_weight, dict) else list(class_weight)
-    both = np.arange(2)
-    try:
-        found = np.stack([compute_class_weight(one, classes=both, y=both) for one in each], axis=1)
-    except (TypeError, ValueError) as error:
-        raise ValueError(_WEIGHTS.format(shown(repr(class_weight)))) from error
-    if found.shape[1] != n_tags or not np.isfinite(found).all() or found.min() < 0:
-        raise ValueError(_WEIGHTS.format(shown(repr(class_weight))))
-    return found
-
-
-_WEIGHTS = (
-    "class_weight must be a dict of a number from 0 for each class, 0 (not there) and 1, or a list "
-    "of one such dict for each tag, got {}."
-)
+    if isinstance(class_weight, dict):
+        one = weights_by_label(class_weight, np.arange(2))
+        return np.repeat(one[:, None], n_tags, axis=1)
+    if len(class_weight) != n_tags:
+        raise ValueError(
+            "class_weight must be a dict of a number from 0 for each class, 0 (not there) and 1, "
+            f"or a list of one such dict for each of {n_tags} tags, got {len(class_weight)} in "
+            f"{shown(repr(class_weight))}."
+        )
+    each = [
+        weights_by_label(one, np.arange(2), f"class_weight[{tag}]")
+        for tag, one in enumerate(class_weight)
+    ]
+    return np.stack(each, axis=1)

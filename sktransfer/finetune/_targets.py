@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
 from .._sklearn import check_sample_weight
-from ..exceptions import shown
+from ..exceptions import nearest, shown
 
 __all__ = [
     "array_of",
@@ -28,6 +28,7 @@ __all__ = [
     "unique_labels",
     "values_of",
     "weights_by_class",
+    "weights_by_label",
 ]
 
 
@@ -388,7 +389,7 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
     Raises
     ------
     ValueError
-        If they are not numbers from 0, one for each class, or all are 0.
+        If they are not numbers from 0 by label, or all are 0.
     """
     if class_weight is None:
         return None
@@ -397,18 +398,51 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
         present = np.unique(numbers)
         weights[present] = compute_class_weight("balanced", classes=present, y=numbers)
         return weights
-    try:
-        weights = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "class_weight must be a dict of a number from 0 for each class, got "
-            f"{shown(repr(class_weight))}: {shown(error).rstrip('.')}."
-        ) from error
-    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights[numbers].any()):
+    weights = weights_by_label(class_weight, classes)
+    if not weights[numbers].any():
         raise ValueError(
             f"class_weight must be numbers from 0, not 0 for all, got {shown(repr(class_weight))}."
         )
     return weights
+
+
+def weights_by_label(given: Any, classes: np.ndarray, name: str = "class_weight") -> np.ndarray:
+    """The weight of each class by a dict, 1 for those that it leaves out.
+
+    As in scikit-learn a dict that has all classes may have others, of which there is no image here.
+
+    Raises
+    ------
+    ValueError
+        If a weight is no number from 0, or a label may be a misspelt one.
+    """
+    must = f"{name} must be a dict of a number from 0 for each class"
+    if not isinstance(given, dict):
+        raise ValueError(f"{must}, got {shown(repr(given))}.")
+    for label, weight in given.items():
+        if not _is_weight(weight):
+            raise ValueError(
+                f"{must}, got {shown(repr(weight))} for the class {shown(repr(label))}."
+            )
+    unknowns = [one for one in given if one not in set(classes)]
+    if unknowns and any(one not in given for one in classes):
+        unknown, labels = unknowns[0], {str(one): one for one in classes.tolist()}
+        meant = [str(unknown)] if str(unknown) in labels else []
+        if isinstance(unknown, str):
+            meant = meant or nearest(unknown, labels)
+        hint = " or ".join(repr(labels[one]) for one in meant)
+        raise ValueError(
+            f"{must}, got {shown(repr(unknown))}, which is none of the classes "
+            f"{shown(list(labels.values()))}.{hint and f' Did you mean {hint}?'}"
+        )
+    return np.array([float(given.get(one, 1.0)) for one in classes])
+
+
+def _is_weight(weight: Any) -> bool:
+    try:
+        return not isinstance(weight, (str, bytes)) and 0 <= float(weight) < np.inf
+    except (TypeError, ValueError, RuntimeError):  # None, several numbers
+        return False
 
 
 def weights_by_class(
