@@ -257,7 +257,7 @@ def test_weights_by_label_are_those_of_scikit_learn():
     for given in (every, {"dog": 3}, {}):
         expected = compute_class_weight(given, classes=classes, y=classes[numbers])
         np.testing.assert_array_equal(class_weights(given, classes, numbers), expected)
-    with pytest.raises(ValueError, match="'dgo', which is none of .*Did you mean 'dog'"):
+    with pytest.raises(ValueError, match=r"'dgo', which is none of .*Did you mean 'dog'"):
         class_weights({"cat": 1, "dgo": 2}, classes, numbers)
 
 

@@ -235,6 +235,7 @@ def test_labels_of_any_kind_and_pickles(labelled):
     ("params", "y", "message"),
     [
         ({"strategies": ["leap"]}, np.arange(90) % 2, "strategies must be of probe"),
+        ({"strategies": ["finetune all"]}, np.arange(90) % 2, "mean 'fine-tune all'"),
         ({}, np.zeros(90, dtype=int), "at least 2 classes"),
         ({}, np.r_[np.zeros(89, dtype=int), 1], "at least 2 different images"),
         ({}, np.arange(80) % 2, "90"),

@@ -25,8 +25,10 @@ from sktransfer import (
     advise,
     rank_backbones,
 )
+from sktransfer.finetune import Labels, Tags
+from sktransfer.finetune._tasks import Values
 from sktransfer.selection import LinearTags, h_score, leep_score, logme_score, transrate_score
-from sktransfer.selection._kinds import LABELS, TAGS, VALUES, kind_of
+from sktransfer.selection._kinds import LABELS, TAGS, VALUES, kind_named, kind_of
 from sktransfer.testing import check_instances
 
 LITE = "efficientnet_lite0"
@@ -248,3 +250,10 @@ def test_checks_of_scikit_learn(check):
 def test_folds_that_are_none_are_refused(cv, labelled):
     with pytest.raises(ValueError, match=r"cv must be a number of folds, a splitter .*, got"):
         advise(*labelled, image_size=32, cv=cv)
+
+
+def test_a_kind_is_found_by_what_its_task_calls_it():
+    for task, kind in ((Labels, LABELS), (Values, VALUES), (Tags, TAGS)):
+        assert kind_named(task.kind) is kind
+    with pytest.raises(KeyError, match="boxes"):
+        kind_named("boxes")

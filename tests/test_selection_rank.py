@@ -219,6 +219,7 @@ def test_images_that_cannot_be_read(labelled, tmp_path, passes):
         ({"y": np.arange(59) % 2}, "one entry for each of 60"),
         ({"y": np.r_[9, np.arange(59) % 2], "metric": "cv"}, "these have one"),
         ({"metric": "accuracy"}, "metric must be of logme"),
+        ({"metric": "log_mee"}, "Did you mean 'logme'"),
         ({"metric": []}, "empty list"),
         ({"backbones": []}, "at least one network"),
         ({"backbones": [LITE, LITE]}, "twice"),
@@ -231,3 +232,17 @@ def test_bad_input_is_told_before_the_first_pass(labelled, passes, change, messa
     with pytest.raises(ValueError, match=message):
         rank_backbones(**given)
     assert passes["images"] == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "meant"),
+    [
+        (rank_backbones, "metrics", "metric"),
+        (rank_backbones, "backbone", "backbones"),
+        (rank_backbones, "batchsize", "batch_size"),
+        (advise, "backbones", "backbone"),
+    ],
+)
+def test_a_misspelt_keyword_names_the_nearest(labelled, function, wrong, meant):
+    with pytest.raises(TypeError, match=f"{function.__name__}.* got '{wrong}'.* mean '{meant}'"):
+        function(*labelled, **{wrong: "logme"})

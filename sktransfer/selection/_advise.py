@@ -128,7 +128,7 @@ default="efficientnet_lite0"
         raise ValueError(f"resize must be auto or one of {', '.join(RESIZES)}, got {resize!r}.")
     if not (isinstance(fine_tune, bool) or fine_tune == "auto"):
         raise ValueError(f'fine_tune must be True, False or "auto", got {fine_tune!r}.')
-    check_params("advise", codes_params)
+    check_params(advise, codes_params)
     common = {"image_size": image_size, "cache": cache, **codes_params}
     if resize != "auto":
         common["resize"] = resize

@@ -27,11 +27,12 @@ from .._parameters import (
 )
 from .._sklearn import check_columns, fit_context
 from ..codes import CNNCodes
+from ..exceptions import did_you_mean, shown
 from ..finetune import Labels, Tags, is_indicator
 from ..inputs import as_images, each_told_once
 from ..networks import pack_state, unpack_state
 from ._advise import digests
-from ._kinds import LABELS, TAGS, Kind
+from ._kinds import Kind, kind_named
 from ._probe import TALL_SHARE, tall_share
 from ._strategies import SHARED
 from ._trials import Trial, TrialRunner, best_of
@@ -122,10 +123,14 @@ class AutoTransferClassifier(
     def _fit(self, X: Any, y: Any) -> None:
         begin = time.perf_counter()
         if unknown := [one for one in self.strategies if one not in STRATEGIES]:
-            raise ValueError(f"strategies must be of {', '.join(STRATEGIES)}, got {unknown[0]!r}.")
+            wrong = unknown[0]
+            raise ValueError(
+                f"strategies must be of {', '.join(STRATEGIES)}, got {shown(repr(wrong))}. "
+                f"{did_you_mean(str(wrong), STRATEGIES)}".rstrip()
+            )
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
         task, target = (Tags if is_indicator(y) else Labels).of(y, len(images))
-        kind = _kind_of(task)
+        kind = kind_named(task.kind)
         groups = digests(images, strict=True)[0]
         splits = kind.make_splits(target, self.cv, groups=groups)
         check_columns(self, X, reset=True)
@@ -138,7 +143,7 @@ class AutoTransferClassifier(
             kind=kind,
         )
         frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
-        labels = target if kind is TAGS else task.classes[target]
+        labels = kind.read(y)
         strategies = self._printed(runner.run(X, labels, self.strategies, frame=frame), kind)
         best = best_of(strategies)
         fitted = clone(best.estimator).fit(X, labels)
@@ -236,7 +241,8 @@ class AutoTransferClassifier(
         ax : matplotlib.axes.Axes
         """
         check_is_fitted(self, "best_estimator_")
-        return draw_trials(self.cv_results_, self.best_strategy_, _kind_of(self._task).measure, ax)
+        measure = kind_named(self._task.kind).measure
+        return draw_trials(self.cv_results_, self.best_strategy_, measure, ax)
 
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
@@ -255,10 +261,6 @@ class AutoTransferClassifier(
         tags.input_tags.string = True
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _kind_of(task: Labels | Tags) -> Kind:
-    return TAGS if isinstance(task, Tags) else LABELS
 
 
 # Trials as a table and as a figure.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -66,20 +67,21 @@ class Seen:
     images_per_second: float
 
 
-def check_params(function: str, params: dict[str, Any]) -> None:
-    """More parameters of a function must be those of CNNCodes.
+def check_params(function: Callable[..., Any], params: dict[str, Any]) -> None:
+    """More parameters of a function must be those of CNNCodes, but for the network itself.
 
     Raises
     ------
     TypeError
         If one is not; it names the nearest.
     """
-    own = signature(CNNCodes).parameters
+    own = [name for name in signature(CNNCodes).parameters if name != "backbone"]
+    known = [*signature(function).parameters, *own]
     for name in params:
         if name not in own:
             raise TypeError(
-                f"{function}() got {name!r}, which is no parameter of it or CNNCodes. "
-                f"{did_you_mean(name, own)}".rstrip()
+                f"{function.__name__}() got {name!r}, which is no parameter of it or CNNCodes. "
+                f"{did_you_mean(name, known)}".rstrip()
             )
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "LinearTags",
     "as_classes",
     "is_regression",
+    "kind_named",
     "kind_of",
     "suspect_labels",
 ]
@@ -59,7 +60,8 @@ class Kind(ABC):
     Attributes
     ----------
     noun, measure : str
-        What targets are called, and the score that probes are judged by.
+        What targets are called, as tasks of fine-tuning call them (`Task.kind`), and the score that
+        probes are judged by.
     tuner : type
         The estimator that fine-tunes for it.
     grid : dict
@@ -110,6 +112,10 @@ class Kind(ABC):
     def numbers(self, target: np.ndarray) -> np.ndarray:
         """Targets as numbers that probes are fitted to."""
         return target
+
+    def columns(self, target: np.ndarray) -> np.ndarray:
+        """Targets as columns to be predicted, float64; NaN is a tag that is not known."""
+        return target.reshape(len(target), -1).astype(np.float64)
 
     def probe(self) -> Pipeline:
         """An unfitted probe."""
@@ -195,6 +201,10 @@ class _Labels(Kind):
 
     def numbers(self, target: np.ndarray) -> np.ndarray:
         return np.unique(target, return_inverse=True)[1]
+
+    def columns(self, target: np.ndarray) -> np.ndarray:
+        classes, numbers = as_classes(target)
+        return np.eye(len(classes))[numbers]
 
     def linear(self) -> tuple[str, BaseEstimator]:
         return "classify", LogisticRegression(C=PROBE_C, max_iter=1000)
@@ -431,6 +441,12 @@ class _Tags(Kind):
 LABELS: Kind = _Labels()
 VALUES: Kind = _Values()
 TAGS: Kind = _Tags()
+_KINDS = {one.noun: one for one in (LABELS, VALUES, TAGS)}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of the targets of a task, by what the task calls them."""
+    return _KINDS[name]
 
 
 def kind_of(y: Any, regression: bool | str = "auto") -> Kind:

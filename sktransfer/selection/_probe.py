@@ -15,7 +15,7 @@ from ..codes import CNNCodes
 from ..exceptions import ImageError
 from ..inputs import Images
 from ._features import pass_over
-from ._kinds import LABELS, Kind, as_classes, kind_of
+from ._kinds import LABELS, Kind, kind_of
 
 __all__ = [
     "LIKELY",
@@ -264,11 +264,7 @@ def as_targets(y: Any, regression: bool | str) -> np.ndarray:
     NaN is a tag that is not known.
     """
     kind = kind_of(y, regression)
-    target = kind.read(y)
-    if kind is LABELS:
-        classes, numbers = as_classes(target)
-        return np.eye(len(classes))[numbers]
-    return target.reshape(len(target), -1).astype(np.float64)
+    return kind.columns(kind.read(y))
 
 
 # How images that are not square are resized: worth some points on some of them.

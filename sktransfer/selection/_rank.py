@@ -14,7 +14,14 @@ from sklearn.base import clone
 
 from .._optional import import_optional, import_pyplot
 from ..codes import CNNCodes
-from ..exceptions import BackboneError, ImageError, InputError, StoreError
+from ..exceptions import (
+    BackboneError,
+    ImageError,
+    InputError,
+    StoreError,
+    did_you_mean,
+    shown,
+)
 from ..inputs import as_images
 from ..networks import weights_by_name
 from ._features import Seen, check_params, pass_over
@@ -125,7 +132,7 @@ def rank_backbones(
     >>> ranking.best_
     'pretrained'
     """
-    check_params("rank_backbones", codes_params)
+    check_params(rank_backbones, codes_params)
     common = {"image_size": image_size, "cache": cache, **codes_params}
     candidates = _candidates(backbones, weights, common)
     metrics = metric_names(metric)
@@ -407,7 +414,10 @@ def metric_names(metric: Metric | Sequence[Metric]) -> dict[str, Metric]:
         raise ValueError(f"metric must name one of {', '.join(METRICS)}, got an empty list.")
     for one in asked:
         if not callable(one) and one not in METRICS:
-            raise ValueError(f"metric must be of {', '.join(METRICS)}, or a function, got {one!r}.")
+            raise ValueError(
+                f"metric must be of {', '.join(METRICS)}, or a function, got {shown(repr(one))}. "
+                f"{did_you_mean(str(one), METRICS)}".rstrip()
+            )
     return {
         one if isinstance(one, str) else getattr(one, "__name__", repr(one)): one for one in asked
     }
