@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -54,8 +54,43 @@ __all__ = [
 ]
 
 
-SOURCES = ("packaged", "registered", "torchvision", "timm")
 _HUB = ("hf-hub", "hf_hub")
+
+
+class _Source(NamedTuple):
+    """Where networks come from: names, with `tagged` those of weights too, and one by its name."""
+
+    names: Callable[[bool], Iterable[str]]
+    find: Callable[[str], Architecture | None]
+
+
+def _names_of_timm(tagged: bool) -> list[str]:
+    import timm
+
+    return timm.list_models() + (timm.list_pretrained() if tagged else [])
+
+
+def _find_in_timm(name: str) -> Architecture | None:
+    import timm
+
+    if not timm.is_model(name):  # tags are left out of account
+        return None
+    return TimmArchitecture(_current_name(name))
+
+
+# In the order in which a bare name is looked for.
+_SOURCES = {
+    "packaged": _Source(
+        lambda tagged: packaged_names(),
+        lambda name: PackagedArchitecture(name) if name in packaged_names() else None,
+    ),
+    "registered": _Source(lambda tagged: list(REGISTERED), lambda name: REGISTERED.get(name)),
+    "torchvision": _Source(
+        lambda tagged: torchvision_names(),
+        lambda name: TorchvisionArchitecture(name) if name in torchvision_names() else None,
+    ),
+    "timm": _Source(_names_of_timm, _find_in_timm),
+}
 
 
 def list_backbones(pattern: str | None = None, *, source: str | None = None) -> list[str]:
@@ -89,13 +124,13 @@ def list_backbones(pattern: str | None = None, *, source: str | None = None) -> 
     >>> list_backbones("resnet18")
     ['resnet18', 'timm:resnet18']
     """
-    if source is not None and source not in SOURCES:
-        raise ValueError(f"source must be None or one of {SOURCES}, got {source!r}.")
+    if source is not None and source not in _SOURCES:
+        raise ValueError(f"source must be None or one of {', '.join(_SOURCES)}, got {source!r}.")
     tagged = pattern is not None and "." in pattern
     listed: list[str] = []
     taken: set[str] = set()
-    for one in SOURCES:
-        names = list(_names_of(one, tagged=tagged))
+    for one, place in _SOURCES.items():
+        names = list(place.names(tagged))
         if source in (None, one):
             fits = [n for n in names if pattern is None or _matches(n, one, pattern)]
             listed += [f"{one}:{name}" if name in taken else name for name in fits]
@@ -109,18 +144,6 @@ def _matches(name: str, source: str, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(one, pattern) for one in (name, f"{source}:{name}"))
 
 
-def _names_of(source: str, *, tagged: bool = False) -> Iterable[str]:
-    if source == "packaged":
-        return packaged_names()
-    if source == "registered":
-        return list(REGISTERED)
-    if source == "torchvision":
-        return torchvision_names()
-    import timm
-
-    return timm.list_models() + (timm.list_pretrained() if tagged else [])
-
-
 def find_architecture(name: str) -> Architecture:
     """The architecture of a name, which may say its source before a colon.
 
@@ -132,14 +155,15 @@ def find_architecture(name: str) -> Architecture:
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _HUB:
         return HubArchitecture(rest)
-    if colon and prefix not in SOURCES:
+    if colon and prefix not in _SOURCES:
         raise UnknownBackboneError(
-            f"backbone={name!r}: before the colon must stand one of {', '.join(SOURCES)} or "
+            f"backbone={name!r}: before the colon must stand one of {', '.join(_SOURCES)} or "
             f"hf-hub, got {prefix!r}."
         )
-    sources, bare = ((prefix,), rest) if colon else (SOURCES, name)
+    bare = rest if colon else name
+    sources = [_SOURCES[prefix]] if colon else list(_SOURCES.values())
     for source in sources:
-        if (found := _find(source, bare)) is not None:
+        if (found := source.find(bare)) is not None:
             return found
     raise UnknownBackboneError(_explain(name, bare, sources))
 
@@ -150,20 +174,6 @@ def architecture_of(description: Mapping[str, Any]) -> Architecture:
     if prefix in _HUB:
         return HubArchitecture(rest, description["config"])
     return find_architecture(description["reference"])
-
-
-def _find(source: str, name: str) -> Architecture | None:
-    if source == "registered":
-        return REGISTERED.get(name)
-    if source == "packaged":
-        return PackagedArchitecture(name) if name in packaged_names() else None
-    if source == "torchvision":
-        return TorchvisionArchitecture(name) if name in torchvision_names() else None
-    import timm
-
-    if not timm.is_model(name):  # tags are left out of account
-        return None
-    return TimmArchitecture(_current_name(name))
 
 
 def _current_name(name: str) -> str:
@@ -181,8 +191,8 @@ def _current_name(name: str) -> str:
     return str(renamed[stem])
 
 
-def _explain(name: str, bare: str, sources: Iterable[str]) -> str:
-    known = [one for source in sources for one in _names_of(source)]
+def _explain(name: str, bare: str, sources: Iterable[_Source]) -> str:
+    known = [one for source in sources for one in source.names(False)]
     # Of organisation/name the name, and of a file none.
     last = "" if bare.endswith(SUFFIXES) else bare.rpartition("/")[2]
     stem = last if last in known else last.partition(".")[0]
