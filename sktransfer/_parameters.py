@@ -30,7 +30,6 @@ from ._sklearn import HasMethods, Integral, Interval, Real, StrOptions
 __all__ = [
     "STRATEGIES",
     "Activations",
-    "Architecture",
     "BatchCompute",
     "Cache",
     "Checkpointing",
@@ -40,6 +39,7 @@ __all__ = [
     "ImageInput",
     "LayerCache",
     "Network",
+    "Tail",
     "Training",
     "Trials",
     "param",
@@ -316,8 +316,8 @@ class LayerCache(Cache):
 
 
 @parameters
-class Architecture:
-    """What is trained, and under which head."""
+class Tail:
+    """The tail of a network that is trained behind a frozen prefix, and its head."""
 
     layer: str | int | None = param(
         default=None, valid=[str, Integral, None], type="str or int", doc="""

@@ -21,13 +21,13 @@ from skorch.history import History
 
 from .._parameters import (
     Activations,
-    Architecture,
     Cache,
     Checkpointing,
     Compute,
     General,
     ImageInput,
     Network,
+    Tail,
     Training,
 )
 from .._sklearn import check_columns, fit_context
@@ -138,7 +138,7 @@ class FineTuneBase(
     ImageInput,
     Activations,
     Training,
-    Architecture,
+    Tail,
     Network,
     BaseEstimator,
 ):
