@@ -443,3 +443,29 @@ def test_first_passes_of_two_threads_do_not_wait_for_each_other(tmp_path):
     for _ in range(10):
         child = subprocess.run(command, capture_output=True, text=True, timeout=100)
         assert child.stdout == "0\n", child.stderr
+
+
+ERRORS_OF_OPENVINO = {
+    "Exception from src/inference/src/cpp/core.cpp:117:\n"
+    "Exception from src/plugins/intel_cpu/src/config.cpp:266:\n"
+    "Wrong value f99 for property key INFERENCE_PRECISION_HINT.\n\n": (
+        "Wrong value f99 for property key INFERENCE_PRECISION_HINT"
+    ),
+    "Check 'data_rank.compatible(filters_rank)' failed at src/core/convolution.hpp:299:\n"
+    "While validating node 'opset1::Convolution' with friendly_name 'conv':\n"
+    "Data batch and filters rank do not match.\n": "Data batch and filters rank do not match",
+    "Exception from src/core.cpp:1:": "Exception from src/core.cpp:1",
+    "no memory": "no memory",
+}
+
+
+@pytest.mark.parametrize("text", ERRORS_OF_OPENVINO)
+def test_what_an_error_says_is_not_where_it_is(text):
+    assert _conversions.first_line(RuntimeError(text)) == ERRORS_OF_OPENVINO[text]
+
+
+def test_what_cannot_be_compiled_is_said_in_a_sentence(sample, monkeypatch):
+    monkeypatch.setitem(_conversions._HINTS, "float32", "f99")
+    with pytest.warns(EngineWarning, match=r"^OpenVINO cannot compile the network: Wrong value f"):
+        codes = CNNCodes(image_size=44, cache=None).fit_transform(sample.data[:2])
+    assert np.isfinite(codes).all()

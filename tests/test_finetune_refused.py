@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import (
     BatchScoring,
     Checkpoint,
@@ -21,7 +22,8 @@ from skorch.callbacks import (
 from torch import nn
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
-from sktransfer.exceptions import TrainingError
+from sktransfer.exceptions import SktransferWarning, TrainingError
+from sktransfer.finetune import EMA
 from sktransfer.finetune._checks import check_training
 
 QUICK = {"image_size": 32, "max_epochs": 1, "trainable": "head", "random_state": 0}
@@ -222,6 +224,42 @@ def test_what_is_no_optimizer(sixteen, passes):
     refused(clf, sixteen, "optimizer= must be one of 'adamw', 'sgd' or a class of torch", passes)
 
 
+@pytest.mark.parametrize("name", ["LBFGS", "SparseAdam", "Muon"])
+def test_optimizers_that_cannot_train_here(sixteen, passes, name):
+    if not hasattr(torch.optim, name):
+        pytest.skip("this torch has none")
+    own = type("Own", (getattr(torch.optim, name),), {})
+    for optimizer in (getattr(torch.optim, name), own):
+        clf = FineTuneClassifier(**QUICK, optimizer=optimizer)
+        refused(clf, sixteen, f"optimizer= must not be {name}, which ", passes)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("callbacks__ema__decay", r'net_params={"callbacks__ema__decay": ...}, or callbacks= as a'),
+        ("net_params__callbacks__ema__decay", r'net_params={"callbacks__ema__decay": ...}'),
+        ("optimizer__momentum", r'net_params={"optimizer__momentum": ...}'),
+        ("schedule__gamma", "Set schedule= as a whole"),
+    ],
+)
+def test_names_within_parameters_lead_to_net_params(sixteen, key, hint):
+    clf = FineTuneClassifier(**QUICK, callbacks=[("ema", EMA())])
+    search = GridSearchCV(clf, {key: [0.5]}, cv=2, error_score="raise")
+    for call in (lambda: clf.set_params(**{key: 0.5}), lambda: search.fit(*sixteen)):
+        with pytest.raises(ValueError, match=f"{key} is no parameter") as caught:
+            call()
+        assert hint in str(caught.value)
+
+
+def test_what_has_parameters_can_be_set_by_name(sixteen):
+    clf = FineTuneClassifier(**QUICK, callbacks=[("ema", EMA())])
+    clf.set_params(schedule=LRScheduler("ExponentialLR"), schedule__step_every="epoch")
+    assert clf.schedule.step_every == "epoch"
+    clf.set_params(net_params={"callbacks__ema__decay": 0.75}).fit(*sixteen)
+    assert dict(clf.net_.callbacks_)["ema"].decay == 0.75
+
+
 NET_PARAMS = {
     "criterion": "'criterion'. The loss is.*class_weight=.*another loss",
     "criterion__weight": "The loss is.*class_weight=",
@@ -303,6 +341,18 @@ def test_targets_of_validation_and_of_later_calls(sixteen, passes):
         reg.partial_fit(X, wide[:, 0])
     with pytest.raises(ValueError, match=r"of partial_fit must be finite.*NaN, first for image 3"):
         reg.partial_fit(X, np.where(np.arange(32).reshape(16, 2) == 6, np.nan, wide))
+
+
+def test_values_far_from_those_of_the_first_piece_are_told_of(sixteen):
+    X, _ = sixteen
+    y = np.linspace(0, 1, 16)
+    reg = FineTuneRegressor(**QUICK).partial_fit(X, np.c_[y, y])
+    message = r"y of partial_fit lies far .*in column 1, by whose mean \(0\.5\)"
+    with pytest.warns(SktransferWarning, match=message):
+        reg.partial_fit(X, np.c_[y, 1000 * y])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reg.partial_fit(X[:2], [[2.0, -1.0], [0.5, 0.5]])
 
 
 def test_unseen_classes_of_later_calls(sixteen):

@@ -143,7 +143,7 @@ def _openvino(
     except SktransferError:  # of the network itself, whatever runs it
         raise
     except Exception as error:  # whatever goes wrong in it, torch computes the same
-        _warn(f"OpenVINO failed ({first_line(error)}).")
+        _warn(f"OpenVINO failed on the network ({first_line(error)}).")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -121,16 +122,17 @@ def _compile(model: Any, precision: str) -> Any:
     openvino = import_openvino()
     _meet_numpy()
     cores = str(available_cores())
-    return openvino.Core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "NUM_STREAMS": cores,
-            "INFERENCE_NUM_THREADS": cores,
-            "ENABLE_CPU_PINNING": "NO",
-        },
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": cores,
+        "INFERENCE_NUM_THREADS": cores,
+        "ENABLE_CPU_PINNING": "NO",
+    }
+    try:
+        return openvino.Core().compile_model(model, "CPU", options)
+    except RuntimeError as error:
+        reason = first_line(error)
+        raise EngineError(f"OpenVINO cannot compile the network: {reason}.") from error
 
 
 def _meet_numpy() -> None:
@@ -289,12 +291,19 @@ def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
         raise EngineError(f"OpenVINO cannot convert the network: {first_line(error)}.") from error
 
 
+# Lines of OpenVINO's errors that say where in its code, not what.
+_PLACE = re.compile(
+    r"Exception from \S+:\d+|Check '.*' failed at|While validating node|FrontEnd API failed"
+)
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
-    # OpenVINO's own begin with where its code is, and name the operations further down.
+    # OpenVINO names the operations further down.
     told = [line for line in lines if line.startswith("No conversion rule found")]
-    reason = (told or lines or [""])[0].rstrip(".")
+    told = told or [line for line in lines if not _PLACE.match(line)]
+    reason = (told or lines or [""])[0].rstrip(".:")
     if type(error) is RuntimeError and reason:
         return reason
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

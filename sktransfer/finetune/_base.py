@@ -228,6 +228,30 @@ class FineTuneBase(
             continues=self.warm_start,
         )
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, and those of a `schedule` that is an LRScheduler by ``schedule__<name>``.
+
+        Parameters
+        ----------
+        **params : dict
+            By name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter. Those of optimizers and callbacks are in `net_params`.
+        """
+        for key in params:
+            name, within, _ = key.partition("__")
+            held = params.get(name, getattr(self, name, None))
+            if within and name in _WITH_FUNCTIONS and not hasattr(held, "set_params"):
+                raise ValueError(_not_nested(key, name))
+        return super().set_params(**params)
+
     def unfreeze(self, trainable: str | int | Sequence[str]) -> Self:
         """Train more of the network, in the next `partial_fit` or fit with `warm_start`.
 
@@ -627,6 +651,14 @@ class FineTuneBase(
                 network, learnt = _merged(network, learnt)
             state["_fitted"], state["_network"] = replace(fitted, weights=learnt), network
         return pack_state(state)
+
+
+def _not_nested(key: str, name: str) -> str:
+    """What to say of a name within a parameter whose value has no parameters."""
+    option, hint = key.removeprefix("net_params__"), f"Set {name}= as a whole"
+    if option.startswith(("optimizer__", "callbacks__")):
+        hint = f'Set net_params={{"{option}": ...}}, or {name}= as a whole'
+    return f"{shown(key)} is no parameter: {name}= holds nothing that has parameters. {hint}."
 
 
 def _held_out(validation_data: Any, fitted: Fitted, columns: Any) -> Part:

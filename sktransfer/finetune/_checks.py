@@ -97,7 +97,22 @@ def _check_schedule(schedule: Any) -> None:
     )
 
 
+# Optimizers of torch that cannot train here, and why.
+_UNSUITED = {
+    "LBFGS": "computes the loss several times in a step and has one learning rate for all layers",
+    "SparseAdam": "takes sparse gradients alone, and those of networks for images are dense",
+    "Muon": "takes matrices alone, and networks for images have convolutions and biases",
+}
+
+
 def _check_optimizer(optimizer: Any) -> None:
+    kinds = optimizer.__mro__ if isinstance(optimizer, type) else ()
+    for kind in kinds:
+        if kind.__name__ in _UNSUITED and kind.__module__.startswith("torch.optim"):
+            raise ValueError(
+                f"optimizer= must not be {kind.__name__}, which {_UNSUITED[kind.__name__]}. Take "
+                "'adamw', 'sgd', or another class of torch.optim."
+            )
     if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
         raise ValueError(
             f"optimizer= must be one of {', '.join(map(repr, OPTIMIZERS))} or a class of "

@@ -264,7 +264,9 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
     ) -> tuple[Task, np.ndarray]:
         if before is None:
             return Values.of(y, n_images, name)
-        return before, before.encode(y, n_images, name)
+        target = before.encode(y, n_images, name)
+        before.warn_if_far(target, name)
+        return before, target
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

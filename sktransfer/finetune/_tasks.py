@@ -23,6 +23,7 @@ from sklearn.model_selection import (
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
+from ..exceptions import SktransferWarning
 from ._targets import (
     array_of,
     as_labels,
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 
+# Standard deviations of the first targets that later ones may be away from their mean.
+_FAR = 10.0
 # Weights and intercepts of a linear head, a row for each output.
 LinearFit = tuple[np.ndarray, np.ndarray]
 # Numbers of the images to train on, and of those to validate on.
@@ -331,6 +334,22 @@ class Values(Task):
 
     def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
         return self._standardised(as_values(y, n_images, name, self.n_outputs)[0])
+
+    def warn_if_far(self, target: np.ndarray, name: str) -> None:
+        """Say where targets of a later call are unlike those that they are standardised by."""
+        with np.errstate(over="ignore"):
+            away = np.sqrt((target.astype(np.float64) ** 2).mean(axis=0))
+        worst = int(away.argmax())
+        if away[worst] > _FAR:
+            column = "" if self.is_flat else f" in column {worst}"
+            warnings.warn(
+                f"{name} lies far from the targets of the first call{column}, by whose mean "
+                f"({self.center[worst]:.3g}) and standard deviation ({self.scale[worst]:.3g}) all "
+                f"are standardised: {away[worst]:.3g} standard deviations. The loss may not come "
+                "down. Begin with targets like all the others, or call fit with all of them.",
+                SktransferWarning,
+                stacklevel=2,
+            )
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         return ((values - self.center) / self.scale).astype(np.float32)
