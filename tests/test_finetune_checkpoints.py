@@ -338,6 +338,7 @@ CRAFTED = {
     "a seed below zero": lambda s: s.update(seed=-1),
     "a large seed": lambda s: s.update(seed=2**70),
     "views": lambda s: s.update(n_views=-3),
+    "no views": lambda s: s.update(n_views=0),
     "facts": lambda s: s.update(facts={"lr": 3}, signature="another"),
     "watched": lambda s: s.update(watched="[{"),
     "no best epoch": lambda s: s.pop("best_epoch"),

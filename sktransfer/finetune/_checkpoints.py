@@ -324,7 +324,7 @@ def _check_parts(state: Any) -> None:
     history = json.loads(state["history"])
     if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
         raise ValueError("'history' must be a list of rows")
-    ends = {"done": (0, len(history)), "seed": (0, 2**32 - 1), "n_views": (0, 2**31 - 1)}
+    ends = {"done": (0, len(history)), "seed": (0, 2**32 - 1), "n_views": (1, 2**31 - 1)}
     for name, (low, high) in ends.items():
         if isinstance(state[name], bool) or not low <= state[name] <= high:
             raise ValueError(f"{name!r} must be from {low} to {high}, got {state[name]}")
