@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -16,7 +17,12 @@ from torch import nn
 from torchvision import models
 
 from sktransfer import Preprocessing
-from sktransfer.exceptions import PreprocessingError, WeightsMismatchError, WeightsUnavailableError
+from sktransfer.exceptions import (
+    BackboneWarning,
+    PreprocessingError,
+    WeightsMismatchError,
+    WeightsUnavailableError,
+)
 from sktransfer.networks import load_backbone
 from sktransfer.networks._timm import TimmArchitecture
 from sktransfer.networks._weights import check_finite, finish
@@ -395,6 +401,63 @@ def test_published_files_are_known_by_their_hash(network, tmp_path, monkeypatch)
     cut.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsMismatchError, match=f"{digits}.*{url}"):
         load_backbone(NAME, weights=cut)
+
+
+PROJECTIONS = {
+    "projection_head.0.weight": torch.zeros(8, 512),
+    "projection_head.1.running_mean": torch.zeros(8),
+    "prototypes.weight": torch.zeros(30, 8),
+}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18", "timm:test_vit"])
+@pytest.mark.parametrize("has_classifier", [True, False])
+def test_heads_of_training_beside_a_whole_network(name, has_classifier, tmp_path):
+    bare = name.removeprefix("timm:")
+    torch.manual_seed(3)
+    own = (timm.create_model(bare) if bare != name else models.resnet18()).state_dict()
+    heads = {k: v for k, v in own.items() if k.startswith(("fc.", "head."))}
+    trunk = {k: v for k, v in own.items() if k not in heads}
+    plain = {**trunk, **heads} if has_classifier else trunk
+    torch.save(plain, tmp_path / "plain.pth")
+    with_heads = {**trunk, **PROJECTIONS, **(heads if has_classifier else {})}
+    torch.save(prefixed(with_heads, "module."), tmp_path / "swav.pth")
+    with pytest.warns(BackboneWarning, match=r"projection_head, prototypes \(3 weights\)"):
+        found = loaded(tmp_path / "swav.pth", name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert found.fingerprint == loaded(tmp_path / "plain.pth", name).fingerprint
+
+
+STRANGERS = {
+    "a module in the midst": lambda s: {"ca.fc.weight": torch.zeros(2), **s},
+    "a deeper network": lambda s: {**s, "layer4.2.conv1.weight": torch.zeros(512, 512, 3, 3)},
+    "a token": lambda s: {**s, "reg_token": torch.zeros(1, 4, 512)},
+    "a part of another shape": lambda s: {
+        **s, **PROJECTIONS, "conv1.weight": torch.zeros(64, 3, 3, 3)
+    },
+    "a part that is missing": lambda s: {
+        **{k: v for k, v in s.items() if k != "layer3.0.bn1.weight"}, **PROJECTIONS
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18"])
+def test_other_networks_are_no_networks_with_heads(kind, name, tmp_path):
+    torch.save(STRANGERS[kind](models.resnet18().state_dict()), tmp_path / "net.pth")
+    with pytest.raises(WeightsMismatchError, match=r"net\.pth"):
+        loaded(tmp_path / "net.pth", name)
+
+
+def test_a_part_that_a_network_was_built_without_is_no_head(tmp_path):
+    own = timm.create_model("test_vit")
+    norm = {f"norm_pre.{k}": torch.ones(own.embed_dim) for k in ("weight", "bias")}
+    pool = {"attn_pool.q.weight": torch.ones(2, 2)}  # None in networks that have none
+    for more in (norm, pool):
+        torch.save({**own.state_dict(), **more}, tmp_path / "net.pth")
+        with pytest.raises(WeightsMismatchError, match="unknown to the network"):
+            loaded(tmp_path / "net.pth", "timm:test_vit")
 
 
 def test_keys_that_do_not_fit(network, tmp_path):

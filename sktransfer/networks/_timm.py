@@ -35,6 +35,7 @@ from ._weights import (
     named,
     read_file,
     state_of,
+    without_further_heads,
     without_head,
 )
 
@@ -111,6 +112,9 @@ class TimmArchitecture(Architecture):
             for candidate in (state, bare, _translate(module, state)):
                 if candidate is not None and not describe_mismatch(module, candidate):
                     return load_state(module, candidate, what)
+            alone = without_further_heads(module, bare, what, heads)
+            if alone is not bare:
+                return load_state(module, alone, what)
         return load_state(build_structure(partial(self.build, n)), state, what)
 
     def _heads(self) -> set[str]:

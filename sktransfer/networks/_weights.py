@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -20,7 +21,12 @@ import torch
 from torch import nn
 
 from .._files import open_regular
-from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
+from ..exceptions import (
+    BackboneWarning,
+    WeightsMismatchError,
+    WeightsUnavailableError,
+    shown,
+)
 from ._fingerprint import fingerprint
 from ._spec import Preprocessing
 
@@ -43,6 +49,7 @@ __all__ = [
     "seeded",
     "sha256_of",
     "state_of",
+    "without_further_heads",
     "without_head",
 ]
 
@@ -625,13 +632,52 @@ def load_any_head(
         shapes = module.state_dict()
         zeros = {name: torch.zeros(shapes[name].shape) for name in heads}
         state = {**without_head(state, heads), **zeros}
-    return load_state(module, state, what)
+    return load_state(module, without_further_heads(module, state, what, heads), what)
 
 
 def without_head(state: State, heads: Iterable[str]) -> State:
     """Weights without those of whatever was put in the place of the classifier."""
     places = tuple(name.rpartition(".")[0] + "." for name in heads)
     return {name: tensor for name, tensor in state.items() if not name.startswith(places)}
+
+
+def without_further_heads(
+    module: nn.Module, state: State, what: str, heads: Collection[str] = ()
+) -> State:
+    """Weights without the heads that training put beside a network, such as projections.
+
+    Parts are taken for such where the network is there whole, has nothing of their name, and they
+    follow it in the file; a warning names them. Else nothing is left out, and the comparison of
+    names says what does not fit.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    state : mapping of str to Tensor
+    what : str
+        Whose weights these are, for the warning.
+    heads : collection of str
+        Names of the network's own classifier, which may stand anywhere.
+    """
+    wanted, names = module.state_dict(), list(state)
+    strange = [name for name in names if name not in wanted]
+    trunk = [name for name in names if name in wanted and name not in heads]
+    parts = dict.fromkeys(name.partition(".")[0] for name in strange)
+    # Single tensors are inputs of a trunk, such as tokens; what is None here was left out of it.
+    inside = any("." not in name for name in strange) or any(hasattr(module, one) for one in parts)
+    if not (strange and trunk) or inside or names.index(strange[0]) < names.index(trunk[-1]):
+        return state
+    rest = {name: state[name] for name in names if name in wanted}
+    if describe_mismatch(module, rest):
+        return state
+    warnings.warn(
+        f"{what}: {', '.join(map(shown, parts))} ({len(strange)} weights) are left out, since all "
+        "weights of the network are there without them. They are taken for heads that training "
+        "needed; if the network computes its codes with them, it is another one.",
+        BackboneWarning,
+        stacklevel=2,
+    )
+    return rest
 
 
 def named(what: str, prefix: str) -> str:
