@@ -397,7 +397,7 @@ class FineTuneBase(
     ) -> Self:
         """One call of `fit`, or of `partial_fit`, which says for how many `epochs`.
 
-        With `goes_on` it begins with what was trained before, if anything was.
+        With `continues` it begins with what was trained before, if anything was.
         """
         continues, is_partial = continues and self.__sklearn_is_fitted__(), epochs is not None
         validates = validation_data is not None or (self.early_stopping and not is_partial)
