@@ -3,9 +3,11 @@
 ::
 
     SktransferError
-    ├── InputError (ValueError)          the input as a whole is not a collection of images
+    ├── InputError (ValueError)          the input as a whole is not a collection of items
     │   └── ValueRangeError              what black and white are cannot be told
-    ├── ImageError (ValueError)          one image cannot be used; says which
+    ├── ItemError (ValueError)           one item cannot be used; says which
+    │   ├── ImageError                   an image
+    │   └── TextError                    a text
     ├── BackboneError
     │   ├── UnknownBackboneError (ValueError)   no network of this name
     │   ├── LayerError (ValueError)             no layer of this name or number
@@ -23,11 +25,15 @@
 
     SktransferWarning (UserWarning)
     ├── BackboneWarning                  what was taken of a network of one's own is a guess
-    ├── ImageSkippedWarning              images that could not be read have NaN rows
+    ├── ItemSkippedWarning               items that could not be read have NaN rows
+    │   ├── ImageSkippedWarning          images
+    │   └── TextSkippedWarning           texts
     ├── CheckpointWarning                training continues, but its checkpoint was not written
     ├── DivergenceWarning (ConvergenceWarning)  training made the loss worse than guessing
     ├── ClippingWarning                  values beyond value_range were clipped
     ├── ValueRangeWarning                images look nearly black: is white what it is taken for?
+    ├── TruncationWarning                of long texts a part alone was read
+    ├── VocabularyWarning                the tokenizer does not know a good part of the texts
     ├── EngineWarning                    another engine, precision or batch size was taken
     └── StoreWarning                     codes are right, but the store could not keep them
 """
@@ -53,17 +59,23 @@ __all__ = [
     "ImageError",
     "ImageSkippedWarning",
     "InputError",
+    "ItemError",
+    "ItemSkippedWarning",
     "LayerError",
     "PreprocessingError",
     "SktransferError",
     "SktransferWarning",
     "StoreError",
     "StoreWarning",
+    "TextError",
+    "TextSkippedWarning",
     "TracingError",
     "TrainingError",
+    "TruncationWarning",
     "UnknownBackboneError",
     "ValueRangeError",
     "ValueRangeWarning",
+    "VocabularyWarning",
     "WeightsError",
     "WeightsMismatchError",
     "WeightsUnavailableError",
@@ -135,15 +147,15 @@ class SktransferError(Exception):
 
 
 class InputError(SktransferError, ValueError):
-    """The input as a whole is not a collection of images."""
+    """The input as a whole is not a collection of items, such as images or texts."""
 
 
 class ValueRangeError(InputError):
     """What black and white are in an array cannot be told; name ``value_range=``."""
 
 
-class ImageError(SktransferError, ValueError):
-    """One image cannot be used.
+class ItemError(SktransferError, ValueError):
+    """One item of the input cannot be used.
 
     Parameters
     ----------
@@ -155,15 +167,35 @@ class ImageError(SktransferError, ValueError):
         Its path, where it has one.
     """
 
+    noun = "item"
+
     def __init__(self, cause: str, index: int | None = None, source: str | None = None):
         self.cause, self.index, self.source = cause.removesuffix("."), index, source
         super().__init__(cause, index, source)
 
     def __str__(self) -> str:
-        where = "an image" if self.index is None else f"image {self.index}"
+        where = f"{_article(self.noun)} {self.noun}"
+        if self.index is not None:
+            where = f"{self.noun} {self.index}"
         if self.source is not None:
             where += f" ({shown(self.source)})"
         return _shortened(f"{where}: {self.cause}.", LONGEST_MESSAGE)
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+class ImageError(ItemError):
+    """One image cannot be used: it cannot be opened or decoded, or is none."""
+
+    noun = "image"
+
+
+class TextError(ItemError):
+    """One text cannot be used: it is missing, empty or no text."""
+
+    noun = "text"
 
 
 class BackboneError(SktransferError):
@@ -233,8 +265,16 @@ class BackboneWarning(SktransferWarning):
     """What was taken of a network of one's own is a guess, or its codes are not repeatable."""
 
 
-class ImageSkippedWarning(SktransferWarning):
+class ItemSkippedWarning(SktransferWarning):
+    """Some items could not be read; their rows are NaN."""
+
+
+class ImageSkippedWarning(ItemSkippedWarning):
     """Some images could not be read; their rows are NaN."""
+
+
+class TextSkippedWarning(ItemSkippedWarning):
+    """Some texts could not be read; their rows are NaN."""
 
 
 class CheckpointWarning(SktransferWarning):
@@ -247,6 +287,14 @@ class ClippingWarning(SktransferWarning):
 
 class ValueRangeWarning(SktransferWarning):
     """Images are nearly black as they are read; name ``value_range=`` if white is another value."""
+
+
+class TruncationWarning(SktransferWarning):
+    """Of long texts a part alone was read; says of how many, and how much."""
+
+
+class VocabularyWarning(SktransferWarning):
+    """The tokenizer does not know a good part of the texts: another script or language?"""
 
 
 class DivergenceWarning(SktransferWarning, ConvergenceWarning):

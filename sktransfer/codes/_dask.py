@@ -165,7 +165,7 @@ def _warn(failures: Sequence[ImageError], n_images: int, where: str) -> None:
     """Warn here and, from a worker of a cluster, where the result is asked for as well."""
     distributed = sys.modules.get("distributed.worker")
     warn = warnings.warn if distributed is None else distributed.warn
-    warn(skipped(failures, n_images, f" of {where}"), ImageSkippedWarning)
+    warn(skipped(failures, n_images, f" of {where}"))
 
 
 # What has to be known of lazy input before its codes can be: found without computing it all.

@@ -249,7 +249,7 @@ class CNNCodes(
             return transform_lazily(self._as_sent(), X)
         rows, errors = self._codes_of(images := self._images(X))
         if errors:
-            warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=3)
+            warnings.warn(skipped(errors, len(images)), stacklevel=3)
         return rows
 
     def transform_to(

@@ -58,7 +58,7 @@ def write_codes(
     finally:
         file.close()
     if errors:
-        warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=3)
+        warnings.warn(skipped(errors, len(images)), stacklevel=3)
     return TransformReport(
         place, shape, kind, file.n_new, file.n_known, tuple(errors), time.monotonic() - began
     )

@@ -1,4 +1,4 @@
-"""What every engine does: 8-bit pixels in, codes of several layers out."""
+"""What every engine does: items in, codes of several layers out."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ class Engine(ABC):
         What it computes in; codes are float32 always.
     batch_size : int
         Images that go through together unless another number is asked for.
+    batch_tokens : int
+        The same for texts, in tokens.
     """
 
     name: str
     precision: str
     batch_size: int
+    batch_tokens: int
 
     @abstractmethod
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """Compute the codes of one batch; may be called from several threads at once.
 
         Parameters
         ----------
-        pixels : ndarray of shape (n, height, width, 3), uint8
-            RGB; (n, height, width, 1) for a network that sees grey.
+        batch : ndarray of shape (n, height, width, 3), uint8, or (n, n_tokens, 3), int32
+            Pixels in RGB, (n, height, width, 1) for a network that sees grey; or tokens.
 
         Returns
         -------

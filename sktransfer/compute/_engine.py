@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from importlib.util import find_spec
 
+import numpy as np
 import torch
 
 from .._lru import LRU
@@ -30,7 +31,7 @@ def make_engine(
     key: Hashable,
     network: Callable[[], FrozenModule],
     *,
-    shape: tuple[int, ...],
+    probes: Callable[[], list[np.ndarray]],
     device: str | Sequence[str] = "auto",
     precision: str = "auto",
     engine: str = "auto",
@@ -45,8 +46,8 @@ def make_engine(
         What makes the network what it is; its repr must be the same in every process.
     network : callable
         Gives the frozen network; called only when the engine is not there yet.
-    shape : tuple of int
-        Of the array of an item.
+    probes : callable
+        Gives batches of made-up items: the first to follow the network by, all to compare engines.
     device : str or sequence of str
     precision, engine : str
     compile : bool
@@ -67,8 +68,8 @@ def make_engine(
         made = None
         if openvino:
             name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
-            made = _openvino(network, shape, precision, name)
-        return made or _torch(network(), devices, precision, shape if compile else None)
+            made = _openvino(network, probes, precision, name)
+        return made or _torch(network(), devices, precision, probes()[0] if compile else None)
 
     return _engines.get(full_key, make)
 
@@ -129,7 +130,7 @@ def _is_installed() -> bool:
 
 def _openvino(
     network: Callable[[], FrozenModule],
-    shape: tuple[int, ...],
+    probes: Callable[[], list[np.ndarray]],
     precision: str,
     name: str | None,
 ) -> Engine | None:
@@ -137,7 +138,7 @@ def _openvino(
     if not _starts():
         return None
     try:
-        return make_openvino(network, shape, precision, name)
+        return make_openvino(network, probes, precision, name)
     except EngineError as error:
         _warn(str(error))
     except SktransferError:  # of the network itself, whatever runs it
@@ -166,7 +167,7 @@ def _torch(
     network: FrozenModule,
     devices: Sequence[torch.device],
     precision: str,
-    compile_for: tuple[int, ...] | None,
+    compile_for: np.ndarray | None,
 ) -> Engine:
     made = [TorchEngine(network, device, precision, compile_for=compile_for) for device in devices]
     return made[0] if len(made) == 1 else SeveralDevices(made)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..exceptions import ImageError
+from ..exceptions import ItemError
 from ..inputs import Items, Preparation, unreadable
 from ..networks import Cuttable, Layer, pooled_shape
 from ..store import Store
@@ -81,7 +81,7 @@ class FrozenPass:
         return tuple(
             (
                 f"{network}_{layer.name}"
-                + f"_{self.pooling or 'map'}" * (math.prod(layer.shape) > layer.n_channels),
+                + f"_{self.pooling or 'map'}" * (abs(math.prod(layer.shape)) > layer.n_channels),
                 math.prod(shape),
             )
             for layer, shape in zip(self.layers, self.shapes, strict=True)
@@ -101,11 +101,12 @@ class FrozenPass:
         Returns
         -------
         ndarray of shape (n_items, *shape), or a list of one (n_items, *map) a layer
-            The latter for several layers with ``pooling=None``.
+            The latter for several layers with ``pooling=None``. Where rows differ in length, as
+            those of texts do, an array is one of objects, each a row.
 
         Raises
         ------
-        ImageError
+        ItemError
             If an item cannot be read; names it and says how many more there are.
         """
         out = self._empty(len(items)) if out is None else out
@@ -122,7 +123,7 @@ class FrozenPass:
         progress: Any = None,
         known: Callable[[int, bytes], bool] | None = None,
         keep: bool = True,
-    ) -> list[ImageError]:
+    ) -> list[ItemError]:
         """Fill rows with what items become.
 
         Parameters
@@ -141,7 +142,7 @@ class FrozenPass:
 
         Returns
         -------
-        list of ImageError
+        list of ItemError
             Of items that could not be read, in order; each with its number in the whole input.
         """
         if not self.layers:
@@ -189,8 +190,12 @@ class FrozenPass:
 
     def _empty(self, n: int) -> Any:
         if self.pooling is None and len(self.layers) > 1:
-            return [np.empty((n, *shape), self.dtype) for shape in self.shapes]
-        return np.empty((n, *self.shape), self.dtype)
+            return [_rows_for(n, shape, self.dtype) for shape in self.shapes]
+        return _rows_for(n, self.shape, self.dtype)
+
+
+def _rows_for(n: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.empty(n, object) if -1 in shape else np.empty((n, *shape), dtype)
 
 
 class _Taps:

@@ -37,7 +37,7 @@ __all__ = [
 
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-_BATCH = 8
+_BATCH, _TOKENS = 8, 768
 _meeting = threading.Lock()
 
 
@@ -47,29 +47,29 @@ class OpenVinoEngine(Engine):
     Parameters
     ----------
     model : openvino.Model
-        Bytes of pixels go in; normalisation is part of the graph.
+        Bytes of pixels go in, since normalisation is part of the graph; or tokens.
     precision : {"float32", "bfloat16", "float16"}
     """
 
     name = "openvino-cpu"
-    batch_size = _BATCH
+    batch_size, batch_tokens = _BATCH, _TOKENS
 
     def __init__(self, model: Any, precision: str):
         self.precision = precision
         self._local = threading.local()
         self._compiled = _compile(model, precision)
 
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         # One request for each thread: requests run side by side, each on a core of its own.
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
-        results = self._local.request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True)
+        results = self._local.request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True)
         return tuple(np.array(results[i], np.float32) for i in range(len(results)))
 
 
 def make_openvino(
     network: Callable[[], FrozenModule],
-    shape: tuple[int, ...],
+    probes: Callable[[], list[np.ndarray]],
     precision: str,
     key: str | None,
 ) -> OpenVinoEngine:
@@ -79,8 +79,8 @@ def make_openvino(
     ----------
     network : callable
         Gives the frozen network; called only where its conversion is not on disk.
-    shape : tuple of int
-        Of the array of an item.
+    probes : callable
+        Gives batches of made-up items, of two shapes where shapes differ.
     precision : {"float32", "bfloat16", "float16"}
     key : str or None
         Fingerprint under which the conversion, or why there is none, is kept on disk; None keeps
@@ -95,7 +95,7 @@ def make_openvino(
     model = conversion.load()
     if model is None:
         try:
-            model = _converted(network(), shape)
+            model = _converted(network(), probes())
         except InconvertibleError as error:
             conversion.refuse(str(error))
             raise
@@ -103,13 +103,13 @@ def make_openvino(
     return OpenVinoEngine(model, precision)
 
 
-def _converted(network: FrozenModule, shape: tuple[int, ...]) -> Any:
-    model = convert(network, shape)
+def _converted(network: FrozenModule, probes: list[np.ndarray]) -> Any:
+    model = convert(network, probes)
     # In float32 always: lower precisions differ by more than a wrong conversion may.
     engine = OpenVinoEngine(model, "float32")
     reference = TorchEngine(network, torch.device("cpu"), "float32")
     try:
-        check_agreement(engine, reference, shape)
+        check_agreement(engine, reference, probes)
     except EngineError as error:
         raise InconvertibleError(str(error)) from error
     except RuntimeError as error:  # OpenVINO's own
@@ -253,7 +253,7 @@ def _as_tensor(content: memoryview) -> Any:
     return tensor
 
 
-def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
+def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
     """Convert a network; by the frontend itself, since ``convert_model`` takes four times as
     long, and forks processes that report its use to a server.
 
@@ -269,7 +269,7 @@ def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     network = network.folded()
-    example = torch.zeros(2, *shape, dtype=torch.uint8)
+    example = torch.from_numpy(probes[0])
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
@@ -277,7 +277,7 @@ def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
             frontend = kinds.FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             model = frontend.convert(frontend.load(decoder))
-            model.reshape([-1, *example.shape[1:]])
+            model.reshape(_common_shape(probes))
             return model
     except (
         kinds.NotImplementedFailure,
@@ -295,6 +295,12 @@ def convert(network: FrozenModule, shape: tuple[int, ...]) -> Any:
 _PLACE = re.compile(
     r"Exception from \S+:\d+|Check '.*' failed at|While validating node|FrontEnd API failed"
 )
+
+
+def _common_shape(probes: list[np.ndarray]) -> list[int]:
+    """Lengths that all have; -1 for the number of items, and for lengths that differ."""
+    lengths = zip(*(one.shape[1:] for one in probes), strict=True)
+    return [-1, *(several[0] if len(set(several)) == 1 else -1 for several in lengths)]
 
 
 def first_line(error: Exception) -> str:
@@ -315,22 +321,26 @@ def first_line(error: Exception) -> str:
 _TOLERANCE = 1e-3
 
 
-def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, ...]) -> None:
-    """Compare codes on a probe batch: gradients and noise.
+def check_agreement(engine: Engine, reference: Engine, probes: list[np.ndarray]) -> None:
+    """Compare codes of made-up items.
 
     Parameters
     ----------
     engine, reference : Engine
-    shape : tuple of int
-        Of the array of an item.
+    probes : list of ndarray
+        Batches of them.
 
     Raises
     ------
     EngineError
         If the codes of a layer differ by more than 1e-3 (relative L2 norm).
     """
-    probe = _probe(shape)
-    for found, expected in zip(engine.run(probe), reference.run(probe), strict=True):
+    pairs = [
+        pair
+        for probe in probes
+        for pair in zip(engine.run(probe), reference.run(probe), strict=True)
+    ]
+    for found, expected in pairs:
         if found.shape != expected.shape:
             raise EngineError(
                 f"{engine.name} gives codes of shape {found.shape} on a probe, but "
@@ -347,10 +357,3 @@ def check_agreement(engine: Engine, reference: Engine, shape: tuple[int, ...]) -
                 f"{engine.name} gives codes that differ by {error:.1e} from those of "
                 f"{reference.name} on a probe; at most {_TOLERANCE:.0e} are allowed."
             )
-
-
-def _probe(shape: tuple[int, ...]) -> np.ndarray:
-    ramp = np.linspace(0, 255, int(np.prod(shape))).reshape(shape)
-    noise = np.random.default_rng(0).integers(0, 256, shape)
-    # Three, since it was two images that a conversion was made for.
-    return np.stack([ramp, noise, ramp[::-1]]).astype(np.uint8)

@@ -129,6 +129,8 @@ class Plan:
             engine=settings.engine,
             compile=settings.compile,
         )
+        # Makes one row of those of several windows of an item; None where an item is one array.
+        self.merge = network.merge(pooling)
         self._keys: dict[object, str] = {}
         self.claim_space = "claim " + self._key([])
 
@@ -173,7 +175,7 @@ class Plan:
         return make_engine(
             key,
             lambda: self._cuts.prefix(layers, self._pooling),
-            shape=shape,
+            probes=self.preparation.probes,
             device=self._settings.device,
             precision=self._settings.precision,
             engine=self._settings.engine,
@@ -339,7 +341,7 @@ def _believable(
     for key, row in zip(keys, store.get_many(space, keys), strict=True):
         taken = None
         if row is not None:
-            if row.dtype == np.float32 and row.shape == shape:
+            if row.dtype == np.float32 and _fits(row.shape, shape):
                 taken = tuple(row[part] for part in parts)
                 taken = taken if all(map(_is_finite, taken)) else None
             if taken is None:
@@ -348,6 +350,14 @@ def _believable(
     if wrong:
         store.discard(space, wrong)
     return found
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape is the one wanted, in which -1 stands for any length."""
+    return shape == wanted or (
+        len(shape) == len(wanted)
+        and all(w in (n, -1) for n, w in zip(shape, wanted, strict=True))
+    )
 
 
 def _is_finite(part: np.ndarray) -> bool:

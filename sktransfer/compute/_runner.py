@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..exceptions import EngineError, ImageError, StoreWarning
+from ..exceptions import EngineError, ItemError, StoreWarning
 from ..inputs import Item, Items, Preparation
 from ..store import MemoryStore, Store
+from ._base import Engine
 from ._count import count
 from ._plan import Pass, Plan
 from ._threads import available_cores, worker_pool
@@ -23,9 +26,11 @@ __all__ = ["BatchRunner", "Waiting", "compute_rows", "prepare_rows"]
 
 # Opened items hold the bytes of their files, so a chunk ends at whichever comes first.
 _CHUNK_ITEMS, _CHUNK_BYTES = 512, 64 * 2**20
+# Texts are put into batches of one length, which needs many to choose from.
+_CHUNK_OF_WINDOWS = 8192
 
 Waiting = tuple[int, Item]
-Failures = dict[int, ImageError]
+Failures = dict[int, ItemError]
 
 
 def compute_rows(
@@ -39,7 +44,7 @@ def compute_rows(
     stop_at_error: bool = True,
     progress: Any = None,
     known: Callable[[int, bytes], bool] | None = None,
-) -> list[ImageError]:
+) -> list[ItemError]:
     """Fill rows with what the layers of a plan make of items.
 
     Parameters
@@ -52,7 +57,8 @@ def compute_rows(
         Filled, or anything with rows that can be set; rows of items that cannot be read
         become NaN.
     batch_size, n_jobs : int or None
-        Items a batch, and batches at a time; None is the engine's own and all cores.
+        Items a batch, of texts tokens, and batches at a time; None is the engine's own and all
+        cores.
     stop_at_error : bool
         End after the first chunk with an item that cannot be read, what is under way done and kept.
     progress : tqdm or None
@@ -62,15 +68,19 @@ def compute_rows(
 
     Returns
     -------
-    list of ImageError
+    list of ItemError
         Of items that could not be read, in order; each with its number in the whole input.
     """
     items.tell()
     store = _shareable(store, plan)
     pool = worker_pool()
     runner = BatchRunner(plan, store, pool, batch_size=batch_size, n_jobs=n_jobs)
-    errors: list[ImageError] = []
-    for opened, failures in _chunks(items, pool):
+    errors: list[ItemError] = []
+    chunk = _CHUNK_OF_WINDOWS if plan.preparation.in_windows else _CHUNK_ITEMS
+    for opened, failures in _chunks(items, pool, chunk):
+        if plan.preparation.counts_all:
+            failures.update(_prepared(opened, plan.preparation))
+            opened = [one for one in opened if one[0] not in failures]
         if known is not None:
             wanted = [one for one in opened if not known(one[0], one[1].digest)]
             if progress is not None:
@@ -88,7 +98,7 @@ def compute_rows(
     return errors
 
 
-def prepare_rows(items: Items, preparation: Preparation, out: Any) -> list[ImageError]:
+def prepare_rows(items: Items, preparation: Preparation, out: Any) -> list[ItemError]:
     """Fill rows with the prepared items themselves; rows of those that cannot be read stay."""
 
     def one(row: int) -> None:
@@ -97,7 +107,7 @@ def prepare_rows(items: Items, preparation: Preparation, out: Any) -> list[Image
     errors = []
     for future in [worker_pool().submit(one, row) for row in range(len(items))]:
         error = future.exception()
-        if isinstance(error, ImageError):
+        if isinstance(error, ItemError):
             errors.append(error)
         elif error is not None:
             raise error
@@ -119,32 +129,51 @@ def _shareable(store: Store | None, plan: Plan) -> Store | None:
     return None
 
 
-def _chunks(items: Items, pool: ThreadPoolExecutor) -> Iterator[tuple[list[Waiting], Failures]]:
+def _chunks(
+    items: Items, pool: ThreadPoolExecutor, chunk: int
+) -> Iterator[tuple[list[Waiting], Failures]]:
     """Open items a few at a time, so that memory does not grow with their number."""
+    each = map if items.in_memory else pool.map
     opened: list[Waiting] = []
     failures: Failures = {}
     size, step = 0, 32
     for start in range(0, len(items), step):
         rows = range(start, min(start + step, len(items)))
-        for row, item in zip(rows, pool.map(lambda i: _open(items, i), rows), strict=True):
-            if isinstance(item, ImageError):
+        for row, item in zip(rows, each(lambda i: _open(items, i), rows), strict=True):
+            if isinstance(item, ItemError):
                 failures[row] = item
             else:
                 opened.append((row, item))
                 size += item.n_bytes
-        if len(opened) + len(failures) >= _CHUNK_ITEMS or size >= _CHUNK_BYTES:
+        if len(opened) + len(failures) >= chunk or size >= _CHUNK_BYTES:
             yield opened, failures
             opened, failures, size = [], {}, 0
     if opened or failures:
         yield opened, failures
 
 
-def _open(items: Items, row: int) -> Item | ImageError:
+def _open(items: Items, row: int) -> Item | ItemError:
     try:
         return items.open(row)
-    except ImageError as error:
+    except ItemError as error:
         # Without its traceback, which would keep alive what the frames hold.
-        return ImageError(error.cause, error.index, error.source)
+        return type(error)(error.cause, error.index, error.source)
+
+
+def _prepared(opened: Sequence[Waiting], preparation: Preparation) -> Failures:
+    """Prepare items, which keep what is made of them; those that cannot be."""
+    failures = {}
+    for row, item in opened:
+        try:
+            preparation(item)
+        except ItemError as error:
+            failures[row] = error
+    return failures
+
+
+def _in_parts(size: int, several: Any) -> Iterator[Any]:
+    for start in range(0, len(several), size):
+        yield several[start : start + size]
 
 
 # One chunk of items: what the store knows, what this process computes, what others do.
@@ -237,7 +266,7 @@ class BatchRunner:
         postponed: list[bytes] = []
         running: deque[Future[Outcome]] = deque()
         try:
-            for way, keys in self._batches(list(items), postponed if claim else None):
+            for way, keys in self._batches(items, postponed if claim else None):
                 batch = [items[key] for key in keys]
                 running.append(self.pool.submit(self._work, way, keys, batch))
                 # Each worker has a batch in hand and one waiting, never the whole set.
@@ -255,12 +284,13 @@ class BatchRunner:
         return postponed
 
     def _batches(
-        self, keys: list[bytes], postponed: list[bytes] | None
+        self, items: dict[bytes, Item], postponed: list[bytes] | None
     ) -> Iterator[tuple[Pass, list[bytes]]]:
         """Claim keys batch by batch, so that two processes share a chunk between them.
 
         Keys that others compute are added to `postponed`; None claims nothing.
         """
+        keys = list(items)
         expected = self.plan.runs_on
         divided = self.plan.divide(self.store, keys)
         if self.plan.runs_on != expected:  # the engine is another, and so are the keys
@@ -268,19 +298,23 @@ class BatchRunner:
             divided = self.plan.divide(self.store, keys)
         if not keys:
             return
-        size = self.batch_size or self._even_size(divided[0][0], len(keys))
+        engine, in_windows = divided[0][0].engine, self.plan.preparation.in_windows
+        size = self.batch_size or self._even_size(engine, len(keys))
+        cut = partial(self._by_length, items, engine) if in_windows else partial(_in_parts, size)
         if self.store is None or postponed is None:
             for way, some in divided:
-                yield from ((way, some[i : i + size]) for i in range(0, len(some), size))
+                yield from ((way, part) for part in cut(some))
             return
         mine: dict[Pass, list[bytes]] = {}
-        for start in range(0, len(keys), size):
-            part = keys[start : start + size]
+        for part in cut(keys):
             granted = self.store.claim(self.plan.claim_space, part)
             taken = [key for key, ok in zip(part, granted, strict=True) if ok]
             postponed += [key for key, ok in zip(part, granted, strict=True) if not ok]
             # Another process may have finished them since they were looked up.
             for way, some in self.plan.divide(self.store, self._look_up(taken)):
+                if in_windows:  # of one length, to which no others may be added
+                    yield way, some
+                    continue
                 waiting = mine.setdefault(way, [])
                 waiting += some
                 while len(waiting) >= size:
@@ -288,9 +322,30 @@ class BatchRunner:
                     del waiting[:size]
         yield from ((way, waiting) for way, waiting in mine.items() if waiting)
 
-    def _even_size(self, way: Pass, n_items: int) -> int:
+    def _even_size(self, engine: Engine, n_items: int) -> int:
         """The engine's batch size, or less where there is not one batch for each worker."""
-        return max(1, min(way.engine.batch_size, -(-n_items // self.workers)))
+        return max(1, min(engine.batch_size, -(-n_items // self.workers)))
+
+    def _by_length(
+        self, items: dict[bytes, Item], engine: Engine, keys: Sequence[bytes]
+    ) -> Iterator[list[bytes]]:
+        """Batches of items whose arrays are of one shape, and of so many tokens at most.
+
+        So nothing is filled up, and what becomes of an item does not hang on its batch.
+        """
+        shapes: dict[tuple[int, ...], list[bytes]] = {}
+        for key in keys:
+            try:
+                shape = self.plan.preparation(items[key]).shape
+            except ItemError:  # said by who computes it
+                shape = ()
+            shapes.setdefault(shape, []).append(key)
+        for shape in sorted(shapes, key=lambda one: one[::-1]):
+            n_tokens = max(1, math.prod(shape[:2]))
+            yield from _in_parts(max(1, self._most_tokens(engine) // n_tokens), shapes[shape])
+
+    def _most_tokens(self, engine: Engine) -> int:
+        return self.batch_size or engine.batch_tokens
 
     def _work(self, way: Pass, keys: list[bytes], items: list[Item]) -> Outcome:
         """Read, compute and keep one batch; runs in a thread of the pool."""
@@ -299,7 +354,7 @@ class BatchRunner:
         for key, item in zip(keys, items, strict=True):
             try:
                 array = self.plan.preparation(item)
-            except ImageError as error:
+            except ItemError as error:
                 causes[key] = error.cause
             else:
                 prepared.setdefault(array.shape, []).append((key, item, array))
@@ -307,7 +362,7 @@ class BatchRunner:
         rows: list[tuple[np.ndarray, ...]] = []
         for alike in prepared.values():  # one group, unless the preparation keeps their shapes
             some, read, arrays = zip(*alike, strict=True)
-            outputs = way.engine.run(np.stack(arrays))
+            outputs = self._run(way.engine, arrays)
             count(len(arrays))
             self._check(way, outputs, read)
             if self.store is not None:
@@ -316,6 +371,17 @@ class BatchRunner:
             rows += zip(*(outputs[i] for i in way.wanted), strict=True)
         return good, rows, causes
 
+    def _run(self, engine: Engine, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """What an engine makes of arrays of one shape, a row for each."""
+        merge = self.plan.merge
+        if merge is None:
+            return engine.run(np.stack(arrays))
+        windows = np.concatenate(arrays)
+        step = max(1, self._most_tokens(engine) // windows.shape[1])
+        parts = [engine.run(part) for part in _in_parts(step, windows)]
+        outputs = [np.concatenate(one) for one in zip(*parts, strict=True)]
+        return tuple(merge(one, np.stack(arrays)) for one in outputs)
+
     def _check(
         self, way: Pass, outputs: tuple[np.ndarray, ...], items: Sequence[Item]
     ) -> None:
@@ -323,8 +389,8 @@ class BatchRunner:
         for layer, rows in ((way.layers[i], outputs[i]) for i in way.wanted):
             if len(rows) != len(items):
                 raise EngineError(
-                    f"Layer {layer!r} of {self.plan.network} must give one row for each image, "
-                    f"but gives {len(rows)} for {len(items)}: it puts images and places into one "
+                    f"Layer {layer!r} of {self.plan.network} must give one row for each item, "
+                    f"but gives {len(rows)} for {len(items)}: it puts items and places into one "
                     "axis. Take another layer."
                 )
             # A sum is not finite if one number is not, and takes a fifth of the time.

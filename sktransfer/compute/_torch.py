@@ -21,6 +21,7 @@ __all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Small batches keep activations in the processor's cache; a GPU wants large ones.
 _CPU_BATCH, _GPU_BATCH = 8, 128
+_CPU_TOKENS, _GPU_TOKENS = 768, 32_768
 
 
 class TorchEngine(Engine):
@@ -32,8 +33,8 @@ class TorchEngine(Engine):
         It is copied; the original stays as it is.
     device : torch.device
     precision : {"float32", "bfloat16", "float16"}
-    compile_for : tuple of int or None, default=None
-        Shape of the array of an item to compile the network for, which takes some ten seconds.
+    compile_for : ndarray or None, default=None
+        A batch like those to compile the network for, which takes some ten seconds.
 
     Raises
     ------
@@ -47,48 +48,46 @@ class TorchEngine(Engine):
         device: torch.device,
         precision: str,
         *,
-        compile_for: tuple[int, ...] | None = None,
+        compile_for: np.ndarray | None = None,
     ):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
-        self.batch_size = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+        on_cpu = device.type == "cpu"
+        self.batch_size = _CPU_BATCH if on_cpu else _GPU_BATCH
+        self.batch_tokens = _CPU_TOKENS if on_cpu else _GPU_TOKENS
         network = network.folded().to(device).in_precision(_DTYPES[precision])
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
         if compile_for is not None:
-            example = torch.zeros(
-                (self.batch_size, *compile_for),
-                dtype=torch.uint8,
-                device=device,
-            )
-            self._network = compiled(network, example)
+            example = np.resize(compile_for, (self.batch_size, *compile_for.shape[1:]))
+            self._network = compiled(network, torch.from_numpy(example).to(device))
         if device.type != "cpu":
             self._lanes = Lanes(device)
-        self._largest = 2**31  # images that the memory holds, as far as is known
+        self._largest = 2**31  # items that the memory holds, as far as is known
 
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.device.type == "cpu":
-            return self._compute(pixels)
+            return self._compute(batch)
         with self._lanes.take():
-            return self._within_memory(pixels)
+            return self._within_memory(batch)
 
-    def _within_memory(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _within_memory(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         def by(size: int) -> tuple[np.ndarray, ...]:
-            parts = [self._compute(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+            parts = [self._compute(batch[i : i + size]) for i in range(0, len(batch), size)]
             return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-        size = min(len(pixels), self._largest)
+        size = min(len(batch), self._largest)
         codes, smaller = within_memory(by, size, self.device)
         if smaller < size:
             self._largest = smaller
         return codes
 
-    def _compute(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _compute(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         with running(), torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(pixels))
+            moved = torch.from_numpy(np.ascontiguousarray(batch))
             if self.device.type == "cuda":
-                batch = batch.pin_memory().to(self.device, non_blocking=True)
+                moved = moved.pin_memory().to(self.device, non_blocking=True)
             elif self.device.type != "cpu":
-                batch = batch.to(self.device)
-            return tuple(code.float().cpu().numpy() for code in self._network(batch))
+                moved = moved.to(self.device)
+            return tuple(code.float().cpu().numpy() for code in self._network(moved))
 
 
 def _channels_last(network: FrozenModule) -> FrozenModule:
@@ -135,14 +134,14 @@ def within_memory(run: Callable[[int], T], size: int, device: Any) -> tuple[T, i
         except torch.cuda.OutOfMemoryError as error:
             if size <= 1:
                 raise EngineError(
-                    f"The memory of {device} does not hold the network and one image. "
+                    f"The memory of {device} does not hold the network and one item. "
                     'End what else is using the device, or take device="cpu".'
                 ) from error
         # Behind the handler, since the error holds on to tensors of what was tried.
         size = -(-size // 2)
         torch.cuda.empty_cache()
         warnings.warn(
-            f"The memory of {device} does not hold the batch; continuing with {size} images at a "
+            f"The memory of {device} does not hold the batch; continuing with {size} items at a "
             "time, which gives the same.",
             EngineWarning,
             stacklevel=3,
@@ -210,15 +209,15 @@ class SeveralDevices(Engine):
     def __init__(self, engines: Sequence[Engine]):
         first = engines[0]
         self.name, self.precision = first.name, first.precision
-        self.batch_size = first.batch_size
+        self.batch_size, self.batch_tokens = first.batch_size, first.batch_tokens
         self._free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         for _ in range(_EACH):
             for engine in engines:
                 self._free.put(engine)
 
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         engine = self._free.get()
         try:
-            return engine.run(pixels)
+            return engine.run(batch)
         finally:
             self._free.put(engine)

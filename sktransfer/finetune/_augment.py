@@ -379,6 +379,8 @@ class Augmented:
         0 is the image as it is.
     """
 
+    in_memory = False
+
     def __init__(self, images: Images | Subset, augment: Augment, view: int):
         self.images, self._augment, self._view = images, augment, view
 

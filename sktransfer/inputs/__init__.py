@@ -11,6 +11,11 @@ that memory stays flat::
                                                         ImagePreparation(opened) ─► what a
                                                            _resize                  network sees
 
+Texts end as windows of tokens, all of one length for a text::
+
+    as_texts(X) ─► Texts ── open(i) ─► OpenedText ─► TextPreparation(opened) ─► what a network sees
+       _texts                 .digest                   _tokens
+
 What Pillow was told in the main process (`_process`) travels to workers with the estimators.
 """
 
@@ -29,9 +34,12 @@ from ._images import (
 from ._process import pack_settings, take_settings
 from ._range import check_value_range, each_told_once
 from ._resize import READING, RESIZES, ImagePreparation
+from ._texts import OpenedText, TextReading, Texts, as_texts
+from ._tokens import LONG_TEXTS, TextPreparation, digest_of_tokenizer, frame_of
 
 __all__ = [
     "HINTS",
+    "LONG_TEXTS",
     "OR_NAN",
     "READING",
     "RESIZES",
@@ -40,15 +48,22 @@ __all__ = [
     "Item",
     "Items",
     "OpenedImage",
+    "OpenedText",
     "Preparation",
     "Reading",
     "Subset",
+    "TextPreparation",
+    "TextReading",
+    "Texts",
     "as_images",
+    "as_texts",
     "check_value_range",
     "digest_of",
+    "digest_of_tokenizer",
     "each_told_once",
     "float_extremes",
     "float_range_of",
+    "frame_of",
     "is_missing",
     "name_of",
     "pack_settings",

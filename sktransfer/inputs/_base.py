@@ -1,6 +1,6 @@
 """What goes in: items that are opened one at a time, and how each becomes an array.
 
-A network sees arrays. Whatever an input is (images today), it is a sequence of items with a digest
+A network sees arrays. Whatever an input is (images, texts), it is a sequence of items with a digest
 of their content, and a preparation that makes an array of each; the rooms behind this one know no
 more of it.
 """
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..exceptions import ImageError
+from ..exceptions import ImageSkippedWarning, ItemError, ItemSkippedWarning, TextSkippedWarning
 
 __all__ = ["OR_NAN", "Item", "Items", "Preparation", "Subset", "skipped", "unreadable"]
 
@@ -37,13 +37,21 @@ class Item(Protocol):
     @property
     def label(self) -> str: ...
 
-    def error(self, cause: str) -> ImageError:
+    def error(self, cause: str) -> ItemError:
         """What is wrong with it, with its number in the whole input and its source."""
         ...
 
 
 class Items(Protocol):
-    """A sequence of items; may be opened from several threads at once."""
+    """A sequence of items; may be opened from several threads at once.
+
+    Attributes
+    ----------
+    in_memory : bool
+        Whether opening one takes next to no time, so that no thread is worth it.
+    """
+
+    in_memory: ClassVar[bool]
 
     def __len__(self) -> int: ...
 
@@ -52,7 +60,7 @@ class Items(Protocol):
 
         Raises
         ------
-        ImageError
+        ItemError
             If it cannot be read; names its number in the whole input, and its source.
         """
         ...
@@ -71,9 +79,21 @@ class Preparation(Protocol):
         What decides the array of an item of some digest, the same in every process: part of the
         keys of the cache.
     shape : tuple of int
-        Of the array of an item; arrays of other shapes go through the network by themselves.
+        Of the array of an item; arrays of other shapes go through the network by themselves. -1
+        stands for a length that differs from item to item.
     dtype : numpy.dtype
+    in_windows : bool
+        Whether an item becomes several arrays of `shape`, stacked: windows of a long text. Then
+        batches are made of items whose arrays are of one shape.
+    counts_all : bool
+        Whether every item is to be prepared, also where what becomes of it is known, so that what
+        is left out of items is told.
     """
+
+    in_windows: ClassVar[bool]
+
+    @property
+    def counts_all(self) -> bool: ...
 
     @property
     def key(self) -> str: ...
@@ -89,9 +109,13 @@ class Preparation(Protocol):
 
         Raises
         ------
-        ImageError
+        ItemError
             If it cannot be decoded.
         """
+        ...
+
+    def probes(self) -> list[np.ndarray]:
+        """Batches of made-up arrays, by which networks are followed and engines compared."""
         ...
 
 
@@ -107,6 +131,10 @@ class Subset:
 
     items: Items
     numbers: Sequence[int] | np.ndarray
+
+    @property
+    def in_memory(self) -> bool:  # type: ignore[override]
+        return self.items.in_memory
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -124,12 +152,12 @@ class Subset:
 OR_NAN = ', or have a row of NaN with on_error="nan"'
 
 
-def unreadable(errors: Sequence[ImageError], remedy: str | None = None) -> ImageError:
+def unreadable(errors: Sequence[ItemError], remedy: str | None = None) -> ItemError:
     """The error to raise where some items cannot be read: the first, and what to do about it.
 
     Parameters
     ----------
-    errors : sequence of ImageError
+    errors : sequence of ItemError
         At least one; of more their number is told.
     remedy : str or None
         What may be done besides fixing or removing it, with the comma or semicolon before it.
@@ -138,17 +166,19 @@ def unreadable(errors: Sequence[ImageError], remedy: str | None = None) -> Image
     also = f", and {more} more cannot be read" if more else ""
     if remedy is None:
         remedy = "; load_image_folder(..., verify=True) skips such files" if first.source else ""
-    what = "file" if first.source else "image"
-    return ImageError(
+    what = "file" if first.source else first.noun
+    return type(first)(
         f"{first.cause}{also}. Fix or remove the {what}{remedy}", first.index, first.source
     )
 
 
-def skipped(failures: Sequence[ImageError], n_images: int, where: str = "") -> str:
-    """Say which images have rows of NaN."""
+def skipped(failures: Sequence[ItemError], n_items: int, where: str = "") -> ItemSkippedWarning:
+    """What to warn of where some items have rows of NaN."""
     told = "\n".join(f"  {error}" for error in failures[:20])
     more = f"\n  … and {len(failures) - 20} more" if len(failures) > 20 else ""
-    return (
-        f"{len(failures)} of {n_images} images{where} could not be read; their rows are NaN:\n"
+    noun = failures[0].noun
+    kinds: dict[str, Any] = {"image": ImageSkippedWarning, "text": TextSkippedWarning}
+    return kinds.get(noun, ItemSkippedWarning)(
+        f"{len(failures)} of {n_items} {noun}s{where} could not be read; their rows are NaN:\n"
         f"{told}{more}"
     )

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -190,6 +190,8 @@ class Images:
         Images known to be bad without a file being opened: arrays that hold NaN or infinity,
         have no pixels or no image's shape, and missing values. `open` raises them.
     """
+
+    in_memory: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -60,6 +60,9 @@ class ImagePreparation:
     interpolation: str
     background: tuple[int, ...]
 
+    in_windows: ClassVar[bool] = False
+    counts_all: ClassVar[bool] = False
+
     @property
     def n_channels(self) -> int:
         """Channels of the result: 3, or 1 for grey."""
@@ -89,6 +92,13 @@ class ImagePreparation:
             If it cannot be decoded.
         """
         return self.of(item.pixels())
+
+    def probes(self) -> list[np.ndarray]:
+        """Gradients and noise; two images first, then three, since a network may count them."""
+        ramp = np.linspace(0, 255, math.prod(self.shape)).reshape(self.shape)
+        noise = np.random.default_rng(0).integers(0, 256, self.shape)
+        probe = np.stack([ramp, noise, ramp[::-1]]).astype(np.uint8)
+        return [probe[:2], probe]
 
     def of(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """Make an image fit.

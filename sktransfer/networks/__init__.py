@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._blocks import TextTail, pool_tokens, text_cuts_of
 from ._cut import POOLINGS, Cuttable, FrozenModule, Layer, Pool, Stage, has_token, pooled_shape
 from ._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state, unpack_state
 from ._layers import cuts_of
@@ -9,10 +10,19 @@ from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._registry import list_backbones, register_backbone
 from ._spec import Backbone, Preprocessing, image_preparation
 from ._tracer import running, tracing
+from ._transformers import (
+    TEXT_POOLINGS,
+    TextBackboneInfo,
+    TextPreprocessing,
+    load_text_backbone,
+    text_names,
+    text_preparation,
+)
 
 __all__ = [
     "NETWORK",
     "POOLINGS",
+    "TEXT_POOLINGS",
     "Backbone",
     "BackboneInfo",
     "Cuttable",
@@ -22,6 +32,9 @@ __all__ = [
     "Pool",
     "Preprocessing",
     "Stage",
+    "TextBackboneInfo",
+    "TextPreprocessing",
+    "TextTail",
     "check_given",
     "cuts_of",
     "given_of",
@@ -29,10 +42,15 @@ __all__ = [
     "image_preparation",
     "list_backbones",
     "load_backbone",
+    "load_text_backbone",
     "pack_state",
+    "pool_tokens",
     "pooled_shape",
     "register_backbone",
     "running",
+    "text_cuts_of",
+    "text_names",
+    "text_preparation",
     "tracing",
     "unpack_state",
     "weights_by_name",

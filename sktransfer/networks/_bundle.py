@@ -29,6 +29,7 @@ from ._fingerprint import fingerprint_of_module
 from ._module import check_network
 from ._registry import architecture_of
 from ._spec import Backbone
+from ._transformers import TransformersArchitecture
 from ._weights import finish
 
 __all__ = ["Bundle", "PackedModule"]
@@ -319,12 +320,15 @@ class Bundle:
 
     def unpack(self) -> Backbone:
         """Put it together again."""
-        architecture = None
+        architecture: Any = None
         if self.architecture is None:
             module = finish(self.network.unpack())
             fingerprint = fingerprint_of_module(self.facts["reference"] or "module", module)
         else:
-            architecture = architecture_of(self.architecture)
+            if "text" in self.architecture:
+                architecture = TransformersArchitecture.of(self.architecture)
+            else:
+                architecture = architecture_of(self.architecture)
             state = {name: torch.from_numpy(np.array(a)) for name, a in self.network.items()}
             what = f"The saved weights of {architecture.reference} do not fit it"
             # Another alignment or order in memory would give other last digits.

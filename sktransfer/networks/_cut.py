@@ -6,10 +6,11 @@ Whatever is inside a network, the rooms that freeze, train and choose know it as
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ __all__ = [
     "Cuttable",
     "FrozenModule",
     "Layer",
+    "NumberedLayers",
     "Pool",
     "Stage",
     "has_token",
@@ -36,10 +38,10 @@ class Layer:
     name : str
         Path of the outermost module whose output this is, such as ``"layer4"``.
     shape : tuple of int
-        Shape of its output for one image, without the batch axis.
-    kind : {"map", "map_last", "tokens", "vector"}
+        Shape of its output for one item, without the batch axis; -1 for lengths that differ.
+    kind : {"map", "map_last", "tokens", "vector", "text"}
         What the axes are: (channels, height, width), (height, width, channels),
-        (tokens, channels) or (channels,).
+        (tokens, channels), (channels,), or (windows, tokens, channels).
     n_prefix_tokens : int
         Tokens before the first patch: class and register tokens.
     is_token : bool
@@ -166,6 +168,12 @@ class Cuttable(Protocol):
         """The last layer before all of some parameters; None is the input."""
         ...
 
+    def merge(
+        self, pooling: str | None
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+        """Makes one row of those of the windows of an item; None where items have no windows."""
+        ...
+
     def prefix(self, layers: Sequence[Layer], pooling: str | None) -> FrozenModule:
         """What is before some layers, each of them pooled, without gradients."""
         ...
@@ -179,10 +187,54 @@ class Cuttable(Protocol):
         ...
 
 
+class NumberedLayers(ABC):
+    """Layers by name and by number from the end: what all networks that can be cut have."""
+
+    name: str
+    layers: list[Layer]
+
+    @abstractmethod
+    def resolve(self, layer: str | int | None) -> Layer:
+        """Find a layer by name or by number; None is the default."""
+
+    def numbered(self, layer: int) -> Layer:
+        """Find a layer by its number, -1 for the last.
+
+        Raises
+        ------
+        LayerError
+            If there are not so many.
+        """
+        if -len(self.layers) <= layer < 0:
+            return self.layers[layer]
+        raise LayerError(
+            f"layer={layer!r} is not a cut point of {self.name}: numbers go from -1, "
+            f"{self.layers[-1].name}, to {-len(self.layers)} (nearest the input)."
+        )
+
+    def several(self, layer: str | int | Sequence[str | int] | None) -> tuple[Layer, ...]:
+        """The layers that a parameter means: one by name or number, or a list of these.
+
+        Raises
+        ------
+        LayerError
+            If one of them does not exist, or the list is empty or names a layer twice.
+        """
+        if layer is None or isinstance(layer, (str, int)):
+            return (self.resolve(layer),)
+        layers = tuple(self.resolve(one) for one in layer)
+        if not layers or len(set(layers)) < len(layers):
+            raise LayerError(
+                f"layer={layer!r} must be one or more different layers, "
+                f"but means {[one.name for one in layers]}."
+            )
+        return layers
+
+
 # From the map of a layer to a row of numbers.
 
 
-POOLINGS = ("avg", "max", "gem", "token", "flatten")
+POOLINGS = ("avg", "avg_all", "max", "gem", "token", "last", "flatten")
 _GEM_POWER = 3.0
 _GEM_FLOOR = 1e-6
 
@@ -231,7 +283,8 @@ class Pool(nn.Module):
 
 def has_token(layer: Layer) -> bool:
     """Whether a layer gives a class token."""
-    return layer.is_token or (layer.kind == "tokens" and layer.n_prefix_tokens > 0)
+    in_front = layer.kind == "tokens" and layer.n_prefix_tokens > 0
+    return layer.is_token or in_front or layer.kind == "text"
 
 
 def _reduce(places: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -248,6 +301,8 @@ def pooled_shape(layer: Layer, pooling: str | None) -> tuple[int, ...]:
     """Shape of the codes of one image."""
     if layer.kind in ("vector", "other"):
         return (_size(layer.shape),)
+    if layer.kind == "text":
+        return layer.shape if pooling is None else layer.shape[-1:]
     if pooling == "flatten":
         return (_size(layer.shape),)
     if pooling is not None:

@@ -39,6 +39,7 @@ __all__ = [
     "cached_download",
     "digest_in_name",
     "folder_without_home",
+    "hub_cached",
     "hub_file",
     "open_url",
 ]
@@ -231,7 +232,13 @@ STALLED = 60.0  # seconds without a byte in the download of another process
 FILENAMES = ("model.safetensors", "pytorch_model.bin")
 
 
-def hub_file(repo: str, filenames: Sequence[str], *, revision: str | None = None) -> Path:
+def hub_file(
+    repo: str,
+    filenames: Sequence[str],
+    *,
+    revision: str | None = None,
+    remedy: str = OFFLINE_REMEDY,
+) -> Path:
     """Fetch the first of some files that a repository has.
 
     A copy in the cache is taken without asking the hub, so that codes do not change when
@@ -245,6 +252,8 @@ def hub_file(repo: str, filenames: Sequence[str], *, revision: str | None = None
         The best first.
     revision : str, default=None
         Branch, tag or commit.
+    remedy : str
+        What to do without a network connection.
 
     Raises
     ------
@@ -254,16 +263,17 @@ def hub_file(repo: str, filenames: Sequence[str], *, revision: str | None = None
         If the cached copy is damaged.
     """
     for filename in filenames:
-        if (path := _cached(repo, filename, revision)) is not None:
+        if (path := hub_cached(repo, filename, revision)) is not None:
             return _checked(path)
-    with _errors_explained(repo, filenames):
+    with _errors_explained(repo, filenames, remedy):
         _check_reachable()
         _wait_for_others(repo)
         with _progress(), _without_telemetry():
             return _checked(_first_of(repo, filenames, revision))
 
 
-def _cached(repo: str, filename: str, revision: str | None) -> Path | None:
+def hub_cached(repo: str, filename: str, revision: str | None = None) -> Path | None:
+    """A file of a repository that was fetched before, or None."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import HFValidationError, LocalEntryNotFoundError
 
@@ -295,7 +305,7 @@ def _first_of(repo: str, filenames: Sequence[str], revision: str | None) -> Path
             continue
     raise WeightsUnavailableError(
         f"the repository {repo} of {constants.ENDPOINT} has no {' or '.join(filenames)}, so it "
-        "holds no network of timm. Check its name."
+        "holds no network that can be read. Check its name."
     )
 
 
@@ -362,7 +372,7 @@ def _check_reachable() -> None:
 
 
 @contextmanager
-def _errors_explained(repo: str, filenames: Sequence[str]) -> Iterator[None]:
+def _errors_explained(repo: str, filenames: Sequence[str], remedy: str) -> Iterator[None]:
     from huggingface_hub import constants
     from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -382,7 +392,7 @@ def _errors_explained(repo: str, filenames: Sequence[str]) -> Iterator[None]:
     except Exception as error:  # of httpx, requests or huggingface_hub, by their versions
         reason = str(getattr(error, "reason", "") or error).split("\n")[0]
         raise WeightsUnavailableError(
-            f"{where} ({reason or type(error).__name__}). {OFFLINE_REMEDY}"
+            f"{where} ({reason or type(error).__name__}). {remedy}"
         ) from error
 
 

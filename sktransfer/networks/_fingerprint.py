@@ -34,6 +34,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_of_graph",
     "fingerprint_of_module",
+    "fingerprint_of_object",
     "is_private",
     "structure_of",
 ]
@@ -115,6 +116,24 @@ def fingerprint_of_module(architecture: str, module: nn.Module) -> str:
     else:
         facts += [walk.of_graph(graph), [names.get(node, "") for node in graph.graph.nodes]]
     return walk.name_of(facts)
+
+
+def fingerprint_of_object(architecture: str, module: nn.Module) -> str:
+    """Hash a module by its weights, and by the code and settings of all its parts.
+
+    Parameters
+    ----------
+    architecture : str
+        Where it comes from.
+    module : torch.nn.Module
+        On the CPU. It is not followed.
+
+    Returns
+    -------
+    fingerprint : str
+        As of :func:`fingerprint_of_module`.
+    """
+    return _NetworkWalk(module).name_of([architecture, fingerprint("", module), module])
 
 
 def fingerprint_of_graph(network: str, module: nn.Module, graph: fx.GraphModule) -> str:

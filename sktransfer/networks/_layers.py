@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from .._lru import LRU
 from ..exceptions import BackboneWarning, LayerError, did_you_mean, shown
-from ._cut import Layer, Stage, pooled_shape
+from ._cut import Layer, NumberedLayers, Stage, pooled_shape
 from ._fingerprint import fingerprint_of_graph, is_private, structure_of
 from ._head import Head, cut_nodes, find_head, is_passive, is_passive_module, weight_dimensions
 from ._load import bytes_of_modules
@@ -38,7 +38,7 @@ _EMBEDDINGS = (
 )  # fmt: skip
 
 
-class TracedCuts:
+class TracedCuts(NumberedLayers):
     """A traced network as something that can be cut (`Cuttable`): at what its modules give.
 
     Parameters
@@ -113,30 +113,7 @@ class TracedCuts:
                 message, self._doubt = self._doubt, ""
                 warnings.warn(message, BackboneWarning, stacklevel=2)
             return self.layers[-1]
-        if -len(self.layers) <= layer < 0:
-            return self.layers[layer]
-        raise LayerError(
-            f"layer={layer!r} is not a cut point of {self.name}: numbers go from -1 "
-            f"(before the classifier) to {-len(self.layers)} (nearest the input)."
-        )
-
-    def several(self, layer: str | int | Sequence[str | int] | None) -> tuple[Layer, ...]:
-        """The layers that a parameter means: one by name or number, or a list of these.
-
-        Raises
-        ------
-        LayerError
-            If one of them does not exist, or the list is empty or names a layer twice.
-        """
-        if layer is None or isinstance(layer, (str, int)):
-            return (self.resolve(layer),)
-        layers = tuple(self.resolve(one) for one in layer)
-        if not layers or len(set(layers)) < len(layers):
-            raise LayerError(
-                f"layer={layer!r} must be one or more different layers, "
-                f"but means {[one.name for one in layers]}."
-            )
-        return layers
+        return self.numbered(layer)
 
     def _no_default(self) -> str:
         names = ", ".join(f"{one.name} {one.shape}" for one in self.outputs)
@@ -215,6 +192,10 @@ class TracedCuts:
                 self.backbone.fingerprint, self.backbone.module, module
             )
         return _fingerprints[module]
+
+    def merge(self, pooling: str | None) -> None:
+        """An image is seen as a whole."""
+        return
 
     def prefix(self, layers: Sequence[Layer], pooling: str | None) -> FrozenNetwork:
         """What is before the last of some layers, as one module that gives codes of each.

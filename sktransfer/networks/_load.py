@@ -319,7 +319,7 @@ class BackboneInfo:
     fingerprint : str
         Hash of its architecture and every weight, in hexadecimal.
     preprocessing : Preprocessing
-        What the weights want images to be.
+        What the weights want images, or texts, to be.
     portable : bool
         Whether name and weights suffice to have the same network elsewhere.
     reference : tuple
@@ -360,8 +360,7 @@ class BackboneInfo:
         WeightsMismatchError
             If they are other weights than those of the fit.
         """
-        name, weights = self.reference
-        backbone = load_backbone(name, weights=weights, preprocessing=self.preprocessing)
+        backbone = self._found()
         if backbone.fingerprint != self.fingerprint:
             raise WeightsMismatchError(
                 f"The weights of {self.name!r} ({self.weights}) are not those that this "
@@ -370,3 +369,7 @@ class BackboneInfo:
                 "was saved with, fit it again, or save it with bundle_weights=True."
             )
         return backbone
+
+    def _found(self) -> Backbone:
+        name, weights = self.reference
+        return load_backbone(name, weights=weights, preprocessing=self.preprocessing)

@@ -182,7 +182,7 @@ def _compute(
     kept = np.ones(len(images), dtype=bool)
     if errors:
         kept[[int(error.index or 0) for error in errors]] = False
-        warnings.warn(skipped(errors, len(images)), ImageSkippedWarning, stacklevel=4)
+        warnings.warn(skipped(errors, len(images)), stacklevel=4)
     # A few among many that were known tell nothing about speed.
     if computed.n_items > len(images) / 2:
         _SPEEDS[key] = computed.n_items / seconds
