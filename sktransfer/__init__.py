@@ -17,6 +17,7 @@ _HOMES = {
     "FineTuneClassifier": "finetune",
     "FineTuneRegressor": "finetune",
     "Preprocessing": "networks",
+    "TextCodes": "codes",
     "advise": "selection",
     "count_computed": "compute",
     "config_context": "config",
@@ -31,7 +32,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from .codes import CNNCodes
+    from .codes import CNNCodes, TextCodes
     from .compute import count_computed
     from .config import config_context, get_config, set_config
     from .datasets import load_image_folder

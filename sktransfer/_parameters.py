@@ -40,6 +40,10 @@ __all__ = [
     "LayerCache",
     "Network",
     "Tail",
+    "TextCodesParameters",
+    "TextCompute",
+    "TextInput",
+    "TextNetwork",
     "Training",
     "Trials",
     "param",
@@ -257,6 +261,86 @@ class General:
         Whether a pickle holds the pretrained weights even where they can be loaded by name.""")
     verbose: int = param(default=0, valid=["verbose"], type="int", doc="""
         1 shows progress: a bar over images, or a line for each epoch or trial.""")
+
+
+# The same for texts.
+
+
+@parameters
+class TextNetwork:
+    """Which network for text it is."""
+
+    backbone: Any = param(
+        default="minilm_l6",
+        valid=[str, os.PathLike, HasMethods(["forward", "state_dict"])],
+        kw_only=False, type="str, path or transformers.PreTrainedModel", doc="""
+        ``"minilm_l6"``, which comes with the extra ``text`` (22.7 million weights, English); a
+        folder as ``save_pretrained`` or sentence-transformers writes it;
+        ``"hf-hub:organisation/name"``; or a model of transformers, which is copied, never
+        changed.""")
+    weights: str | None = param(default="default", valid=[str, None], type="str or None", doc="""
+        ``"default"``, or None for random weights (always the same ones), which serve comparisons
+        and tests.""")
+    tokenizer: Any = param(default=None, valid="no_validation",
+        type="tokenizer, path or None", doc="""
+        A fast tokenizer of transformers, one of the package tokenizers, or the path of a
+        ``tokenizer.json``. None is the one that comes with the network; a model needs one.""")
+
+
+@parameters
+class TextInput:
+    """How texts are read."""
+
+    max_tokens: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
+        Tokens that the network reads at a time, special ones included. None is what the network was
+        trained with.""")
+    long_texts: str = param(
+        default="windows", choices=("windows", "head", "head_tail", "error"), doc="""
+        What becomes of a text of more tokens: it is read in windows that cover all of it; or its
+        beginning alone is, or a quarter of `max_tokens` from its beginning and the rest from its
+        end, with one warning that says how many texts and what share of all tokens that is; or it
+        is an error.""")
+    stride: float = param(default=0.25, valid=[_SHARE], type="float", doc="""
+        Share of a window that the next one covers as well, in [0, 1). Each token counts once.""")
+    prompt: str | None = param(default=None, valid=[str, None], type="str", doc="""
+        Put before each text, such as ``"query: "``. None is what the folder of the network says,
+        which for most is nothing.""")
+
+
+@parameters
+class TextCompute(Compute):
+    """The same for texts, batch by batch."""
+
+    batch_tokens: int | Literal["auto"] = param(
+        default="auto", valid=[_COUNT, StrOptions({"auto"})], type='int or "auto"', doc="""
+        Tokens that go through the network together, of texts of one length, so that nothing is
+        filled up and the code of a text does not hang on its batch. ``"auto"`` is 768 on CPUs, what
+        their caches hold, and 32,768 on GPUs.""")
+    on_error: str = param(default="raise", choices=("raise", "nan"), doc="""
+        What a text that is missing, empty or no text does: an error that names it, or a row of NaN
+        and one warning that lists them all. Either way the codes computed so far are kept.""")
+
+
+@parameters
+class TextCodesParameters:
+    """Which codes are taken from a network for text."""
+
+    layer: str | int | Sequence[str | int] | None = param(
+        default=None, valid=[str, Integral, list, tuple, None],
+        type="str, int, list of str or int, or None", doc="""
+        Where to cut: ``"embeddings"``, ``"block.1"`` … as :meth:`list_layers` names them; None or
+        -1 is the last block, -2 the one before it. Middle blocks often tell more of tone, names and
+        grammar, the last of the topic. Of a list, the codes stand side by side; they come from one
+        pass. Later blocks are not computed.""")
+    pooling: str = param(
+        default="auto", choices=("auto", "avg", "avg_all", "max", "token", "last"), doc="""
+        What is made of the tokens of a text: the mean of all but the special ones, of all, their
+        maximum, the first (``[CLS]``), or the last, as decoders have it. ``"auto"`` is how a folder
+        of sentence-transformers says that its network was trained to be pooled, else ``"avg"``.""")
+    normalize: str | None = param(
+        default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
+        ``"l2"`` scales each row to length 1, as sentence-transformers does for most of its
+        networks; ``"power"`` takes signed square roots first.""")
 
 
 # CNNCodes.

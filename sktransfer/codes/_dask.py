@@ -11,15 +11,15 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .._sklearn import check_columns, output_config
-from ..exceptions import ImageError, ImageSkippedWarning, InputError, ValueRangeError
+from ..exceptions import InputError, ItemError, ValueRangeError
 from ..inputs import (
     Images,
+    Reading,
     as_images,
     check_value_range,
     float_extremes,
@@ -33,8 +33,10 @@ __all__ = [
     "blank",
     "check_range_is_known",
     "dask_kind",
+    "first_items",
     "is_lazy",
     "lazy_float_range",
+    "lazy_range_of",
     "look_at",
     "one_chunk_an_image",
     "transform_lazily",
@@ -44,7 +46,7 @@ __all__ = [
 def transform_lazily(sent: Any, X: Any) -> Any:
     """A dask array of the codes of a dask array, bag, series or one-column data frame.
 
-    `sent` is a fitted `CNNCodes` of its own, which travels to whoever computes a chunk.
+    `sent` is a fitted transformer of its own, which travels to whoever computes a chunk.
     """
     from dask import delayed
     from dask.base import tokenize
@@ -57,17 +59,13 @@ def transform_lazily(sent: Any, X: Any) -> Any:
             "columns=estimator.get_feature_names_out()) for a table."
         )
     token = tokenize(type(sent), {k: v for k, v in vars(sent).items() if k != "_network"})
-    estimator = delayed(sent, name=f"CNNCodes-{token}", traverse=False)
-    kind, reading = dask_kind(X), sent._fitted.reading
+    estimator = delayed(sent, name=f"{type(sent).__name__}-{token}", traverse=False)
+    kind = dask_kind(X)
     if kind == "frame":
         check_columns(sent, X._meta, reset=False)
     elif kind == "array" and X.dtype.kind not in "OUT":
-        one = blank(X)  # what is wrong with all of them is said now
-        check_columns(sent, one, reset=False)
-        as_images(one, image_shape=reading.image_shape, layout=reading.layout)
-    float_range = reading.float_range
-    if float_range is None and reading.value_range == "auto":
-        float_range = lazy_float_range(X, reading.image_shape)
+        check_columns(sent, blank(X), reset=False)
+    float_range = sent._lazy_range(X)
     name = f"codes-{tokenize(X, token)}"
     make = _of_array if kind == "array" else _of_partitions
     return make(X, estimator, float_range, sent.code_shape_, name)
@@ -140,32 +138,30 @@ def _piece_of(
 ) -> np.ndarray:
     if len(X) == 0:
         return np.empty((0, *codes.code_shape_), np.float32)
-    reading = replace(codes._fitted.reading, float_range=float_range)
-    images = reading.images(X, piece=piece)
-    check_range_is_known(images, float_range, reading.value_range)
+    items = codes._items_of_piece(X, float_range, piece=piece)
     try:
-        rows, failures = codes._codes_of(images)
-    except ImageError as error:
+        rows, failures = codes._codes_of(items)
+    except ItemError as error:
         raise _in_whole(error, first, where) from error.__cause__
     if failures:
-        _warn([_in_whole(error, first, where) for error in failures], len(images), where)
+        _warn([_in_whole(error, first, where) for error in failures], len(items), where)
     return rows
 
 
-def _in_whole(error: ImageError, first: int | None, where: str) -> ImageError:
-    """The same error with the number of the image in the whole input, or in its piece."""
+def _in_whole(error: ItemError, first: int | None, where: str) -> ItemError:
+    """The same error with the number of the item in the whole input, or in its piece."""
     if error.index is None:
         return error
     if first is not None:
-        return ImageError(error.cause, first + error.index, error.source)
-    return ImageError(f"{error.cause} (item {error.index} of {where})", None, error.source)
+        return type(error)(error.cause, first + error.index, error.source)
+    return type(error)(f"{error.cause} (item {error.index} of {where})", None, error.source)
 
 
-def _warn(failures: Sequence[ImageError], n_images: int, where: str) -> None:
+def _warn(failures: Sequence[ItemError], n_items: int, where: str) -> None:
     """Warn here and, from a worker of a cluster, where the result is asked for as well."""
     distributed = sys.modules.get("distributed.worker")
     warn = warnings.warn if distributed is None else distributed.warn
-    warn(skipped(failures, n_images, f" of {where}"))
+    warn(skipped(failures, n_items, f" of {where}"))
 
 
 # What has to be known of lazy input before its codes can be: found without computing it all.
@@ -270,6 +266,22 @@ def _first(part: Any) -> Any:
             return one
         missing = one
     return missing
+
+
+def lazy_range_of(X: Any, reading: Reading) -> Any:
+    """What floats are over all pieces, where it has to be known and is not yet."""
+    if dask_kind(X) == "array" and X.dtype.kind not in "OUT":
+        # What is wrong with all of them is said now.
+        as_images(blank(X), image_shape=reading.image_shape, layout=reading.layout)
+    if reading.float_range is not None or reading.value_range != "auto":
+        return reading.float_range
+    return lazy_float_range(X, reading.image_shape)
+
+
+def first_items(X: Any) -> Any:
+    """The first item of lazy input that is not missing, in its own container."""
+    dask_kind(X)
+    return _first_of_all(X)
 
 
 def check_range_is_known(images: Images, float_range: Any, value_range: Any) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 
 from .._files import NO_LINK, lock_file, no_regular_file
 from ..compute import FrozenPass, normalize_rows
-from ..exceptions import CodesFileError, ImageError, ImageSkippedWarning, shown
-from ..inputs import OR_NAN, Images, skipped, unreadable
+from ..exceptions import CodesFileError, ItemError, shown
+from ..inputs import OR_NAN, skipped, unreadable
 
 __all__ = ["CodeFile", "Journal", "TransformReport", "check_target", "write_codes"]
 
@@ -30,7 +30,7 @@ DTYPES = ("float32", "float16")
 
 def write_codes(
     frozen: FrozenPass,
-    images: Images,
+    items: Any,
     place: Path,
     kind: np.dtype,
     *,
@@ -40,16 +40,18 @@ def write_codes(
     progress: AbstractContextManager[Any],
     began: float,
 ) -> TransformReport:
-    """Fill a file with rows of codes, one for each image."""
-    shape = (len(images), *frozen.shape)
+    """Fill a file with rows of codes, one for each item."""
+    shape = (len(items), *frozen.shape)
     facts = _facts(frozen, shape, kind, normalize)
-    file = CodeFile(place, shape, kind, facts, overwrite=overwrite, normalize=normalize)
+    file = CodeFile(
+        place, shape, kind, facts, overwrite=overwrite, normalize=normalize, noun=items.noun
+    )
     try:
         if not overwrite:
-            _check_images(file, images)
+            _check_items(file, items)
         with progress as bar:
             errors = frozen.fill(
-                images, file, known=file.holds, stop_at_error=stop_at_error, progress=bar
+                items, file, known=file.holds, stop_at_error=stop_at_error, progress=bar
             )
         if errors and stop_at_error:
             kept = f"the codes computed so far are kept in {shown(file.partial)}: call again to"
@@ -58,7 +60,7 @@ def write_codes(
     finally:
         file.close()
     if errors:
-        warnings.warn(skipped(errors, len(images)), stacklevel=3)
+        warnings.warn(skipped(errors, len(items)), stacklevel=3)
     return TransformReport(
         place, shape, kind, file.n_new, file.n_known, tuple(errors), time.monotonic() - began
     )
@@ -95,10 +97,10 @@ def check_target(path: str | os.PathLike[str], dtype: Any) -> tuple[Path, np.dty
 def _facts(
     frozen: FrozenPass, shape: tuple[int, ...], dtype: np.dtype, normalize: str | None
 ) -> Any:
-    """Everything but the images that decides what is in the file, as JSON has it.
+    """Everything but the items that decides what is in the file, as JSON has it.
 
     The fingerprint, which is the key of the codes in the store, covers the weights and
-    all that is done to pixels; the rest tells a reader what differs.
+    all that is done to items; the rest tells a reader what differs.
     """
     engine, precision = frozen.runs_on
     facts = {
@@ -108,8 +110,7 @@ def _facts(
         "layers": [layer.name for layer in frozen.layers],
         "pooling": frozen.pooling,
         "normalize": normalize,
-        "image size": frozen.preparation.shape[:2],
-        "resize": getattr(frozen.preparation, "resize", None),
+        **frozen.preparation.facts,
         "engine": engine,
         "precision": precision,
         "fingerprint": frozen.spaces,
@@ -117,23 +118,23 @@ def _facts(
     return json.loads(json.dumps(facts))
 
 
-def _check_images(file: CodeFile, images: Images) -> None:
+def _check_items(file: CodeFile, items: Any) -> None:
     """Refuse another list before a row of the old one is lost."""
 
     def digest_of(number: int) -> bytes | None:
         try:
-            return images.open(number).digest
-        except ImageError:
+            return items.open(number).digest
+        except ItemError:
             return None
 
     if file.is_of_others(digest_of):
         raise CodesFileError(
-            f"{shown(file.path)} is of other images, or of these in another order. {_REMEDY}"
+            f"{shown(file.path)} is of other {items.noun}s, or of these in another order. {_REMEDY}"
         )
 
 
 _REMEDY = "Give another path, or replace it with overwrite=True."
-_SAMPLE = 32  # rows that tell whether a file is of these images
+_SAMPLE = 32  # rows that tell whether a file is of these items
 
 
 class CodeFile:
@@ -154,7 +155,9 @@ class CodeFile:
         *,
         overwrite: bool,
         normalize: str | None = None,
+        noun: str = "image",
     ):
+        self.noun = noun
         self.path, self.shape, self.dtype, self.normalize = path, shape, dtype, normalize
         self.partial = path.with_name(path.name + ".partial")
         self.n_new = self.n_known = self.n_skipped = 0
@@ -248,13 +251,13 @@ class CodeFile:
             )
 
     def is_of_others(self, digest_of: Callable[[int], bytes | None]) -> bool:
-        """Whether most of the rows that are there are not of these images."""
+        """Whether most of the rows that are there are not of these items."""
         some = [(digest_of(number), self.journal[number]) for number in self.journal.some(_SAMPLE)]
         known = [noted.startswith(now) for now, noted in some if now is not None]
         return 2 * sum(known) < len(known)
 
     def holds(self, index: int, digest: bytes) -> bool:
-        """Whether the row of this image is there; else it is to be written."""
+        """Whether the row of this item is there; else it is to be written."""
         noted = self.journal[index]
         if noted.startswith(digest) and noted == _note(digest, self._read(index)):
             self.n_known += 1
@@ -263,7 +266,7 @@ class CodeFile:
         return False
 
     def __setitem__(self, index: int, row: np.ndarray | float) -> None:
-        """Write a row; NaN is of an image that cannot be read, which is tried again next time."""
+        """Write a row; NaN is of an item that cannot be read, which is tried again next time."""
         if np.ndim(row) == 0:
             self._digests.pop(index, None)
             self.n_skipped += 1
@@ -277,7 +280,7 @@ class CodeFile:
             data = code.astype(self.dtype)
         if not np.array_equal(np.isfinite(data), np.isfinite(code)):
             raise OverflowError(
-                f"The code of image {index} reaches {np.abs(code).max():.6g}, more than "
+                f"The code of {self.noun} {index} reaches {np.abs(code).max():.6g}, more than "
                 f'{self.dtype} can hold. Take dtype="float32", or normalize="l2".'
             )
         self._write(index, data.tobytes())
@@ -350,7 +353,7 @@ _MAGIC = b"sktransfer codes 1 "
 
 
 def _note(digest: bytes, row: bytes) -> bytes:
-    """What is noted of a row: the digest of its image, and a checksum of both."""
+    """What is noted of a row: the digest of its item, and a checksum of both."""
     return digest + hashlib.sha256(digest + row).digest()[:_CHECK]
 
 
@@ -460,7 +463,7 @@ class TransformReport:
         Rows that this call wrote.
     n_known : int
         Rows that an earlier call had written.
-    skipped : tuple of ImageError
+    skipped : tuple of ItemError
         Images that could not be read, whose rows are NaN: each with its ``index``, its
         path as ``source``, and the ``cause``.
     seconds : float
@@ -472,12 +475,12 @@ class TransformReport:
     dtype: np.dtype
     n_new: int
     n_known: int
-    skipped: tuple[ImageError, ...]
+    skipped: tuple[ItemError, ...]
     seconds: float
 
     @property
-    def images_per_second(self) -> float:
-        """Images settled by this call, known ones among them, for each second."""
+    def items_per_second(self) -> float:
+        """Items settled by this call, known ones among them, for each second."""
         return self.shape[0] / self.seconds
 
     def load(self) -> np.ndarray:
@@ -496,7 +499,7 @@ class TransformReport:
         lines = [
             f"{self.path}: {size} {self.dtype}",
             f"  {self.n_new:,} rows new, {self.n_known:,} known, {len(self.skipped):,} skipped; "
-            f"{self.seconds:.1f} s, {self.images_per_second:,.0f} images/s",
+            f"{self.seconds:.1f} s, {self.items_per_second:,.0f} rows/s",
             *(f"  skipped {error}" for error in self.skipped[:10]),
         ]
         if len(self.skipped) > 10:

@@ -81,7 +81,7 @@ class FrozenPass:
         return tuple(
             (
                 f"{network}_{layer.name}"
-                + f"_{self.pooling or 'map'}" * (abs(math.prod(layer.shape)) > layer.n_channels),
+                + f"_{self.pooling or 'map'}" * (-1 in layer.shape or _has_places(layer)),
                 math.prod(shape),
             )
             for layer, shape in zip(self.layers, self.shapes, strict=True)
@@ -192,6 +192,10 @@ class FrozenPass:
         if self.pooling is None and len(self.layers) > 1:
             return [_rows_for(n, shape, self.dtype) for shape in self.shapes]
         return _rows_for(n, self.shape, self.dtype)
+
+
+def _has_places(layer: Layer) -> bool:
+    return math.prod(layer.shape) > layer.n_channels
 
 
 def _rows_for(n: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -379,7 +379,7 @@ class Augmented:
         0 is the image as it is.
     """
 
-    in_memory = False
+    noun, in_memory = "image", False
 
     def __init__(self, images: Images | Subset, augment: Augment, view: int):
         self.images, self._augment, self._view = images, augment, view

@@ -47,11 +47,17 @@ class Items(Protocol):
 
     Attributes
     ----------
+    noun : str
+        What one is called in messages: "image", "text".
     in_memory : bool
         Whether opening one takes next to no time, so that no thread is worth it.
     """
 
-    in_memory: ClassVar[bool]
+    @property
+    def noun(self) -> str: ...
+
+    @property
+    def in_memory(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -96,6 +102,11 @@ class Preparation(Protocol):
     def counts_all(self) -> bool: ...
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What it does, in words for people, as JSON has it."""
+        ...
+
+    @property
     def key(self) -> str: ...
 
     @property
@@ -133,7 +144,11 @@ class Subset:
     numbers: Sequence[int] | np.ndarray
 
     @property
-    def in_memory(self) -> bool:  # type: ignore[override]
+    def noun(self) -> str:
+        return self.items.noun
+
+    @property
+    def in_memory(self) -> bool:
         return self.items.in_memory
 
     def __len__(self) -> int:

@@ -191,6 +191,7 @@ class Images:
         have no pixels or no image's shape, and missing values. `open` raises them.
     """
 
+    noun: ClassVar[str] = "image"
     in_memory: ClassVar[bool] = False
 
     def __init__(

@@ -79,6 +79,11 @@ class ImagePreparation:
         return np.dtype(np.uint8)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What it does, for people who read a file of codes."""
+        return {"image size": self.image_size, "resize": self.resize}
+
+    @property
     def key(self) -> str:
         """What decides the pixels of an image of some digest, the same in every process."""
         return f"reading {READING}, {self!r}"

@@ -63,7 +63,7 @@ class TextReading:
 
     split: str = "texts"
 
-    def texts(self, X: Any) -> Texts:
+    def items(self, X: Any) -> Texts:
         """Take later input as texts."""
         return as_texts(X, split=self.split)
 
@@ -91,6 +91,7 @@ class Texts:
         How later input is to be read.
     """
 
+    noun: ClassVar[str] = "text"
     in_memory: ClassVar[bool] = True
 
     def __init__(self, items: Sequence[Any], split: str, n_columns: int | None):

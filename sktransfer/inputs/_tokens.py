@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -79,6 +80,12 @@ class TextPreparation:
     def dtype(self) -> np.dtype:
         return np.dtype(np.int32)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it does, for people who read a file of codes."""
+        names = ("max_tokens", "long_texts", "stride", "prompt", "split")
+        return {name: getattr(self, name) for name in names}
+
     @cached_property
     def key(self) -> str:
         """What decides the tokens of a text of some digest, the same in every process."""
@@ -101,8 +108,8 @@ class TextPreparation:
             made.append(tokens)
         return made
 
-    def __call__(self, item: OpenedText) -> np.ndarray:
-        """The tokens of a text, in windows.
+    def __call__(self, item: Any) -> np.ndarray:
+        """The tokens of an opened text, in windows.
 
         Raises
         ------
@@ -193,7 +200,7 @@ class TextPreparation:
         count = math.ceil((n - overlap) / (room - overlap))
         starts = [round(i * (n - room) / (count - 1)) for i in range(count)]
         # Where one window ends to count and the next begins: in the middle of what both cover.
-        ends = [(start + room + after) // 2 for start, after in zip(starts, starts[1:], strict=False)]
+        ends = [(start + room + after) // 2 for start, after in pairwise(starts)]
         parts = []
         for start, begin, end in zip(starts, [0, *ends], [*ends, n], strict=True):
             part = _not_counted(tokens[start : start + room], slice(0, begin - start))
@@ -243,7 +250,7 @@ def frame_of(tokenizer: Tokenizer, digest: str, *, pair: bool) -> Frame:
 
 
 def _found_frame(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Frame:
-    whole = tokenizer.encode(*texts)
+    whole = tokenizer.encode(*texts)  # type: ignore[arg-type]
     ids, types = whole.ids, whole.type_ids
     bounds, segments, at = [], [], 0
     for text in texts:

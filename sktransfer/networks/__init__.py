@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from ._blocks import TextTail, pool_tokens, text_cuts_of
 from ._cut import POOLINGS, Cuttable, FrozenModule, Layer, Pool, Stage, has_token, pooled_shape
-from ._fitted import NETWORK, KeepsNetwork, check_given, given_of, pack_state, unpack_state
+from ._fitted import (
+    NETWORK,
+    TEXT_NETWORK,
+    KeepsNetwork,
+    check_given,
+    given_of,
+    pack_state,
+    unpack_state,
+)
 from ._layers import cuts_of
 from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._registry import list_backbones, register_backbone
@@ -22,6 +30,7 @@ from ._transformers import (
 __all__ = [
     "NETWORK",
     "POOLINGS",
+    "TEXT_NETWORK",
     "TEXT_POOLINGS",
     "Backbone",
     "BackboneInfo",

@@ -107,7 +107,8 @@ class BlockCuts(NumberedLayers):
 
     def _probe(self) -> torch.Tensor:
         """Two short texts of made-up tokens, without special ones."""
-        size = int(self.backbone.module.config.vocab_size)
+        module: Any = self.backbone.module
+        size = int(module.config.vocab_size)
         ids = np.random.default_rng(0).integers(min(5, size - 1), size, (2, 6))
         tokens = np.zeros((2, 6, 3), np.int32)
         tokens[..., 0], tokens[..., 2] = ids, 1
@@ -263,7 +264,7 @@ class BlockCuts(NumberedLayers):
                 torch.autograd.grad(
                     one.sum(), list(own.values()), allow_unused=True, retain_graph=True
                 )
-                for one in (found[last], whole)
+                for one in (found[last], found[last] if whole is None else whole)
             )
         before = [name for name, one in zip(names, reached, strict=True) if one is not None]
         both = [name for name, one in zip(names, used, strict=True) if one is not None]

@@ -19,13 +19,26 @@ from ._load import BackboneInfo, weights_by_name
 from ._registry import Registration
 from ._spec import Backbone, as_preprocessing
 
-__all__ = ["NETWORK", "KeepsNetwork", "check_given", "given_of", "pack_state", "unpack_state"]
+__all__ = [
+    "NETWORK",
+    "TEXT_NETWORK",
+    "KeepsNetwork",
+    "check_given",
+    "given_of",
+    "pack_state",
+    "unpack_state",
+]
 
 
 # Parameters that decide what the network sees of an image, and which network it is.
 NETWORK = (
     "backbone", "weights", "image_size", "resize", "crop_pct", "image_shape", "value_range",
     "preprocessing",
+)  # fmt: skip
+
+# The same of a text.
+TEXT_NETWORK = (
+    "backbone", "weights", "tokenizer", "max_tokens", "long_texts", "stride", "prompt",
 )  # fmt: skip
 
 Given = tuple[tuple[str, str], ...]
@@ -72,6 +85,8 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
             held = state["backbone_"].load()
         state["_network"] = Bundle.pack(held) if isinstance(held, Backbone) else held
     state["weights"] = weights_by_name(state["weights"])
+    if isinstance(state.get("backbone"), os.PathLike):
+        state["backbone"] = os.fspath(state["backbone"])
     if not isinstance(state.get("backbone"), str):
         state["backbone"] = PackedModule.pack(state["backbone"])
     elif needed := Registration.of(state["backbone"], may_change="_fitted" not in state):
@@ -117,6 +132,8 @@ def check_given(params: Any, given: Given, hint: str) -> None:
 def _told(name: str, value: Any) -> str:
     if isinstance(value, nn.Module):
         return f"{type(value).__name__} {content_of(dict(value.state_dict())).digest}"
+    if hasattr(value, "to_str"):  # of the package tokenizers
+        return content_of(value.to_str()).digest.hex()  # type: ignore[union-attr]
     if name == "weights":
         value = weights_by_name(value)
     elif name == "preprocessing" and not isinstance(value, (str, type(None))):

@@ -1,4 +1,4 @@
-"""Networks for text: a name, a folder or a model of transformers becomes a network with its tokenizer.
+"""Networks for text: a name, a folder or a model becomes a network with its tokenizer.
 
 transformers gives the architectures; it reads weights from safetensors and runs no code of anybody
 else's. Tokenizers are those of the package tokenizers, described by their JSON. What a folder of
@@ -352,8 +352,8 @@ def _source_of(name: str) -> _Folder:
     elif "/" in name:
         hint += f'A repository of the hub is "hf-hub:{shown(name)}". '
     raise UnknownBackboneError(
-        f"backbone={shown(repr(name))} is no known network for text, nor a folder. {hint}It must be "
-        f"one of {', '.join(_PACKAGES)}, a folder that save_pretrained wrote, "
+        f"backbone={shown(repr(name))} is no known network for text, nor a folder. {hint}It must "
+        f"be one of {', '.join(_PACKAGES)}, a folder that save_pretrained wrote, "
         '"hf-hub:organisation/name", or a model of transformers.'
     )
 
@@ -598,7 +598,8 @@ class TransformersArchitecture(Architecture):
     def _most_tokens(self) -> int:
         """Places for which it has embeddings; many where it needs none."""
         config = self._configuration()
-        places = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 0)
+        named = ("max_position_embeddings", "n_positions")
+        places = next(filter(None, (getattr(config, name, None) for name in named)), 0)
         if not places or places < 0:
             return 2**15
         # Those of RoBERTa begin behind the place of the token that fills up.
@@ -613,9 +614,9 @@ class TransformersArchitecture(Architecture):
             return transformers.AutoConfig.for_model(str(kind), **settings)
         except ValueError as error:
             raise UnknownBackboneError(
-                f"{self.reference} is a network of the kind {shown(repr(kind))}, which transformers "
-                f"{transformers.__version__} does not have. Code that comes with weights is not "
-                "run; another version of transformers may have it."
+                f"{self.reference} is a network of the kind {shown(repr(kind))}, which "
+                f"transformers {transformers.__version__} does not have. Code that comes with "
+                "weights is not run; another version of transformers may have it."
             ) from error
 
     def build(self, num_classes: int | None = None) -> nn.Module:
@@ -703,6 +704,7 @@ def encoder_of(model: Any) -> nn.Module:
         base.pooler = None
     if getattr(base.config, "use_cache", False):
         base.config.use_cache = False
+    base._loss_function = None  # else it is looked for, with a warning, when it is converted
     return base
 
 

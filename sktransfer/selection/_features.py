@@ -16,7 +16,7 @@ from torch import nn
 
 from ..codes import CNNCodes
 from ..compute import count_computed, normalize_rows
-from ..exceptions import ImageSkippedWarning, LayerError, did_you_mean
+from ..exceptions import LayerError, did_you_mean
 from ..inputs import OR_NAN, skipped, unreadable
 from ..networks import POOLINGS, Cuttable
 
