@@ -131,10 +131,13 @@ class AsTheyAre:
     shape: tuple[int, ...] = (16, 16, 3)
     dtype: np.dtype = field(default=np.dtype(np.uint8))
 
-    key = "as they are"
+    key, in_windows, counts_all = "as they are", False, False
 
     def __call__(self, item):
         return item.pixels()
+
+    def probes(self):
+        return [np.zeros((2, *self.shape), self.dtype)]
 
 
 @pytest.mark.parametrize("store", [None, MemoryStore(2**20)])

@@ -665,9 +665,10 @@ def test_a_conversion_for_one_length_of_batch_is_refused():
         def run(self, pixels):
             return (super().run(pixels)[0][:2],)
 
-    check_agreement(Engine(), Engine(), (4, 4, 3))
+    probes = [np.zeros((n, 4, 4, 3), np.uint8) for n in (2, 3)]
+    check_agreement(Engine(), Engine(), probes)
     with pytest.raises(EngineError, match=r"shape \(2, 4\) on a probe, but torch-cpu gives \(3, 4"):
-        check_agreement(OfTwo(), Engine(), (4, 4, 3))
+        check_agreement(OfTwo(), Engine(), probes)
 
 
 class _InPlace(nn.Module):

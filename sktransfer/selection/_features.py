@@ -168,7 +168,7 @@ def _compute(
     codes: CNNCodes, X: Any, remedy: str | None
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Rows, not normalised; which images could be read; and images a second."""
-    images = codes._images(X)
+    images = codes._items(X)
     frozen = codes._frozen().for_items(len(images))
     rows = np.empty((len(images), *frozen.shape), dtype=np.float32)
     key = (codes.backbone_.fingerprint, codes.image_size_, *frozen.runs_on)
