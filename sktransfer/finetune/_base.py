@@ -53,7 +53,7 @@ from ._checks import check_training, reads_validation
 from ._gradients import Team, make_team
 from ._lr_find import LearningRateRange, find_range
 from ._model import Design, Model, build_model, code_width
-from ._parameter_groups import learning_names, plain_name
+from ._parameter_groups import plain_name, trainable_names
 from ._targets import as_weights
 from ._tasks import Task
 from ._training import Part, Trained, Trainer
@@ -275,8 +275,8 @@ class FineTuneBase(
         """
         check_is_fitted(self, "backbone_")
         old, design = self._load_model(), self._fitted.design
-        names = set(learning_names(old.table, trainable))
-        before = learning_names(old.table, design.trainable)
+        names = set(trainable_names(old.table, trainable))
+        before = trainable_names(old.table, design.trainable)
         lost = [name for name in before if name not in names]
         if lost:
             raise LayerError(

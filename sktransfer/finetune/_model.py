@@ -20,7 +20,7 @@ from ..exceptions import LayerError, TrainingError, shown
 from ..inputs import Items, Subset
 from ..networks import Backbone, Cuttable, Layer, Pool, Stage, cuts_of, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
-from ._parameter_groups import is_norm, learning_names, plain_name
+from ._parameter_groups import is_norm, plain_name, trainable_names
 
 __all__ = [
     "Design",
@@ -205,7 +205,7 @@ def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design)
     """
     table = cuts_of(backbone, image_size).up_to(design.layer)
     stages = table.stages()
-    learning = learning_names(table, design.trainable)
+    learning = trainable_names(table, design.trainable)
     head = _seeded_head(design, code_width(table))
     module, start = build_module(
         backbone,

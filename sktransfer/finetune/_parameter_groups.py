@@ -1,4 +1,4 @@
-"""Which parameters learn, and how fast."""
+"""Which parameters are trained, and with which learning rates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = [
     "home_name",
     "is_norm",
     "layer_states",
-    "learning_names",
     "parameter_groups",
+    "trainable_names",
 ]
 
 
@@ -33,11 +33,11 @@ class LayerState:
     name : str
         Name of the stage; ``"head"`` is the new output layer.
     learns : bool
-        Whether any of its parameters learnt.
+        Whether any of its parameters was trained.
     lr : float
-        Its learning rate before the schedule; 0 where nothing learnt.
+        Its learning rate before the schedule; 0 where nothing was trained.
     n_parameters, n_trainable : int
-        Numbers it holds, those of adapters too, and how many of them learnt.
+        Numbers it holds, those of adapters too, and how many of them were trained.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Rates:
         return self.lr * self.backbone_lr_factor * self.layer_decay**depth
 
 
-def learning_names(table: Cuttable, trainable: str | int | Iterable[str]) -> list[str]:
+def trainable_names(table: Cuttable, trainable: str | int | Iterable[str]) -> list[str]:
     """Names of the pretrained parameters that `trainable` asks for.
 
     Raises
@@ -186,23 +186,23 @@ def layer_states(
     whole: Mapping[str, nn.Parameter],
     begun: int | None = None,
 ) -> list[LayerState]:
-    """What each stage and the head did; only so many of the last stages have `begun` to learn."""
+    """What each stage and the head did; training has `begun` with so many of the last stages."""
     stage_of = {name: i for i, part in enumerate(names) for name in part}
     sizes = {name: value.numel() for name, value in whole.items()}
-    learnt, added = [0] * (len(stages) + 1), [0] * len(stages)
+    trained, added = [0] * (len(stages) + 1), [0] * len(stages)
     for name, parameter in module.named_parameters():
         depth = _depth(name, stage_of, len(stages))
         if depth >= 0 and ".lora_" in name:
             added[len(stages) - 1 - depth] += parameter.numel()
         if parameter.requires_grad and (begun is None or depth < begun):
-            learnt[-1 if depth < 0 else len(stages) - 1 - depth] += parameter.numel()
+            trained[-1 if depth < 0 else len(stages) - 1 - depth] += parameter.numel()
     states = []
     for i, stage in enumerate(stages):
-        lr = rates.of(len(stages) - 1 - i) if learnt[i] else 0.0
+        lr = rates.of(len(stages) - 1 - i) if trained[i] else 0.0
         total = sum(sizes[name] for name in names[i]) + added[i]
-        states.append(LayerState(stage.name, bool(learnt[i]), lr, total, learnt[i]))
+        states.append(LayerState(stage.name, bool(trained[i]), lr, total, trained[i]))
     head = sum(p.numel() for n, p in module.named_parameters() if n.startswith("head."))
-    return [*states, LayerState("head", bool(learnt[-1]), rates.lr, head, learnt[-1])]
+    return [*states, LayerState("head", bool(trained[-1]), rates.lr, head, trained[-1])]
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -395,6 +395,7 @@ def _shown(value: Any) -> str:
 METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")
 # Of what the network's own classifier says.
 _BY_OUTPUTS = ("leep", "nce")
+_OF_CODES: dict[Any, Callable[..., float]] = {"h_score": h_score, "transrate": transrate_score}
 _FOR_VALUES = ("logme", "cv")
 # The others grow with the width of the codes, so that they cannot compare layers.
 _OF_ANY_WIDTH = ("logme", "cv")
@@ -473,7 +474,7 @@ def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, kind: K
         return cv_score(codes, y, cv=cv, regression=kind is VALUES)
     if callable(metric):
         return float(metric(codes, y))
-    return _mean(h_score if metric == "h_score" else transrate_score, codes, y, kind)
+    return _mean(_OF_CODES[metric], codes, y, kind)
 
 
 def _mean(
