@@ -212,7 +212,9 @@ def test_what_is_no_callback(sixteen, passes, one):
 
 
 @pytest.mark.parametrize(
-    "schedule", [torch.optim.lr_scheduler.StepLR, "cosin", 3, None, lambda epoch: 1.0], ids=repr
+    "schedule",
+    [torch.optim.lr_scheduler.StepLR, "cosin", 3, None, lambda epoch: 1.0],
+    ids=["class", "misspelt", "number", "None", "function"],  # alike in every process
 )
 def test_what_is_no_schedule(sixteen, passes, schedule):
     message = r"schedule= must be one of 'cosine', 'constant', 'step' or a .*LRScheduler\('StepLR'"
