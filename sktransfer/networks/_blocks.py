@@ -22,7 +22,7 @@ from torch import nn
 
 from .._lru import LRU
 from .._optional import import_optional
-from ..exceptions import LayerError, did_you_mean
+from ..exceptions import BackboneError, LayerError, did_you_mean
 from ._cut import FrozenModule, Layer, NumberedLayers, Stage
 from ._fingerprint import is_private
 from ._load import bytes_of_modules
@@ -84,8 +84,13 @@ class BlockCuts(NumberedLayers):
         tokens = self._probe()
         expected = self._reference(tokens)
         frozen = self.prefix(self._all, None)
-        with torch.no_grad():
-            found = frozen(tokens)
+        try:
+            with torch.no_grad():
+                found = frozen(tokens)
+        except Exception as error:
+            raise LayerError(
+                f"{self.name} does not run with its blocks watched: {reason_of(error)}"
+            ) from error
         self._lengths = dict(frozen.recorder.lengths)
         if len(expected) != len(found):
             raise LayerError(
@@ -99,10 +104,15 @@ class BlockCuts(NumberedLayers):
 
     def _reference(self, tokens: torch.Tensor) -> list[torch.Tensor]:
         """What transformers itself calls the hidden states."""
-        with torch.no_grad():
-            out = self.backbone.module(
-                **_arguments(self.backbone.module, tokens), output_hidden_states=True
-            )
+        try:
+            with torch.no_grad():
+                out = self.backbone.module(
+                    **_arguments(self.backbone.module, tokens), output_hidden_states=True
+                )
+        except Exception as error:  # of code of any kind
+            raise BackboneError(
+                f"{self.name} cannot be run on a short text: {reason_of(error)}."
+            ) from error
         return list(getattr(out, "hidden_states", None) or [out[0]])
 
     def _probe(self) -> torch.Tensor:
@@ -204,12 +214,14 @@ class BlockCuts(NumberedLayers):
 
     def _check_tail(self, tail: TextTail, start: Layer | None, end: Layer) -> None:
         tokens = self._probe()
-        wanted = [end] if start is None else [start, end]
+        prefix = self.prefix([end] if start is None else [start, end], None)
         with torch.no_grad():
-            *before, expected = self.prefix(wanted, None)(tokens)
+            *before, expected = prefix(tokens)
+        handed = before[0] if before else tokens
+        mask = torch.ones(tokens.shape[:2])
         try:
             with torch.no_grad():
-                found = tail(before[0] if before else tokens, torch.ones(tokens.shape[:2]))
+                found = tail(handed, mask)
         except Exception as error:
             raise LayerError(
                 f"{self.name} cannot be run from {'its tokens' if start is None else start.name!r} "
@@ -220,6 +232,14 @@ class BlockCuts(NumberedLayers):
                 f"{self.name} computes something else from {start and start.name!r} on than as a "
                 "whole: its blocks hand on more than their output. Train all of it, or its head."
             )
+        # Of a convolution or a Fourier transform what fills up a text is seen by its tokens.
+        shorter = tokens[:1, :4]
+        with torch.no_grad():
+            *before, expected = prefix(shorter)
+            handed, mask[0, 4:] = handed.clone(), 0
+            handed[0, :4], handed[0, 4:] = (before[0] if before else shorter)[0], 0
+            found = tail(handed, mask)[:1, :4]
+        tail.apart = not torch.allclose(found, expected, 1e-4, 1e-5)
 
     def stages(self) -> list[Stage]:
         """Embeddings and blocks, up to the default layer."""
@@ -325,6 +345,11 @@ class _Recorder(threading.local):
         self.lengths: dict[int, int] = {}
         self.handed: Any = None
 
+    def in_place_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What is handed to a block; as long as what it stands for, which some networks fill up."""
+        missing = hidden.shape[1] - self.handed.shape[1]
+        return nn.functional.pad(self.handed, (0, 0, 0, missing)) if missing else self.handed
+
     def __deepcopy__(self, memo: dict[int, Any]) -> _Recorder:
         return _Recorder()
 
@@ -355,9 +380,9 @@ class _NoteInput:
 
     def __call__(self, block: nn.Module, args: Any, kwargs: Any) -> Any:
         if self.hands:
-            handed = self.recorder.handed
             if args:
-                return (handed, *args[1:]), kwargs
+                return (self.recorder.in_place_of(args[0]), *args[1:]), kwargs
+            handed = self.recorder.in_place_of(kwargs["hidden_states"])
             return args, {**kwargs, "hidden_states": handed}
         self.recorder.found[0] = args[0] if args else kwargs["hidden_states"]
         if self.last:
@@ -385,7 +410,7 @@ class _HandOut(nn.Module):
         self.recorder, self.length = recorder, length
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        hidden = self.recorder.handed
+        hidden = self.recorder.in_place_of(args[0] if args else kwargs["hidden_states"])
         return (hidden, *[None] * (self.length - 1)) if self.length else hidden
 
 
@@ -395,6 +420,10 @@ class _NoEmbedding(nn.Module):
     def __init__(self, embedding: Any):
         super().__init__()
         self.width = int(embedding.weight.shape[1])
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Zeros, for places that a network fills up by itself."""
+        return torch.zeros((*ids.shape, self.width), device=ids.device)
 
 
 class FrozenBlocks(FrozenModule):
@@ -451,9 +480,12 @@ class FrozenBlocks(FrozenModule):
         found, whole = self.run(tokens)
         if whole is not None:
             found[self.last] = whole
-        words = tokens[..., 2]
-        return tuple(
-            pool_tokens(found[number].float(), words, self.pooling) for number in self.numbers
+        if not found.keys() >= set(self.numbers):
+            raise LayerError("its blocks are not called as modules")
+        words, n_tokens = tokens[..., 2], tokens.shape[1]
+        return tuple(  # without what some networks fill a text up with
+            pool_tokens(found[number][:, :n_tokens].float(), words, self.pooling)
+            for number in self.numbers
         )
 
     def run(self, tokens: torch.Tensor) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
@@ -503,7 +535,15 @@ class TextTail(nn.Module):
     -----
     ``forward`` takes activations (n, n_tokens, width), or tokens (n, n_tokens, 3), and a mask
     (n, n_tokens) that is 0 where a text has ended. Parameters have the names of the network.
+
+    Attributes
+    ----------
+    apart : bool
+        Whether texts of each length are computed by themselves, since the network would see what
+        they are filled up with.
     """
+
+    apart = False
 
     def __init__(
         self,
@@ -517,9 +557,6 @@ class TextTail(nn.Module):
         super().__init__()
         self.recorder, self.start, self.end = _Recorder(), start, end
         network = _sharing(module)
-        for name in ("pooler", "lm_head"):  # not used, and not to be copied
-            if isinstance(getattr(network, name, None), nn.Module):
-                setattr(network, name, None)
         if path:
             self._cut(network.get_submodule(path), last, lengths)
         if start is not None:
@@ -543,6 +580,20 @@ class TextTail(nn.Module):
                 block.register_forward_hook(_Note(self.recorder, number, last=True))
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if not self.apart:
+            return self._run(hidden, mask)
+        n_texts, n_tokens = hidden.shape[:2]
+        lengths = mask.sum(1).long()
+        rows: list[Any] = [None] * n_texts
+        for length in lengths.unique().tolist():
+            (chosen,) = torch.where(lengths == length)
+            found = self._run(hidden[chosen, :length], mask[chosen, :length])
+            filled = nn.functional.pad(found, (0, 0, 0, n_tokens - length))
+            for row, one in zip(chosen.tolist(), filled, strict=True):
+                rows[row] = one
+        return torch.stack(rows)
+
+    def _run(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         (network,) = self._network
         if self.start is None:
             arguments = _arguments(network, hidden)
@@ -553,7 +604,7 @@ class TextTail(nn.Module):
         try:
             return _last_of(network(**arguments, attention_mask=mask.long()))
         except _Reached:
-            return self.recorder.found[self.end]
+            return self.recorder.found[self.end][:, : hidden.shape[1]]
         finally:
             self.recorder.handed, self.recorder.found = None, {}
 

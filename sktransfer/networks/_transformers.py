@@ -610,13 +610,23 @@ class TransformersArchitecture(Architecture):
         transformers = import_optional("transformers", _EXTRA, "text")
         kind = self._config.get("model_type")
         settings = {k: v for k, v in self._config.items() if k not in ("model_type", "auto_map")}
-        try:
-            return transformers.AutoConfig.for_model(str(kind), **settings)
-        except ValueError as error:
+        if kind is None:
+            raise UnknownBackboneError(
+                f"The config.json of {self.reference} has no model_type, which says what kind of "
+                "network it is. Save it with save_pretrained of transformers."
+            )
+        if str(kind) not in transformers.CONFIG_MAPPING:
             raise UnknownBackboneError(
                 f"{self.reference} is a network of the kind {shown(repr(kind))}, which "
                 f"transformers {transformers.__version__} does not have. Code that comes with "
                 "weights is not run; another version of transformers may have it."
+            )
+        try:
+            return transformers.AutoConfig.for_model(str(kind), **settings)
+        except Exception as error:  # of every kind, by what is wrong in it
+            raise BackboneError(
+                f"The configuration of {self.reference}, of the kind {shown(repr(kind))}, cannot "
+                f"be read: {reason_of(error)}."
             ) from error
 
     def build(self, num_classes: int | None = None) -> nn.Module:
@@ -701,7 +711,10 @@ def encoder_of(model: Any) -> nn.Module:
     if getattr(base.config, "is_encoder_decoder", False):
         base = base.get_encoder()
     if isinstance(getattr(base, "pooler", None), nn.Module):
-        base.pooler = None
+        base.pooler = nn.Identity()  # not None: some call it without a look
+    if hasattr(base, "set_attention_type"):
+        # BigBird's own is drawn at random for long texts, and changes with the first short one.
+        base.set_attention_type("original_full")
     if getattr(base.config, "use_cache", False):
         base.config.use_cache = False
     base._loss_function = None  # else it is looked for, with a warning, when it is converted
