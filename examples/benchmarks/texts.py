@@ -3,14 +3,15 @@
     python examples/benchmarks/fetch_texts.py texts/
     python examples/benchmarks/texts.py texts/ RESULTS --sets film clear bbc
 
-For every draw: accuracy on texts that were not drawn, and CPU seconds, of a bag of words (TF-IDF of
-one and two words, a linear SVM whose C is chosen by cross-validation), of a linear probe on the last
-layer, on the layer that cross-validation chooses and on all layers side by side, of fine-tuning the
-last two thirds of the blocks and all of them, of the same network with random weights trained from
-scratch, and, with --peers, of sentence-transformers with LogisticRegression, setfit, skorch's
-transformer as its documentation has it, and transformers' Trainer. --network takes a folder in the
-place of MiniLM. Results are appended to the file RESULTS, one line each, and what is there is not
-computed again. Printed is a table in Markdown: mean and standard deviation over the draws.
+For every draw: accuracy on texts that were not drawn, and CPU seconds, of a bag of words (TF-IDF
+of one and two words, a linear SVM whose C is chosen by cross-validation), of a linear probe on
+the last layer, on the layer that cross-validation chooses and on all layers side by side, of
+fine-tuning the last two thirds of the blocks and all of them, of the same network with random
+weights trained from scratch, and, with --peers, of sentence-transformers with LogisticRegression,
+setfit, skorch's transformer as its documentation has it, and transformers' Trainer. --network
+takes a folder in the place of MiniLM. Results are appended to the file RESULTS, one line each,
+and what is there is not computed again. Printed is a table in Markdown: mean and standard
+deviation over the draws.
 """
 
 import argparse

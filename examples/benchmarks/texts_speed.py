@@ -79,7 +79,7 @@ def main():
     seconds = {name: [] for name in found}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for turn in range(args.rounds):
+        for _ in range(args.rounds):
             for name, run in found.items():
                 if name.startswith("padded"):
                     part = texts[: args.texts // 8]  # ten times as slow
@@ -106,7 +106,8 @@ def tokenizing(network, texts, fastest):
     for item in items:
         preparation(item)
     each = (time.process_time() - start) / len(texts)
-    print(f"\nTokenizing: {1 / each:,.0f} texts a second, {each / fastest:.1%} of the fastest pass.")
+    told = f"{1 / each:,.0f} texts a second, {each / fastest:.1%} of the fastest pass"
+    print(f"\nTokenizing: {told}.")
 
 
 def bits(found, texts):

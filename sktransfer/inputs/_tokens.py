@@ -121,8 +121,9 @@ class TextPreparation:
         return item.prepared[self.key]
 
     def _made(self, item: OpenedText) -> np.ndarray:
-        frame = frame_of(self.tokenizer(), self.digest, pair=self.split == "pairs")
-        tokens = self._encoded(item, frame)
+        tokenizer = self.tokenizer()
+        frame = frame_of(tokenizer, self.digest, pair=self.split == "pairs")
+        tokens = self._encoded(tokenizer, item, frame)
         if self.split != "words" and not all(map(len, tokens)):
             raise item.error(
                 "has no token that the network knows: it holds characters alone that its "
@@ -131,13 +132,14 @@ class TextPreparation:
         windows, n_lost = self._windows(tokens, self.max_tokens - frame.n_tokens, item)
         n_unknown = 0
         if self.unknown is not None:
-            n_unknown = sum(int((one[:, 0] == self.unknown).sum()) for one in tokens)
+            n_unknown = sum(np.count_nonzero(one[:, 0] == self.unknown) for one in tokens)
         item.note(n_tokens=sum(map(len, tokens)), n_lost=n_lost, n_unknown=n_unknown)
-        return np.stack([frame.around(one) for one in windows])
+        framed = [frame.around(one) for one in windows]
+        return framed[0][None] if len(framed) == 1 else np.stack(framed)
 
-    def _encoded(self, item: OpenedText, frame: Frame) -> list[np.ndarray]:
+    def _encoded(self, tokenizer: Tokenizer, item: OpenedText, frame: Frame) -> list[np.ndarray]:
         """The tokens of a text, or of both of a pair, without special ones."""
-        encode, content = self.tokenizer().encode, item.content
+        encode, content = tokenizer.encode, item.content
         if self.split == "words":
             # The prompt is a word before the first; as such it has the number of special tokens.
             first = 0 if self.prompt else 1
@@ -150,7 +152,9 @@ class TextPreparation:
         tokens = []
         for text, segment in zip(texts, frame.segments, strict=True):
             ids = encode(text, add_special_tokens=False).ids
-            tokens.append(_made_of(ids, [segment] * len(ids), [1] * len(ids)))
+            one = np.empty((len(ids), 3), np.int32)
+            one[:, 0], one[:, 1], one[:, 2] = ids, segment, 1
+            tokens.append(one)
         return tokens
 
     def _windows(
