@@ -30,13 +30,16 @@ from ._sklearn import HasMethods, Integral, Interval, Real, StrOptions
 __all__ = [
     "STRATEGIES",
     "Activations",
+    "Augmentation",
     "BatchCompute",
     "Cache",
     "Checkpointing",
+    "ClassifierLoss",
     "Codes",
     "Compute",
     "General",
     "ImageInput",
+    "ImageTail",
     "LayerCache",
     "Network",
     "Tail",
@@ -44,6 +47,9 @@ __all__ = [
     "TextCompute",
     "TextInput",
     "TextNetwork",
+    "TextPairs",
+    "TextPooling",
+    "TextTraining",
     "Training",
     "Trials",
     "param",
@@ -101,6 +107,14 @@ def parameters(cls: Class) -> Class:
     return cls
 
 
+def changed(group: Any, name: str, *, default: Any, doc: str | None = None) -> Any:
+    """Declare a parameter of a group again, with another default."""
+    (facts,) = (dict(one.metadata) for one in fields(group) if one.name == name)
+    if doc is not None:
+        facts["doc"] = inspect.cleandoc(doc)
+    return field(default=default, kw_only=True, metadata=facts)
+
+
 def values_of(holder: Any, *groups: Any) -> dict[str, Any]:
     """The values of all parameters of some groups."""
     return {one.name: getattr(holder, one.name) for group in groups for one in fields(group)}
@@ -109,7 +123,7 @@ def values_of(holder: Any, *groups: Any) -> dict[str, Any]:
 def _documentation(cls: Any) -> str:
     """The docstring of a class with its parameters, and with the attributes of its bases."""
     attributes: dict[str, str] = {}
-    for one in (cls, *cls.__bases__):
+    for one in cls.__mro__:
         for name, text in _entries(_sections(one.__doc__).get("Attributes", "")):
             attributes.setdefault(name, text)
     sections = _sections(cls.__doc__) | {
@@ -322,7 +336,27 @@ class TextCompute(Compute):
 
 
 @parameters
-class TextCodesParameters:
+class TextPooling:
+    """What is made of the tokens of a text."""
+
+    pooling: str = param(
+        default="auto", choices=("auto", "avg", "avg_all", "max", "token", "last"), doc="""
+        What is made of the tokens of a text: the mean of all but the special ones, of all, their
+        maximum, the first (``[CLS]``), or the last, as decoders have it. ``"auto"`` is how a folder
+        of sentence-transformers says that its network was trained to be pooled, else ``"avg"``.""")
+
+
+@parameters
+class TextPairs:
+    """What a text is."""
+
+    pairs: bool = param(default=False, valid=["boolean"], type="bool", doc="""
+        Whether an item is two texts, in two columns of a data frame or array or as pairs in a list,
+        that the network reads together, as for entailment.""")
+
+
+@parameters
+class TextCodesParameters(TextPooling):
     """Which codes are taken from a network for text."""
 
     layer: str | int | Sequence[str | int] | None = param(
@@ -332,11 +366,6 @@ class TextCodesParameters:
         -1 is the last block, -2 the one before it. Middle blocks often tell more of tone, names and
         grammar, the last of the topic. Of a list, the codes stand side by side; they come from one
         pass. Later blocks are not computed.""")
-    pooling: str = param(
-        default="auto", choices=("auto", "avg", "avg_all", "max", "token", "last"), doc="""
-        What is made of the tokens of a text: the mean of all but the special ones, of all, their
-        maximum, the first (``[CLS]``), or the last, as decoders have it. ``"auto"`` is how a folder
-        of sentence-transformers says that its network was trained to be pooled, else ``"avg"``.""")
     normalize: str | None = param(
         default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
         ``"l2"`` scales each row to length 1, as sentence-transformers does for most of its
@@ -425,6 +454,12 @@ class Tail:
         random head does not distort good weights.""")
     dropout: float = param(default=0.0, valid=[_SHARE], type="float", doc="""
         Share of the head's inputs that are left out in training, in [0, 1).""")
+
+
+@parameters
+class ImageTail(Tail):
+    """The same of a network for images."""
+
     batchnorm: str = param(default="frozen", choices=("frozen", "train"), doc="""
         Whether batch norms that are trained keep the pretrained statistics or follow the batches.
         What is frozen keeps them always.""")
@@ -463,20 +498,20 @@ class Training:
         on CPUs of every kind.""")
     max_epochs: int = param(
         default=10, valid=[Interval(Integral, 0, None, closed="left")], type="int", doc="""
-        Times that every image is trained on.""")
+        Times that every sample is trained on.""")
     batch_size: int = param(default=32, valid=[_COUNT], type="int", doc="""
-        Images in a step.""")
+        Samples in a step.""")
     early_stopping: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Hold `validation_fraction` out to find the best epoch, and then train again on all images
+        Hold `validation_fraction` out to find the best epoch, and then train again on all samples
         for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is
         the last epoch, unless its loss on what is held out is higher than the lowest by a paired
-        t-test over the images, and its accuracy not. With `validation_data`, a `schedule` of your
+        t-test over the samples, and its accuracy not. With `validation_data`, a `schedule` of your
         own, or callbacks that monitor validation nothing is trained again: the weights of the best
         epoch come back. `partial_fit` takes no notice of it.""")
     validation_fraction: float = param(
         default=0.1, valid=[Interval(Real, 0, 1, closed="neither")], type="float", doc="""
         What `early_stopping` holds out, in (0, 1); classes keep their shares. A warning is given
-        where that is fewer than 100 images: so few seldom tell one epoch from another.""")
+        where that is fewer than 100 samples: so few seldom tell one epoch from another.""")
     patience: int = param(default=5, valid=[_COUNT], type="int", doc="""
         After so many epochs in a row that are worse than the best, those of `warmup` not counted,
         training ends.""")
@@ -500,8 +535,24 @@ class Training:
 
 
 @parameters
-class Activations:
-    """The activations that training starts from."""
+class ClassifierLoss:
+    """The loss of a classifier."""
+
+    class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = param(
+        default=None, valid=[dict, list, StrOptions({"balanced"}), None],
+        type='dict, list of dicts, "balanced" or None', doc="""
+        Weights of the classes in the loss, by label; "balanced" makes them inversely
+        proportional to their samples. Of several tags a sample, a dict such as {0: 1, 1: 5} for
+        all tags, or a list of one for each; "balanced" balances each tag by itself.""")
+    label_smoothing: float = param(
+        default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
+        Share of the target that is spread over all classes, in [0, 1); of several tags over
+        both answers for each.""")
+
+
+@parameters
+class Augmentation:
+    """How images are changed from epoch to epoch."""
 
     augment: Any = param(
         default=None, valid=[StrOptions({"light", "auto"}), callable, None],
@@ -512,6 +563,12 @@ class Activations:
         Views of each image, of which every epoch draws the next; the first is the image itself.
         None is as many as epochs, at most 4 where something is frozen, and as memory and disk
         allow; `augment_views_` tells.""")
+
+
+@parameters
+class Activations:
+    """The activations that training starts from."""
+
     cache_activations: Literal["auto", "memory", "disk", False] = param(
         default="auto", choices=("auto", "memory", "disk"), valid=["boolean"], type="False", doc="""
         Where the output of the frozen part is held for the epochs of one fit; False computes it for
@@ -530,6 +587,27 @@ class Checkpointing:
         path stands for a hash of the fit, for searches.""")
     keep_checkpoints: int = param(default=1, valid=[_COUNT], type="int", doc="""
         Files that are kept there.""")
+
+
+@parameters
+class TextTraining(Training, Tail):
+    """The same of a network for text, with defaults that serve a thousand sentences."""
+
+    layer: str | int | None = changed(Tail, "layer", default=None, doc="""
+        Where the network ends, as in :class:`sktransfer.TextCodes`, such as ``"block.4"``; later
+        blocks are left out. None is the last block.""")
+    trainable: str | int | Sequence[str] = changed(Tail, "trainable", default=4, doc="""
+        What is trained besides the new head, which always is: nothing ("head"), the last so many
+        blocks, everything, or the layers of these names, also with ``*`` and ``?``. The default is
+        for networks of six blocks, such as minilm_l6; two thirds of the blocks gain nearly as much
+        as all of them.""")
+    method: str = changed(Tail, "method", default="full", doc="""
+        "bitfit" trains only the biases of what is trainable; "lora" puts small matrices beside
+        linear layers (the extra ``lora``).""")
+    lr: float = changed(Training, "lr", default=1e-3)
+    warmup: float = changed(Training, "warmup", default=0.1)
+    max_epochs: int = changed(Training, "max_epochs", default=4)
+    batch_size: int = changed(Training, "batch_size", default=16)
 
 
 # AutoTransferClassifier.

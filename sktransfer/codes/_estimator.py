@@ -225,11 +225,11 @@ class CNNCodes(
 
     def _items(self, X: Any) -> Images:
         check_columns(self, X, reset=False)
-        return self._fitted.reading.images(X)
+        return self._fitted.reading.items(X)
 
     def _items_of_piece(self, X: Any, float_range: Any, *, piece: bool) -> Images:
         reading = replace(self._fitted.reading, float_range=float_range)
-        images = reading.images(X, piece=piece)
+        images = reading.items(X, piece=piece)
         check_range_is_known(images, float_range, reading.value_range)
         return images
 

@@ -13,7 +13,7 @@ from .._parameters import (
     TextCompute,
     TextInput,
     TextNetwork,
-    param,
+    TextPairs,
     parameters,
 )
 from .._sklearn import check_columns, fit_context
@@ -46,6 +46,7 @@ class TextCodes(
     CodesBase,
     General,
     LayerCache,
+    TextPairs,
     TextCompute,
     TextInput,
     TextCodesParameters,
@@ -84,10 +85,6 @@ class TextCodes(
     >>> pipe.fit(texts, ["good", "bad", "good", "bad"]).predict(["a wonderful film"])
     array(['good'], dtype='<U4')
     """
-
-    pairs: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Whether an item is two texts, in two columns of a data frame or array or as pairs in a list,
-        that the network reads together, as for entailment.""")
 
     _title, _noun = "Text codes", "text"
 

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,32 +21,28 @@ from skorch.history import History
 
 from .._parameters import (
     Activations,
+    Augmentation,
     Cache,
     Checkpointing,
     Compute,
     General,
-    ImageInput,
-    Network,
     Tail,
     Training,
 )
 from .._sklearn import check_columns, fit_context
 from ..compute import ComputeSettings, FrozenPass, resolve_devices, usable_devices
 from ..exceptions import InputError, LayerError, shown
-from ..inputs import ImagePreparation, Images, Reading, as_images
+from ..inputs import Preparation
 from ..networks import (
-    NETWORK,
     Backbone,
     BackboneInfo,
+    Cuttable,
     KeepsNetwork,
     check_given,
     given_of,
-    image_preparation,
-    load_backbone,
     pack_state,
 )
 from ..store import open_store
-from ._augment import check_augment
 from ._callbacks import EMA, GradualUnfreeze, named_callbacks
 from ._checkpoints import Checkpoints, Follower, Run, digest_of, key_of_fit, open_checkpoints
 from ._checks import check_training, reads_validation
@@ -80,12 +76,13 @@ class Fitted:
     trainable : object
         As given to `fit`; `unfreeze` changes that of the design.
     task : Task
-    preparation : ImagePreparation
-    reading : Reading
+    preparation : object
+        How items are prepared, as plain values.
+    reading : Reading or TextReading
     weights : Model or dict of str to ndarray
         The network with all that was trained; or that alone, until it is first needed after the
         estimator was loaded.
-    n_images : int
+    n_items : int
         Of the last call that trained.
     given : tuple of (str, str)
         What the parameters were, which later calls need to be as they were.
@@ -94,10 +91,10 @@ class Fitted:
     design: Design
     trainable: Any
     task: Task
-    preparation: ImagePreparation
-    reading: Reading
+    preparation: Any
+    reading: Any
     weights: Model | Learnt = field(repr=False)
-    n_images: int
+    n_items: int
     given: tuple[tuple[str, str], ...]
 
     @property
@@ -135,14 +132,12 @@ class FineTuneBase(
     Checkpointing,
     Cache,
     Compute,
-    ImageInput,
     Activations,
     Training,
     Tail,
-    Network,
     BaseEstimator,
 ):
-    """Parameters, and all that does not depend on what the target is.
+    """Parameters, and all that depends neither on what goes in nor on what the target is.
 
     Attributes
     ----------
@@ -151,14 +146,12 @@ class FineTuneBase(
         later call that failed, it is not there before the next call that trains, or
         :meth:`make_net`.
     history_ : skorch.history.History
-        Losses, accuracies, learning rates, seconds and images per second of each epoch; with
+        Losses, accuracies, learning rates, seconds and samples per second of each epoch; with
         `early_stopping` those that were validated.
     layers_ : list of LayerState
         Of each stage and the head: whether it was trained, its learning rate and its numbers.
     n_trainable_parameters_ : int
         Numbers that were trained.
-    augment_views_ : int
-        Views of each image that epochs draw from.
     n_iter_ : int
         Epochs in `history_`.
     best_epoch_ : int
@@ -166,8 +159,6 @@ class FineTuneBase(
         Only with `early_stopping`.
     backbone_ : BackboneInfo
         Name, source, weights, preprocessing and fingerprint of the network.
-    image_size_ : tuple of int
-        Height and width that the network sees.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
@@ -175,6 +166,10 @@ class FineTuneBase(
     """
 
     _fitted: Fitted
+    # Parameters that decide which network it is and what it sees of an item.
+    _given: ClassVar[tuple[str, ...]]
+    backbone: Any
+    weights: Any
     net_: Any = _MissingNet()
     history_: History
 
@@ -188,23 +183,23 @@ class FineTuneBase(
         groups: Any = None,
         validation_data: tuple[Any, Any] | None = None,
     ) -> Self:
-        """Train on images with their targets; after an error all is as it was before.
+        """Train on samples with their targets; after an error all is as it was before.
 
         Parameters
         ----------
-        X : array, list or table of images
-            As in :class:`sktransfer.CNNCodes`.
+        X : array, list or table
+            Images as in :class:`sktransfer.CNNCodes`, texts as in :class:`sktransfer.TextCodes`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            What is to be predicted of each image. For a regressor one number or several. For a
+            What is to be predicted of each sample. For a regressor one number or several. For a
             classifier a label of any kind; or several tags: a matrix of 0 and 1, dense, sparse or
             a data frame, with a column for each tag, in which NaN is a tag that is not known and
             counts nowhere.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each image counts.
+            How much each sample counts.
         groups : array-like of shape (n_samples,), default=None
-            Images of one group stay together when `early_stopping` splits.
+            Samples of one group stay together when `early_stopping` splits.
         validation_data : (X, y), default=None
-            Images to validate on; nothing is split off then.
+            Samples to validate on; nothing is split off then.
 
         Returns
         -------
@@ -213,9 +208,9 @@ class FineTuneBase(
         Raises
         ------
         ValueError
-            If targets are missing, not one for each image, of one class, or not finite.
-        ImageError
-            If an image cannot be read.
+            If targets are missing, not one for each sample, of one class, or not finite.
+        ItemError
+            If an image or a text cannot be read.
         TrainingError
             If the loss stops being a number.
         """
@@ -286,7 +281,7 @@ class FineTuneBase(
                 "to zero: backbone_lr_factor=0."
             )
         design = replace(design, trainable=trainable)
-        model = build_model(old.backbone, self.image_size_, design)
+        model = build_model(old.backbone, self._cut(old.backbone), design)
         model.load(old.learnt())
         self._fitted = replace(self._fitted, design=design, weights=model)
         # The next call that trains makes a net, whose optimizer knows all that is trained.
@@ -307,7 +302,7 @@ class FineTuneBase(
         if "net_" not in vars(self):
             fitted = replace(self._fitted, weights=self._load_model())
             run = Run(self.max_epochs, continues=True, verbose=self.verbose)
-            self.net_ = self._trainer(fitted, run).make_net(fitted.n_images, self.history_)
+            self.net_ = self._trainer(fitted, run).make_net(fitted.n_items, self.history_)
         return self.net_
 
     def lr_find(
@@ -363,7 +358,7 @@ class FineTuneBase(
 
         Parameters
         ----------
-        X : array, list or table of images
+        X : array, list or table
             As in `fit`.
 
         Returns
@@ -372,7 +367,7 @@ class FineTuneBase(
 
         Raises
         ------
-        ImageError
+        ItemError
             If an image cannot be read.
         """
         return self._outputs(X, codes=True)
@@ -430,25 +425,23 @@ class FineTuneBase(
                 trained = trainer.train(every, held_out, history, vars(self).get("net_"))
             else:
                 trained = trainer.fit(every, held_out, groups, history)
-        # Now that files were decoded it is known which kinds of them used their range.
-        reading = replace(fitted.reading, bright=every.images.bright)
-        self._keep(replace(fitted, reading=reading), trained, info, columns, is_partial)
+        fitted = replace(fitted, reading=self._reading_of(every.items, fitted))
+        self._keep(fitted, trained, info, columns, is_partial)
         return self
 
     def _read(
         self, X: Any, y: Any, sample_weight: Any, classes: Any, continues: bool, is_partial: bool
     ) -> tuple[Part, Task]:
-        """Images with targets and weights, and the task that these targets are."""
+        """Items with targets and weights, and the task that these targets are."""
         if continues:
             self._check_given()
-            images, known = self._images(X), self._fitted.task
+            items, known = self._items(X), self._fitted.task
         else:
-            images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
-            known = None
+            items, known = self._first_items(X), None
         name = "y of partial_fit" if is_partial else "y"
-        task, target = self._encode(y, len(images), known, classes, name)
-        every = Part(images, target, as_weights(sample_weight, images))
-        check_augment(self.augment, images)
+        task, target = self._encode(y, len(items), known, classes, name)
+        every = Part(items, target, as_weights(sample_weight, items))
+        self._check_items(items)
         return every, task
 
     def _begun(
@@ -457,47 +450,28 @@ class FineTuneBase(
         """What training begins with, which network that is, and who keeps account of columns."""
         if continues:
             fitted = replace(
-                self._fitted, task=task, weights=self._load_model(), n_images=len(every.target)
+                self._fitted, task=task, weights=self._load_model(), n_items=len(every.target)
             )
             return fitted, self.backbone_, self
         resolve_devices(self.device)
         # Another one, whose account is taken over when all is done.
         columns = type(self).__new__(type(self))
         check_columns(columns, X, reset=True)
-        backbone = load_backbone(
-            self.backbone,
-            weights=self.weights,
-            preprocessing=self.preprocessing,
-            verbose=self.verbose,
-        )
-        preparation = image_preparation(
-            backbone.preprocessing,
-            image_size=self.image_size,
-            resize=self.resize,
-            crop_pct=self.crop_pct,
-        )
-        design = Design(
-            layer=self.layer,
-            trainable=self.trainable,
-            head=self.head,
-            dropout=self.dropout,
-            method=self.method,
-            batchnorm=self.batchnorm,
-            n_outputs=task.n_outputs,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
-        model = build_model(backbone, preparation.image_size, design)
+        backbone = self._load()
+        preparation = self._prepare(backbone)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        design = self._design(backbone, task.n_outputs, seed)
+        model = build_model(backbone, self._cut(backbone, preparation), design)
         fitted = Fitted(
-            design, self.trainable, task, preparation, every.images.reading, model,
-            len(every.target), given_of(self, NETWORK),
+            design, self.trainable, task, preparation, every.items.reading, model,
+            len(every.target), given_of(self, self._given),
         )  # fmt: skip
-        return fitted, BackboneInfo.of(backbone, self.weights), columns
+        return fitted, self._info(backbone), columns
 
     def _check_given(self) -> None:
         """Refuse parameters that the network was not built with."""
         fitted = self._fitted
-        of_design = ("layer", "head", "method", "batchnorm", "dropout")
-        built = {name: getattr(fitted.design, name) for name in of_design}
+        built = fitted.design.given
         for name, before in {**built, "trainable": fitted.trainable}.items():
             now = getattr(self, name)
             if now != before:
@@ -523,8 +497,8 @@ class FineTuneBase(
         facts = {
             "the kind of estimator": type(self).__name__,
             "the network": info.fingerprint,
-            "the size of images": fitted.preparation.image_size,
             "the number of outputs": fitted.design.n_outputs,
+            **self._facts(fitted),
         }
         signature = key_of_fit(
             self.get_params(deep=False),
@@ -545,6 +519,7 @@ class FineTuneBase(
             fitted.task,
             training=self,
             activations=self,
+            augmentation=self._augmentation,
             head_init=self.head_init,
             seed=fitted.design.seed,
             run=run,
@@ -555,8 +530,9 @@ class FineTuneBase(
         model = fitted.model
         layers, pooling = model.frozen
         settings = ComputeSettings(devices, self.precision, self.engine, n_jobs=self.n_jobs)
+        preparation = self._preparation(fitted, model.backbone)
         return FrozenPass(
-            model.table, layers, fitted.preparation, pooling, settings, open_store(self.cache)
+            model.table, layers, preparation, pooling, settings, open_store(self.cache)
         )
 
     @contextmanager
@@ -583,14 +559,14 @@ class FineTuneBase(
         if columns is not self:
             backbone = fitted.model.backbone
             self._network = None if backbone.portable else backbone
-            self.backbone_, self.image_size_ = info, fitted.preparation.image_size
+            self.backbone_ = info
             self._n_features_out = code_width(fitted.model.table)
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
             self.__dict__.update(vars(columns))
         self._fitted = fitted
         self.net_, self.history_ = trained.net, trained.history
-        self.layers_, self.augment_views_ = trained.layers, trained.n_views
+        self.layers_ = trained.layers
         self.n_trainable_parameters_ = sum(layer.n_trainable for layer in trained.layers)
         self.n_iter_ = len(trained.history)
         if not is_partial:
@@ -598,17 +574,17 @@ class FineTuneBase(
         if trained.best_epoch is not None:
             self.best_epoch_ = trained.best_epoch
 
-    def _images(self, X: Any) -> Images:
-        """Images read as those of `fit` were."""
+    def _items(self, X: Any) -> Any:
+        """Items read as those of `fit` were."""
         check_columns(self, X, reset=False)
-        return self._fitted.reading.images(X)
+        return self._fitted.reading.items(X)
 
     def _outputs(self, X: Any, *, codes: bool = False) -> np.ndarray:
-        """What the head gives for each image, or what goes into it."""
+        """What the head gives for each item, or what goes into it."""
         check_is_fitted(self, "backbone_")
-        images, model = self._images(X), self._load_model()
+        items, model = self._items(X), self._load_model()
         prefix = self._frozen_pass(self._fitted, usable_devices(self.device))
-        return model.outputs(prefix, images, codes=codes)
+        return model.outputs(prefix, items, codes=codes)
 
     @property
     def _task(self) -> Any:
@@ -620,14 +596,63 @@ class FineTuneBase(
         fitted = self._fitted
         if isinstance(fitted.weights, Model):
             return fitted.weights
-        model = build_model(self._load_network(), self.image_size_, fitted.design)
+        network = self._load_network()
+        model = build_model(network, self._cut(network), fitted.design)
         model.load(fitted.weights)
         self._fitted = replace(fitted, weights=model)
         return model
 
+    # What kinds of items differ in.
+
+    @abstractmethod
+    def _first_items(self, X: Any) -> Any:
+        """The input of the first call as items."""
+
+    @abstractmethod
+    def _load(self) -> Backbone:
+        """The network of the parameters."""
+
+    @abstractmethod
+    def _prepare(self, backbone: Backbone) -> Any:
+        """How items are prepared for it, as plain values."""
+
+    @abstractmethod
+    def _preparation(self, fitted: Fitted, backbone: Backbone) -> Preparation:
+        """What these plain values mean."""
+
+    @abstractmethod
+    def _cut(self, backbone: Backbone, preparation: Any = None) -> Cuttable:
+        """Where it can be cut; prepared as in `fit`, unless told otherwise."""
+
+    @abstractmethod
+    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> Design:
+        """What the parameters make of it."""
+
+    @abstractmethod
+    def _info(self, backbone: Backbone) -> BackboneInfo:
+        """What is told of it."""
+
+    def _check_items(self, items: Any) -> None:
+        """Refuse parameters that do not suit the items."""
+        return
+
+    def _facts(self, fitted: Fitted) -> dict[str, Any]:
+        """What decides a fit besides parameters, by what a message calls it."""
+        return {}
+
+    def _reading_of(self, items: Any, fitted: Fitted) -> Any:
+        """How later input is to be read, now that these items were."""
+        return fitted.reading
+
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        """How items are changed from epoch to epoch."""
+        return None
+
+    # What a pickle holds.
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
@@ -662,19 +687,19 @@ def _not_nested(key: str, name: str) -> str:
 
 
 def _held_out(validation_data: Any, fitted: Fitted, columns: Any) -> Part:
-    """Images to validate on, with their targets."""
+    """Items to validate on, with their targets."""
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         number = ""
         if isinstance(validation_data, (tuple, list)):
             number = f" of {len(validation_data)}; weights of what is validated on are not taken"
         raise ValueError(
-            "validation_data= must be a pair (X, y) of images and targets, got "
+            "validation_data= must be a pair (X, y) of samples and targets, got "
             f"{shown(type(validation_data).__name__)}{number}."
         )
     X, y = validation_data
     check_columns(columns, X, reset=False)
-    images = fitted.reading.images(X)
-    return Part(images, fitted.task.encode(y, len(images), "y of validation_data"), None)
+    items = fitted.reading.items(X)
+    return Part(items, fitted.task.encode(y, len(items), "y of validation_data"), None)
 
 
 # What a pickle holds.

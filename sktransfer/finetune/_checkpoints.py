@@ -708,7 +708,7 @@ def key_of_fit(
         What decides it besides, by what a message calls it.
     classes : ndarray or None
     parts : list of Part
-        Images to train on and to validate on.
+        Items to train on and to validate on.
     groups : array or None
     start : dict of str to ndarray, or None
         What had been learnt before the fit.
@@ -727,7 +727,7 @@ def key_of_fit(
     told |= {name: (digest_of(value), shown(repr(value), 80)) for name, value in facts.items()}
     told["the set of classes"] = digest_of(classes), _size(classes, "classes")
     for where, part in zip(("X", "X of validation_data"), parts, strict=False):
-        told[where] = _images(part.images), f"{len(part.images)} images"
+        told[where] = _digest_of(part.items), f"{len(part.items)} {part.items.noun}s"
         y, weight = where.replace("X", "y"), "sample_weight" + where.removeprefix("X")
         told[y] = digest_of(part.target), _size(part.target, "targets")
         told[weight] = digest_of(part.weight), _size(part.weight, "weights")
@@ -740,8 +740,8 @@ def _size(values: Any, what: str) -> str:
     return "not given" if values is None else f"{len(values)} {what}"
 
 
-def _images(images: Any) -> str:
-    digests = worker_pool().map(lambda number: images.open(number).digest, range(len(images)))
+def _digest_of(items: Any) -> str:
+    digests = worker_pool().map(lambda number: items.open(number).digest, range(len(items)))
     return hashlib.sha256(b"".join(digests)).hexdigest()[:32]
 
 

@@ -1,35 +1,108 @@
-"""The classifier."""
+"""Networks for images that are fine-tuned."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any
 
-import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
-
-from .._parameters import param, parameters
-from .._sklearn import Interval, Real, StrOptions, fit_context
-from ._base import FineTuneBase
-from ._tags import Tags, is_indicator
-from ._tasks import Labels, Task, Values
+from .._parameters import Augmentation, ImageInput, ImageTail, Network, parameters
+from ..inputs import ImagePreparation, Images, Reading, as_images
+from ..networks import (
+    NETWORK,
+    Backbone,
+    BackboneInfo,
+    Cuttable,
+    cuts_of,
+    image_preparation,
+    load_backbone,
+)
+from ._answers import FineTunedClassifier, FineTunedRegressor
+from ._augment import check_augment
+from ._base import FineTuneBase, Fitted
+from ._model import ImageDesign
+from ._training import Trained
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor"]
 
 
+class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network):
+    """What goes in are images.
+
+    Attributes
+    ----------
+    augment_views_ : int
+        Views of each image that epochs draw from.
+    image_size_ : tuple of int
+        Height and width that the network sees.
+    """
+
+    _given = NETWORK
+
+    def _first_items(self, X: Any) -> Images:
+        return as_images(X, image_shape=self.image_shape, value_range=self.value_range)
+
+    def _check_items(self, items: Images) -> None:
+        check_augment(self.augment, items)
+
+    def _load(self) -> Backbone:
+        return load_backbone(
+            self.backbone,
+            weights=self.weights,
+            preprocessing=self.preprocessing,
+            verbose=self.verbose,
+        )
+
+    def _prepare(self, backbone: Backbone) -> ImagePreparation:
+        return image_preparation(
+            backbone.preprocessing,
+            image_size=self.image_size,
+            resize=self.resize,
+            crop_pct=self.crop_pct,
+        )
+
+    def _preparation(self, fitted: Fitted, backbone: Backbone) -> ImagePreparation:
+        prepared: ImagePreparation = fitted.preparation
+        return prepared
+
+    def _cut(self, backbone: Backbone, preparation: ImagePreparation | None = None) -> Cuttable:
+        prepared = self._fitted.preparation if preparation is None else preparation
+        return cuts_of(backbone, prepared.image_size)
+
+    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> ImageDesign:
+        return ImageDesign.of(self, n_outputs=n_outputs, seed=seed)
+
+    def _info(self, backbone: Backbone) -> BackboneInfo:
+        return BackboneInfo.of(backbone, self.weights)
+
+    def _facts(self, fitted: Fitted) -> dict[str, Any]:
+        return {"the size of images": fitted.preparation.image_size}
+
+    def _reading_of(self, items: Images, fitted: Fitted) -> Reading:
+        # Now that files were decoded it is known which kinds of them used their range.
+        return replace(fitted.reading, bright=items.bright)
+
+    @property
+    def _augmentation(self) -> Augmentation:
+        return self
+
+    def _keep(self, fitted: Fitted, trained: Trained, *others: Any) -> None:
+        super()._keep(fitted, trained, *others)
+        self.image_size_ = fitted.preparation.image_size
+        self.augment_views_ = trained.n_views
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
 @parameters
-class FineTuneClassifier(ClassifierMixin, FineTuneBase):
+class FineTuneClassifier(FineTunedClassifier, FineTuneImages):
     """Fine-tune a pretrained network to tell images apart.
 
     The network gets a new output layer, which starts from a linear classifier on the codes;
     then it and the last stages train on, the pretrained ones gently [1]_. What is frozen is
     computed once for each image, whatever the number of epochs, folds and candidates.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels, in order; of several tags an image the numbers of the columns of `y`, as
-        scikit-learn's MLPClassifier and OneVsRestClassifier have it.
 
     See Also
     --------
@@ -51,160 +124,9 @@ class FineTuneClassifier(ClassifierMixin, FineTuneBase):
     True
     """
 
-    class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = param(
-        default=None, valid=[dict, list, StrOptions({"balanced"}), None],
-        type='dict, list of dicts, "balanced" or None', doc="""
-        Weights of the classes in the loss, by label; "balanced" makes them inversely
-        proportional to their images. Of several tags an image, a dict such as {0: 1, 1: 5} for
-        all tags, or a list of one for each; "balanced" balances each tag by itself.""")
-    label_smoothing: float = param(
-        default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
-        Share of the target that is spread over all classes, in [0, 1); of several tags over
-        both answers for each.""")
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these images.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tags)
-            As in `fit`.
-        classes : array-like, default=None
-            All labels there are; needed in the first call if `y` has not all of them. Of several
-            tags an image `y` tells how many there are.
-        sample_weight : array-like of shape (n_samples,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self : object
-        """
-        unknown = "_fitted" not in vars(self) or self._task.class_weight is None
-        if isinstance(self.class_weight, str) and unknown:
-            raise ValueError(
-                'class_weight="balanced" needs all labels at once, which partial_fit does not '
-                "have. Name the weights in a dict, or call fit first."
-            )
-        return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Outputs of the head before softmax, of several tags before the sigmoid.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes the difference of the second and the first; of several tags one
-            number for each, (n_samples, n_tags).
-        """
-        outputs = self._outputs(X)
-        return self._task.decision_function(outputs)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each image, or its tags.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,) or (n_samples, n_tags)
-            Of several tags an image 1 where a tag has a probability above 0.5, and 0 elsewhere.
-        """
-        outputs = self._outputs(X)
-        return self._task.predict(outputs)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of the classes, in the order of `classes_`.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1; of several tags each is a probability by itself.
-        """
-        outputs = self._outputs(X)
-        return self._task.predict_proba(outputs)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of the probabilities.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-
-        Returns
-        -------
-        logarithms : ndarray of shape (n_samples, n_classes), float64
-        """
-        outputs = self._outputs(X)
-        return self._task.predict_log_proba(outputs)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of images whose label is predicted right; of several tags, all known ones.
-
-        Images of which no tag is known are left out.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_tags)
-            As in `fit`.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each image counts.
-
-        Returns
-        -------
-        accuracy : float
-        """
-        predicted = self.predict(X)
-        return self._task.score(y, predicted, sample_weight)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        return self._task.classes
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-    def _encode(
-        self, y: Any, n_images: int, before: Labels | Tags | None, classes: Any, name: str
-    ) -> tuple[Task, np.ndarray]:
-        if before is None:
-            kind: Any = Tags if is_indicator(y) else Labels
-            task, target = kind.of(y, n_images, classes, name)
-        else:
-            if classes is not None:
-                before.check_classes(classes)
-            task, target = before, before.encode(y, n_images, name)
-        task = replace(task, label_smoothing=self.label_smoothing)
-        if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
-            task = task.weighted(self.class_weight, target)
-        return task, target
-
-
-# The regressor.
-
 
 @parameters
-class FineTuneRegressor(RegressorMixin, FineTuneBase):
+class FineTuneRegressor(FineTunedRegressor, FineTuneImages):
     """Fine-tune a pretrained network to tell numbers from images.
 
     As :class:`FineTuneClassifier`, with squared errors in the place of cross-entropy. Targets
@@ -224,51 +146,3 @@ class FineTuneRegressor(RegressorMixin, FineTuneBase):
     >>> bool(reg.fit(X[:60], brightness[:60]).score(X[:60], brightness[:60]) > 0.8)
     True
     """
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these images.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers to learn.
-        sample_weight : array-like of shape (n_samples,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        self : object
-        """
-        return self._fit(X, y, sample_weight, continues=True, epochs=1)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The number of each image.
-
-        Parameters
-        ----------
-        X : array, list or table of images
-            As in `fit`.
-
-        Returns
-        -------
-        values : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-        """
-        outputs = self._outputs(X)
-        return self._task.predict(outputs)
-
-    def _encode(
-        self, y: Any, n_images: int, before: Values | None, classes: Any, name: str
-    ) -> tuple[Task, np.ndarray]:
-        if before is None:
-            return Values.of(y, n_images, name)
-        target = before.encode(y, n_images, name)
-        before.warn_if_far(target, name)
-        return before, target
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

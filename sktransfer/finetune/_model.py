@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,22 +16,23 @@ from torch import nn
 
 from .._content import content_of
 from .._optional import import_optional
+from .._parameters import Tail
 from ..compute import FrozenPass, worker_pool
 from ..exceptions import LayerError, TrainingError, shown
 from ..inputs import Items, Subset
-from ..networks import Backbone, Cuttable, Layer, Pool, Stage, cuts_of, pooled_shape, running
+from ..networks import Backbone, Cuttable, Layer, Pool, Stage, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, plain_name, trainable_names
 
 __all__ = [
     "Design",
     "FineTuneModule",
+    "ImageDesign",
     "Model",
     "Scale",
     "add_adapters",
     "attributes_of",
     "build_model",
-    "build_module",
     "has_hooks",
     "make_head",
     "put_back",
@@ -44,13 +46,13 @@ _BATCH = 16
 _BESIDE = "beside the state of the head: "
 
 
-@dataclass(frozen=True)
-class Design:
+@dataclass(frozen=True, kw_only=True)
+class Design(ABC):
     """The parameters that decide what the network is.
 
     Attributes
     ----------
-    layer, trainable, head, dropout, method, batchnorm : object
+    layer, trainable, head, dropout, method : object
         As in the estimator.
     n_outputs : int
     seed : int
@@ -62,9 +64,59 @@ class Design:
     head: Any
     dropout: float
     method: str
-    batchnorm: str
     n_outputs: int
     seed: int
+
+    @classmethod
+    def of(cls, tail: Tail, **others: Any) -> Self:
+        """That of the parameters of an estimator."""
+        names = [one.name for one in fields(cls) if one.name not in others]
+        return cls(**{name: getattr(tail, name) for name in names}, **others)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters that a call that continues must not change."""
+        names = [one.name for one in fields(self)]
+        idle = ("n_outputs", "seed", "trainable")
+        return {name: getattr(self, name) for name in names if name not in idle}
+
+    @property
+    @abstractmethod
+    def pooling(self) -> str:
+        """How what the network gives becomes a row."""
+
+    @abstractmethod
+    def module(
+        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
+    ) -> FineTuneModule:
+        """What is trained, of a tail from a layer to another one, and a head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDesign(Design):
+    """The same of a network for images.
+
+    Attributes
+    ----------
+    batchnorm : str
+        As in the estimator.
+    """
+
+    batchnorm: str
+
+    @property
+    def pooling(self) -> str:
+        return "avg"
+
+    def module(
+        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
+    ) -> ImageModule:
+        facts = backbone.preprocessing
+        normalization = None if start is not None else (facts.mean, facts.std)
+        pool = Pool("avg", end) if start is not end else nn.Identity()
+        _channels_last(tail)
+        spare_grouped(tail)
+        return ImageModule(tail, pool, head, normalization, live_norms=self.batchnorm == "train")
 
 
 @dataclass
@@ -81,6 +133,8 @@ class Model:
         Parameters of each stage in the pretrained network.
     start : Layer or None
         Where the frozen part ends.
+    pooling : str
+        How what the network gives becomes a row.
     module : FineTuneModule
         What is behind it.
     told : dict of str to str
@@ -92,6 +146,7 @@ class Model:
     stages: list[Stage]
     names: list[list[str]]
     start: Layer | None
+    pooling: str
     module: FineTuneModule
     told: dict[str, str]
 
@@ -101,31 +156,31 @@ class Model:
 
     @property
     def frozen(self) -> tuple[tuple[Layer, ...], str | None]:
-        """What the tail takes: a layer and how it is pooled, or nothing, the pixels themselves."""
+        """What the tail takes: a layer and how it is pooled, or nothing, the prepared items."""
         if self.start is None:
             return (), None
         # The codes themselves are pooled where they are made, as CNNCodes has them.
-        return (self.start,), "avg" if self.start is self.table.layers[-1] else None
+        return (self.start,), None if self.stages_learn else self.pooling
 
     @property
     def stages_learn(self) -> bool:
         """Whether anything is behind the cut but the head."""
         return self.start is not self.table.layers[-1]
 
-    def outputs(self, prefix: FrozenPass, images: Items, *, codes: bool = False) -> np.ndarray:
-        """Outputs of the head, or codes before it, of every image; memory stays flat."""
+    def outputs(self, prefix: FrozenPass, items: Items, *, codes: bool = False) -> np.ndarray:
+        """Outputs of the head, or codes before it, of every item; memory stays flat."""
         self.module.eval()
         head = nn.Identity() if codes else _exact(self.module.head)
         parts = [
-            self._of_chunk(prefix.rows(Subset(images, numbers)), head)
-            for numbers in _chunks(len(images))
+            self._of_chunk(prefix.rows(Subset(items, numbers)), head)
+            for numbers in _chunks(len(items))
         ]
         found = np.concatenate(parts)
         bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
         if bad.any():
             raise TrainingError(
-                f"What the network gives for image {int(np.flatnonzero(bad)[0])} must be finite "
-                "numbers, got NaN or infinity. Fit again with a smaller lr."
+                f"What the network gives for {items.noun} {int(np.flatnonzero(bad)[0])} must be "
+                "finite numbers, got NaN or infinity. Fit again with a smaller lr."
             )
         return found
 
@@ -195,7 +250,7 @@ def _chunks(n: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + _CHUNK, n))
 
 
-def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design) -> Model:
+def build_model(backbone: Backbone, cuts: Cuttable, design: Design) -> Model:
     """Cut a network, and give it a new head.
 
     Raises
@@ -203,22 +258,30 @@ def build_model(backbone: Backbone, image_size: tuple[int, int], design: Design)
     LayerError
         If `layer` or `trainable` names nothing.
     """
-    table = cuts_of(backbone, image_size).up_to(design.layer)
+    table = cuts.up_to(design.layer)
     stages = table.stages()
     learning = trainable_names(table, design.trainable)
     head = _seeded_head(design, code_width(table))
-    module, start = build_module(
-        backbone,
-        table,
-        table.cut_before(learning),
-        head,
-        live_norms=design.batchnorm == "train",
-    )
+    tail, start = _tail_behind(table, table.cut_before(learning))
+    module = design.module(backbone, tail, start, table.layers[-1], head)
     _let_learn(module, set(learning), design)
     names, told = [table.parameters_of(stage) for stage in stages], told_of(head)
     if told:
         _check_told(told, told_of(_seeded_head(design, code_width(table))))
-    return Model(backbone, table, stages, names, start, module, told)
+    return Model(backbone, table, stages, names, start, design.pooling, module, told)
+
+
+def _tail_behind(table: Cuttable, start: Layer | None) -> tuple[nn.Module, Layer | None]:
+    """What is behind a cut point, or behind an earlier one where it cannot be cut; all frozen."""
+    before = [None, *table.layers]
+    candidates = before[: before.index(start) + 1]
+    for candidate in reversed(candidates):
+        try:
+            return table.tail(candidate).requires_grad_(False), candidate
+        except LayerError:
+            if candidate is None:
+                raise
+    raise AssertionError("unreachable")  # pragma: no cover
 
 
 def _seeded_head(design: Design, width: int) -> nn.Module:
@@ -261,19 +324,15 @@ def _let_learn(module: FineTuneModule, learning: set[str], design: Design) -> No
 _HIDDEN = 512
 
 
-class FineTuneModule(nn.Module):
+class FineTuneModule(nn.Module, ABC):
     """What is trained of a network, behind what is frozen.
 
     Parameters
     ----------
     tail : torch.nn.Module
-        From the cut to the layer before the classifier.
-    pool : torch.nn.Module
-        From the output of that layer to a row.
+        From the cut to the layer before the classifier; shares no weights with the network.
     head : torch.nn.Module
         From a row to the outputs.
-    normalization : tuple of (mean, std) or None
-        Given where the tail begins at the pixels, which are then bytes (n, h, w, c).
     live_norms : bool
         Whether batch norms that are trained also follow the statistics of the batches.
 
@@ -283,41 +342,18 @@ class FineTuneModule(nn.Module):
     drifting statistics are not frozen.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(
-        self,
-        tail: nn.Module,
-        pool: nn.Module,
-        head: nn.Module,
-        normalization: tuple[Sequence[float], Sequence[float]] | None,
-        *,
-        live_norms: bool,
-    ):
+    def __init__(self, tail: nn.Module, head: nn.Module, *, live_norms: bool = False):
         super().__init__()
-        self.tail, self.pool, self.head, self.live_norms = tail, pool, head, live_norms
-        self.from_pixels = normalization is not None
-        mean, std = normalization or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
-        self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
+        self.tail, self.head, self.live_norms = tail, head, live_norms
 
-    def codes(self, activations: torch.Tensor) -> torch.Tensor:
+    @abstractmethod
+    def codes(self, activations: Any) -> torch.Tensor:
         """Rows before the head."""
-        x = activations
-        if self.from_pixels:
-            x = x.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        elif x.ndim == 4:
-            x = x.float().contiguous(memory_format=torch.channels_last)
-        else:
-            x = x.float()
-        return self.pool(self.tail(x))
 
-    def forward(self, activations: torch.Tensor) -> torch.Tensor:
+    def forward(self, activations: Any) -> torch.Tensor:
         return self.head(self.codes(activations))
 
-    def train(self, mode: bool = True) -> FineTuneModule:
+    def train(self, mode: bool = True) -> Self:
         super().train(False)
         self.training = mode
         self.head.train(mode)
@@ -336,42 +372,48 @@ class FineTuneModule(nn.Module):
         return found
 
 
-def build_module(
-    backbone: Backbone,
-    table: Cuttable,
-    start: Layer | None,
-    head: nn.Module,
-    *,
-    live_norms: bool = False,
-) -> tuple[FineTuneModule, Layer | None]:
-    """Build the module behind a cut point, or behind an earlier one where it cannot be cut.
+class ImageModule(FineTuneModule):
+    """The same of a network for images.
 
-    Returns
-    -------
-    module : FineTuneModule
-        On the CPU; nothing of it learns yet but the head. It shares no weights with `backbone`.
-    start : Layer or None
-        Where it begins.
+    Parameters
+    ----------
+    tail, head, live_norms : object
+        As above.
+    pool : torch.nn.Module
+        From the output of the tail to a row.
+    normalization : tuple of (mean, std) or None
+        Given where the tail begins at the pixels, which are then bytes (n, h, w, c).
     """
-    before = [None, *table.layers]
-    candidates = before[: before.index(start) + 1] if start is not None else [None]
-    for candidate in reversed(candidates):
-        try:
-            tail = table.tail(candidate)
-        except LayerError:
-            if candidate is None:
-                raise
-            continue
-        code = table.layers[-1]
-        facts = backbone.preprocessing
-        normalization = None if candidate is not None else (facts.mean, facts.std)
-        pool = Pool("avg", code) if candidate is not code else nn.Identity()
-        tail.requires_grad_(False)
-        _channels_last(tail)
-        spare_grouped(tail)
-        module = FineTuneModule(tail, pool, head, normalization, live_norms=live_norms)
-        return module, candidate
-    raise AssertionError("unreachable")  # pragma: no cover
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self,
+        tail: nn.Module,
+        pool: nn.Module,
+        head: nn.Module,
+        normalization: tuple[Sequence[float], Sequence[float]] | None,
+        *,
+        live_norms: bool,
+    ):
+        super().__init__(tail, head, live_norms=live_norms)
+        self.pool = pool
+        self.from_pixels = normalization is not None
+        mean, std = normalization or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
+        self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
+
+    def codes(self, activations: torch.Tensor) -> torch.Tensor:
+        x = activations
+        if self.from_pixels:
+            x = x.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        elif x.ndim == 4:
+            x = x.float().contiguous(memory_format=torch.channels_last)
+        else:
+            x = x.float()
+        return self.pool(self.tail(x))
 
 
 def _channels_last(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""One call of `fit` or `partial_fit`: from images and a model to a model that is trained."""
+"""One call of `fit` or `partial_fit`: from items and a model to a model that is trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from skorch.history import History
 
-from .._parameters import Activations, Training
+from .._parameters import Activations, Augmentation, Training
 from ..compute import FrozenPass
 from ..exceptions import DivergenceWarning, SktransferWarning
 from ..inputs import Subset
@@ -38,19 +38,19 @@ _FEW = 100
 
 @dataclass(frozen=True)
 class Part:
-    """Images with targets and weights."""
+    """Items with targets and weights."""
 
-    images: Any
+    items: Any
     target: np.ndarray
     weight: np.ndarray | None
 
     def weighed(self, task: Task) -> Part:
-        """The same with the weights of classes in those of images."""
+        """The same with the weights of classes in those of items."""
         return replace(self, weight=task.image_weights(self.target, self.weight))
 
     def take(self, numbers: np.ndarray) -> Part:
         weight = None if self.weight is None else self.weight[numbers]
-        return Part(Subset(self.images, numbers), self.target[numbers], weight)
+        return Part(Subset(self.items, numbers), self.target[numbers], weight)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """How a model is trained, whatever the images.
+    """How a model is trained, whatever the items.
 
     Attributes
     ----------
@@ -88,6 +88,8 @@ class Trainer:
     task : Task
     training : Training
     activations : Activations
+    augmentation : Augmentation or None
+        How items are changed from epoch to epoch.
     head_init : str
         As in the estimator.
     seed : int
@@ -100,6 +102,7 @@ class Trainer:
     task: Task
     training: Training
     activations: Activations
+    augmentation: Augmentation | None
     head_init: str
     seed: int
     run: Run
@@ -110,11 +113,11 @@ class Trainer:
         Parameters
         ----------
         every : Part
-            Images to train on.
+            Items to train on.
         held_out : Part or None
-            Images to validate on; early stopping splits some off where there are none.
+            Items to validate on; early stopping splits some off where there are none.
         groups : array-like or None
-            Images of one group stay together when it does.
+            Items of one group stay together when it does.
         history : History
             Of what was trained before.
         """
@@ -145,7 +148,7 @@ class Trainer:
         examples = [Examples(views[0], part.target, part.weight)]
         if validate is not None:
             views.append(
-                Views(validate.images, self.prefix, None, 1, where="memory", dtype="float32")
+                Views(validate.items, self.prefix, None, 1, where="memory", dtype="float32")
             )
             examples.append(Examples(views[1], validate.target, validate.weight))
         try:
@@ -166,12 +169,12 @@ class Trainer:
             self._warn_if_diverged(net)
         return Trained(net, net.history, self._layers(net), storage.n_views, best)
 
-    def make_net(self, n_images: int, history: Sequence[Any]) -> Any:
+    def make_net(self, n_items: int, history: Sequence[Any]) -> Any:
         """A net with the history so far, whose optimizer begins again."""
         device = torch.device(self.prefix.settings.device[0])
         self.model.module.to(device)
         net = make_net(
-            self.model, self.task, self.training, device, n_images, self.seed, self.run
+            self.model, self.task, self.training, device, n_items, self.seed, self.run
         )
         net.history_ = History(history)
         self.model.module.eval()
@@ -217,7 +220,7 @@ class Trainer:
     def _start_head(self, part: Part) -> None:
         if self.head_init == "random":
             return
-        codes = self.prefix.at([self.model.table.layers[-1]], "avg").rows(part.images)
+        codes = self.prefix.at([self.model.table.layers[-1]], self.model.pooling).rows(part.items)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             fit_head(self.model.module.head, codes, part.target, part.weight, self.task)
@@ -228,8 +231,8 @@ class Trainer:
         storage = choose_storage(
             n * int(np.prod(prefix.shape)) * size,
             # What memory allowed when the fit began.
-            views=wanted.augment_views if run.state is None else run.state["n_views"],
-            augmented=wanted.augment is not None,
+            views=self._most_views if run.state is None else run.state["n_views"],
+            augmented=self._augment is not None,
             from_pixels=not prefix.layers,
             epochs=run.epochs,
             asked=wanted.cache_activations,
@@ -243,13 +246,21 @@ class Trainer:
 
     def _views(self, part: Part, storage: Storage) -> Views:
         return Views(
-            part.images,
+            part.items,
             self.prefix,
-            make_augment(self.activations.augment),
+            make_augment(self._augment),
             storage.n_views,
             where=storage.where,
             dtype=self.activations.activation_dtype,
         )
+
+    @property
+    def _augment(self) -> Any:
+        return None if self.augmentation is None else self.augmentation.augment
+
+    @property
+    def _most_views(self) -> int | None:
+        return None if self.augmentation is None else self.augmentation.augment_views
 
     def _layers(self, net: Any) -> list[LayerState]:
         p, model, gradual = self.training, self.model, gradual_unfreeze(self.training.callbacks)

@@ -156,7 +156,7 @@ class Reading:
     # It decides nothing but what is warned of.
     bright: tuple[str, ...] = field(default=(), compare=False)
 
-    def images(self, X: Any, *, piece: bool = False) -> Images:
+    def items(self, X: Any, *, piece: bool = False) -> Images:
         """Take later input as images."""
         return as_images(
             X,
