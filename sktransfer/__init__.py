@@ -16,6 +16,8 @@ _HOMES = {
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
     "FineTuneRegressor": "finetune",
+    "FineTuneTextClassifier": "finetune",
+    "FineTuneTextRegressor": "finetune",
     "Preprocessing": "networks",
     "TextCodes": "codes",
     "advise": "selection",
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
     from .compute import count_computed
     from .config import config_context, get_config, set_config
     from .datasets import load_image_folder
-    from .finetune import FineTuneClassifier, FineTuneRegressor
+    from .finetune import (
+        FineTuneClassifier,
+        FineTuneRegressor,
+        FineTuneTextClassifier,
+        FineTuneTextRegressor,
+    )
     from .networks import Backbone, Preprocessing, list_backbones, register_backbone
     from .selection import AutoTransferClassifier, advise, rank_backbones
 

@@ -17,11 +17,14 @@ from ._targets import labels_of as labels_of
 from ._targets import unique_labels as unique_labels
 from ._targets import values_of as values_of
 from ._tasks import Labels as Labels
+from ._text import FineTuneTextClassifier, FineTuneTextRegressor
 
 __all__ = [
     "EMA",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FineTuneTextClassifier",
+    "FineTuneTextRegressor",
     "GradualUnfreeze",
     "LayerState",
     "LearningRateRange",

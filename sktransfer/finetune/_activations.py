@@ -1,4 +1,4 @@
-"""What the tail learns from: views of every image, computed once and drawn in turn."""
+"""What the tail learns from: views of every item, computed once and drawn in turn."""
 
 from __future__ import annotations
 
@@ -18,71 +18,73 @@ from torch.utils.data import Dataset
 from ..compute import FrozenPass
 from ..inputs import Items, Subset
 from ._augment import Augment, Augmented
+from ._rows import Rows, order_by_length, rows_of
 
 __all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage"]
 
 
+# Batches among which texts are sorted by length.
+_POOL = 50
+
+
 class Views:
-    """Activations of images, one array for each view.
+    """Activations of items, in one view or several.
 
     Parameters
     ----------
-    images : Images or Subset
+    items : Items
     prefix : FrozenPass
     augment : Augment or None
-        None is one view, the image as it is.
+        None is one view, the item as it is.
     n_views : int
         How many; epoch e draws view e modulo this.
     where : {"memory", "disk", "nowhere"}
         Where they are kept for the time of a fit; "nowhere" computes them for each batch.
     dtype : str
-        "float16" takes half the room; pixels are bytes always.
+        "float16" takes half the room; what is not computed, such as pixels, stays as it is.
+    sizes : ndarray of shape (n, 2) or None
+        Windows and tokens of texts.
     """
 
     def __init__(
         self,
-        images: Any,
+        items: Any,
         prefix: FrozenPass,
         augment: Augment | None,
         n_views: int,
         *,
         where: str,
         dtype: str,
+        sizes: np.ndarray | None = None,
     ):
-        self._images, self._prefix, self._augment = images, prefix, augment
-        self.n_views, self._where = n_views, where
-        self._dtype = prefix.dtype if prefix.dtype == np.uint8 else np.dtype(dtype)
-        self._kept: dict[int, np.ndarray] = {}
+        self._items, self._prefix, self._augment = items, prefix, augment
+        self.n_views, self._where, self.sizes = n_views, where, sizes
+        self._dtype = np.dtype(dtype) if prefix.layers else prefix.dtype
+        self._kept: dict[int, Rows] = {}
         self._folder = tempfile.TemporaryDirectory() if where == "disk" else None
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._items)
 
-    def rows(self, view: int, numbers: np.ndarray) -> np.ndarray:
-        """Activations of some images in one view."""
+    def batch(self, view: int, numbers: np.ndarray) -> Any:
+        """Activations of some items in one view, as a module takes them."""
         view %= self.n_views
         if self._where == "nowhere":
-            images = Subset(self._of(view), numbers)
-            rows: np.ndarray = self._prefix.rows(images, keep=False)
-            return rows.astype(self._dtype, copy=False)
+            items = Subset(self._of(view), numbers)
+            rows = rows_of(items, self._prefix, self._dtype, keep=False)
+            return rows.take(np.arange(len(numbers)))
         if view not in self._kept:
             # Views of a transform that cannot be told from others are for this fit alone.
             keep = view == 0 or self._augment is None or self._augment.key is not None
-            room = self._room(view)
-            self._kept[view] = self._prefix.rows(self._of(view), room, keep=keep)
-        return self._kept[view][numbers]
+            path = None if self._folder is None else Path(self._folder.name) / f"view-{view}.bin"
+            rows = rows_of(self._of(view), self._prefix, self._dtype, path=path, keep=keep)
+            self._kept[view] = rows
+        return self._kept[view].take(numbers)
 
     def _of(self, view: int) -> Items:
         if self._augment is None:
-            return self._images
-        return Augmented(self._images, self._augment, view)
-
-    def _room(self, view: int) -> Any:
-        shape = (len(self._images), *self._prefix.shape)
-        if self._folder is None:
-            return np.empty(shape, self._dtype)
-        path = Path(self._folder.name) / f"view-{view}.bin"
-        return np.memmap(path, self._dtype, "w+", shape=shape)
+            return self._items
+        return Augmented(self._items, self._augment, view)
 
     def close(self) -> None:
         """Give the room back."""
@@ -116,12 +118,15 @@ class Examples(Dataset):
 
     def batch(self, numbers: np.ndarray) -> Any:
         """Some examples: activations, and targets with weights."""
-        x = torch.from_numpy(np.ascontiguousarray(self.views.rows(self.epoch, numbers)))
+        x = self.views.batch(self.epoch, numbers)
         return x, (self.target[numbers], self.weight[numbers])
 
 
 class BatchIterator:
     """Batches cut from whole arrays: no workers, no collating of single rows.
+
+    Texts are in batches of about one length, so that little is filled up: those of 50 batches are
+    sorted by length, and the batches come in random order.
 
     Parameters
     ----------
@@ -130,7 +135,7 @@ class BatchIterator:
     generator : torch.Generator or None
         Draws the order of each epoch; None keeps it.
     joins_single : bool
-        Whether a last batch of one image joins the one before: it has no statistics of its own.
+        Whether a last batch of one item joins the one before: it has no statistics of its own.
     """
 
     def __init__(
@@ -154,16 +159,22 @@ class BatchIterator:
         return [*starts, n]
 
     def __iter__(self) -> Iterator[Any]:
-        n = len(self.dataset)
+        n, sizes = len(self.dataset), self.dataset.views.sizes
         if self.generator is None:
-            order = np.arange(n)
+            parts = [np.arange(start, stop) for start, stop in pairwise(self._bounds())]
         else:
             order = torch.randperm(n, generator=self.generator).numpy()
-        for start, stop in pairwise(self._bounds()):
-            yield self.dataset.batch(order[start:stop])
+            if sizes is not None:
+                order = order_by_length(order, sizes, _POOL * self.batch_size)
+            parts = [order[start:stop] for start, stop in pairwise(self._bounds())]
+            if sizes is not None:
+                drawn = torch.randperm(len(parts), generator=self.generator)
+                parts = [parts[number] for number in drawn]
+        for part in parts:
+            yield self.dataset.batch(part)
 
 
-# How many views of the images are kept, and where.
+# How many views are kept, and where.
 
 
 _MOST_VIEWS = 4
@@ -202,7 +213,7 @@ def choose_storage(
     Parameters
     ----------
     n_bytes : int
-        Of one view of all images.
+        Of one view of all items.
     views : int or None
         `augment_views`; None is as many as epochs, at most 4, and as there is room for.
     augmented : bool

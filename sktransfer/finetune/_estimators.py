@@ -69,7 +69,7 @@ class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network)
         return cuts_of(backbone, prepared.image_size)
 
     def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> ImageDesign:
-        return ImageDesign.of(self, n_outputs=n_outputs, seed=seed)
+        return ImageDesign.of(self, pooling="avg", n_outputs=n_outputs, seed=seed)
 
     def _info(self, backbone: Backbone) -> BackboneInfo:
         return BackboneInfo.of(backbone, self.weights)

@@ -6,7 +6,6 @@ import copy
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -23,6 +22,7 @@ from ..inputs import Items, Subset
 from ..networks import Backbone, Cuttable, Layer, Pool, Stage, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, plain_name, trainable_names
+from ._rows import Rows, rows_of
 
 __all__ = [
     "Design",
@@ -41,7 +41,6 @@ __all__ = [
 
 
 _CHUNK = 256
-_BATCH = 16
 # Before names of what a head holds beside its state_dict.
 _BESIDE = "beside the state of the head: "
 
@@ -54,6 +53,8 @@ class Design(ABC):
     ----------
     layer, trainable, head, dropout, method : object
         As in the estimator.
+    pooling : str
+        How what the network gives becomes a row.
     n_outputs : int
     seed : int
         Draws the first weights of the head.
@@ -64,6 +65,7 @@ class Design(ABC):
     head: Any
     dropout: float
     method: str
+    pooling: str
     n_outputs: int
     seed: int
 
@@ -77,13 +79,8 @@ class Design(ABC):
     def given(self) -> dict[str, Any]:
         """The parameters that a call that continues must not change."""
         names = [one.name for one in fields(self)]
-        idle = ("n_outputs", "seed", "trainable")
+        idle = ("n_outputs", "pooling", "seed", "trainable")
         return {name: getattr(self, name) for name in names if name not in idle}
-
-    @property
-    @abstractmethod
-    def pooling(self) -> str:
-        """How what the network gives becomes a row."""
 
     @abstractmethod
     def module(
@@ -103,10 +100,6 @@ class ImageDesign(Design):
     """
 
     batchnorm: str
-
-    @property
-    def pooling(self) -> str:
-        return "avg"
 
     def module(
         self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
@@ -171,10 +164,11 @@ class Model:
         """Outputs of the head, or codes before it, of every item; memory stays flat."""
         self.module.eval()
         head = nn.Identity() if codes else _exact(self.module.head)
-        parts = [
-            self._of_chunk(prefix.rows(Subset(items, numbers)), head)
-            for numbers in _chunks(len(items))
-        ]
+        parts = []
+        for numbers in _chunks(len(items)):
+            some = Subset(items, numbers, tells=False)
+            parts.append(self._of_chunk(rows_of(some, prefix, prefix.dtype), head, len(some)))
+        items.tell()
         found = np.concatenate(parts)
         bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
         if bad.any():
@@ -184,23 +178,21 @@ class Model:
             )
         return found
 
-    def _of_chunk(self, rows: np.ndarray, head: nn.Module) -> np.ndarray:
+    def _of_chunk(self, rows: Rows, head: nn.Module, n: int) -> np.ndarray:
         device = next(self.module.parameters()).device
 
-        def work(part: np.ndarray) -> np.ndarray:
+        def work(numbers: np.ndarray) -> np.ndarray:
             with running(), torch.inference_mode():
-                codes = self.module.codes(torch.from_numpy(part).to(device))
+                codes = self.module.codes(rows.take(numbers).to(device))
                 dtype = next(head.parameters(), codes).dtype
-                return head(codes.to(dtype)).cpu().numpy()
+                return self.module.answers(head, codes.to(dtype)).cpu().numpy()
 
-        if device.type != "cpu":
-            return work(rows)
-        size = max(1, min(_BATCH, -(-len(rows) // 2)))
-        pool = worker_pool()
-        futures: list[Future[np.ndarray]] = [
-            pool.submit(work, rows[i : i + size]) for i in range(0, len(rows), size)
-        ]
-        return np.concatenate([future.result() for future in futures])
+        batches = rows.alike(device)
+        each = worker_pool().map if device.type == "cpu" else map
+        found = list(each(work, batches))
+        out = np.empty((n, *found[0].shape[1:]), found[0].dtype)
+        out[np.concatenate(batches)] = np.concatenate(found)
+        return out
 
     def learnt(self) -> dict[str, np.ndarray]:
         """What differs from the pretrained network: what is trained, and live statistics."""
@@ -352,6 +344,10 @@ class FineTuneModule(nn.Module, ABC):
 
     def forward(self, activations: Any) -> torch.Tensor:
         return self.head(self.codes(activations))
+
+    def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
+        """What a head, which need not be that which is trained, gives of some rows."""
+        return head(codes)
 
     def train(self, mode: bool = True) -> Self:
         super().train(False)

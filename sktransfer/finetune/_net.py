@@ -36,6 +36,7 @@ from ._checkpoints import Checkpointing, Run, restore
 from ._gradients import Lot, Team, autocast_dtype, gradients
 from ._model import Model
 from ._parameter_groups import Rates, parameter_groups, plain_name
+from ._rows import TextBatch
 from ._tasks import Task, weighted_mean
 
 __all__ = [
@@ -444,9 +445,9 @@ class _Steps(ScaledSteps):
             self._part = size
         return found
 
-    def forward_batch(self, x: torch.Tensor, *, learns: bool = False) -> torch.Tensor:
+    def forward_batch(self, x: Any, *, learns: bool = False) -> torch.Tensor:
         """Outputs of a batch as float32; CPUs compute in half precision only to learn."""
-        x = to_tensor(x, device=self.device)
+        x = x.to(self.device) if isinstance(x, TextBatch) else to_tensor(x, device=self.device)
         dtype = self.recipe.autocast
         kind = torch.device(self.device).type
         half = dtype is not None and (learns or self.module_.training or kind != "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from ._head_init import fit_head
 from ._model import Model
 from ._net import make_net, renew_net, run_net
 from ._parameter_groups import LayerState, Rates, home_name, layer_states
+from ._rows import sizes_of
 from ._tasks import Task
 
 __all__ = ["Part", "Trained", "Trainer"]
@@ -143,8 +145,9 @@ class Trainer:
         if not run.continues and run.state is None:
             self._start_head(part)
         model.module.to(torch.device(self.prefix.settings.device[0]))
-        storage = self._storage(len(part.target))
-        views = [self._views(part, storage)]
+        sizes = sizes_of(part.items, self.prefix)
+        storage = self._storage(part, sizes)
+        views = [self._views(part, storage, sizes)]
         examples = [Examples(views[0], part.target, part.weight)]
         if validate is not None:
             views.append(
@@ -225,11 +228,14 @@ class Trainer:
             torch.manual_seed(self.seed)
             fit_head(self.model.module.head, codes, part.target, part.weight, self.task)
 
-    def _storage(self, n: int) -> Storage:
+    def _storage(self, part: Part, sizes: np.ndarray | None) -> Storage:
         prefix, run, wanted = self.prefix, self.run, self.activations
-        size = np.dtype(wanted.activation_dtype).itemsize if prefix.layers else 1
+        held = np.dtype(wanted.activation_dtype) if prefix.layers else prefix.dtype
+        numbers = len(part.items) * math.prod(prefix.shape)
+        if sizes is not None:
+            numbers = int(sizes.prod(axis=1).sum()) * prefix.shape[-1]
         storage = choose_storage(
-            n * int(np.prod(prefix.shape)) * size,
+            numbers * held.itemsize,
             # What memory allowed when the fit began.
             views=self._most_views if run.state is None else run.state["n_views"],
             augmented=self._augment is not None,
@@ -239,12 +245,13 @@ class Trainer:
         )
         if run.verbose and prefix.layers:
             print(
-                f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} view(s) of {n} "
-                f"images, {storage.n_bytes / 2**20:.0f} MB, kept {_PLACES[storage.where]}."
+                f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} view(s) of "
+                f"{len(part.items)} {part.items.noun}s, {storage.n_bytes / 2**20:.0f} MB, kept "
+                f"{_PLACES[storage.where]}."
             )
         return storage
 
-    def _views(self, part: Part, storage: Storage) -> Views:
+    def _views(self, part: Part, storage: Storage, sizes: np.ndarray | None) -> Views:
         return Views(
             part.items,
             self.prefix,
@@ -252,6 +259,7 @@ class Trainer:
             storage.n_views,
             where=storage.where,
             dtype=self.activations.activation_dtype,
+            sizes=sizes,
         )
 
     @property

@@ -138,10 +138,13 @@ class Subset:
     ----------
     items : Items
     numbers : sequence of int
+    tells : bool
+        Whether what is met in them is told; else who has the whole sequence does.
     """
 
     items: Items
     numbers: Sequence[int] | np.ndarray
+    tells: bool = True
 
     @property
     def noun(self) -> str:
@@ -160,7 +163,8 @@ class Subset:
 
     def tell(self) -> None:
         """Warn of what was met in the sequence."""
-        self.items.tell()
+        if self.tells:
+            self.items.tell()
 
 
 # For `unreadable`, where a row may be missing.

@@ -135,7 +135,8 @@ class Texts:
 
     def tell(self) -> None:
         """Warn of what was cut off texts, and of texts that the tokenizer does not know."""
-        seen, self._account = self._account, _Account()
+        # Texts that are opened again are not counted again.
+        seen, self._account = self._account, _Account(seen=self._account.seen)
         if seen.n_cut:
             warnings.warn(
                 f"{seen.n_cut} of {seen.n_read} texts are longer than the network reads: "

@@ -1,0 +1,224 @@
+"""Networks for text that are fine-tuned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._parameters import (
+    TextInput,
+    TextNetwork,
+    TextPairs,
+    TextPooling,
+    TextTraining,
+    parameters,
+)
+from ..inputs import TextPreparation, Texts, as_texts
+from ..networks import (
+    TEXT_NETWORK,
+    Backbone,
+    Cuttable,
+    Layer,
+    TextBackboneInfo,
+    load_text_backbone,
+    text_cuts_of,
+    text_preparation,
+)
+from ._answers import FineTunedClassifier, FineTunedRegressor
+from ._base import FineTuneBase, Fitted
+from ._callbacks import Mixup, named_callbacks
+from ._model import Design, FineTuneModule
+from ._rows import PADDING, TextBatch
+
+__all__ = ["FineTuneTextClassifier", "FineTuneTextRegressor"]
+
+
+class FineTuneTexts(FineTuneBase, TextTraining, TextPooling, TextPairs, TextInput, TextNetwork):
+    """What goes in are texts."""
+
+    _given = (*TEXT_NETWORK, "pooling", "pairs")
+
+    def _first_items(self, X: Any) -> Texts:
+        return as_texts(X, split="pairs" if self.pairs else "texts")
+
+    def _check_items(self, items: Texts) -> None:
+        if any(isinstance(one, Mixup) for _, one in named_callbacks(self.callbacks)):
+            raise ValueError(
+                "callbacks= must not hold Mixup, which blends two images of one size; texts have "
+                "different lengths."
+            )
+
+    def _load(self) -> Backbone:
+        return load_text_backbone(self.backbone, weights=self.weights, tokenizer=self.tokenizer)
+
+    def _prepare(self, backbone: Backbone) -> dict[str, Any]:
+        prepared = text_preparation(
+            backbone,
+            max_tokens=self.max_tokens,
+            long_texts=self.long_texts,
+            stride=self.stride,
+            prompt=self.prompt,
+            split="pairs" if self.pairs else "texts",
+        )
+        return prepared.facts
+
+    def _preparation(self, fitted: Fitted, backbone: Backbone) -> TextPreparation:
+        return text_preparation(backbone, **fitted.preparation)
+
+    def _cut(self, backbone: Backbone, preparation: Any = None) -> Cuttable:
+        return text_cuts_of(backbone)
+
+    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> TextDesign:
+        facts: Any = backbone.preprocessing
+        pooling = (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
+        return TextDesign.of(self, pooling=pooling, n_outputs=n_outputs, seed=seed)
+
+    def _info(self, backbone: Backbone) -> TextBackboneInfo:
+        return TextBackboneInfo.of(backbone, self.weights)
+
+
+@parameters
+class FineTuneTextClassifier(FineTunedClassifier, FineTuneTexts):
+    """Fine-tune a pretrained language model to tell texts apart.
+
+    A transformer that was trained on a large corpus gets a new output layer on the mean of what it
+    makes of the tokens of a text; it starts from a linear classifier on these codes [1]_, and then
+    it and the last blocks train on, the pretrained ones gently [2]_. What is frozen is computed
+    once for each text, whatever the number of epochs, folds and candidates. Long texts are trained
+    on whole, in windows.
+
+    See Also
+    --------
+    sktransfer.TextCodes : Codes of a frozen network, for any classifier.
+    FineTuneTextRegressor : The same for numbers.
+    FineTuneClassifier : The same for images.
+
+    References
+    ----------
+    .. [1] A. Kumar et al. (2022). Fine-tuning can distort pretrained features and underperform
+       out-of-distribution. ICLR.
+    .. [2] J. Howard, S. Ruder (2018). Universal language model fine-tuning for text
+       classification. ACL. Section 3.2.
+
+    Examples
+    --------
+    >>> from sktransfer import FineTuneTextClassifier
+    >>> from sktransfer.datasets import load_film_sentences_sample
+    >>> X, y = load_film_sentences_sample(return_X_y=True)
+    >>> clf = FineTuneTextClassifier(trainable=1, max_epochs=1, random_state=0)
+    >>> bool(clf.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.8)
+    True
+    """
+
+
+@parameters
+class FineTuneTextRegressor(FineTunedRegressor, FineTuneTexts):
+    """Fine-tune a pretrained language model to tell numbers from texts.
+
+    As :class:`FineTuneTextClassifier`, with squared errors in the place of cross-entropy. Targets
+    are standardised for learning; the head starts from ridge regression on the codes.
+
+    See Also
+    --------
+    FineTuneTextClassifier : The same for labels.
+
+    Examples
+    --------
+    >>> from sktransfer import FineTuneTextRegressor
+    >>> from sktransfer.datasets import load_film_sentences_sample
+    >>> films = load_film_sentences_sample()
+    >>> X, ratings = films.data[:60], films.ratings[:60]
+    >>> reg = FineTuneTextRegressor(trainable=1, max_epochs=1, random_state=0)
+    >>> bool(reg.fit(X, ratings).score(X, ratings) > 0.3)
+    True
+    """
+
+
+# The network that is trained.
+
+
+# With fewer tokens matrices are multiplied in another way, and last digits differ: a short text
+# that is alone stands beside copies of itself.
+_LEAST = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDesign(Design):
+    """The parameters that decide what a network for text is."""
+
+    def module(
+        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
+    ) -> TextModule:
+        return TextModule(tail, head, self.pooling, width=end.n_channels)
+
+
+class TextModule(FineTuneModule):
+    """What is trained of a network for text, behind what is frozen.
+
+    Parameters
+    ----------
+    tail : torch.nn.Module
+        Takes activations, or tokens, and a mask.
+    head : torch.nn.Module
+    pooling : str
+        From the tokens of all windows of a text to a row.
+    width : int
+        Numbers in a row.
+    """
+
+    def __init__(self, tail: nn.Module, head: nn.Module, pooling: str, width: int):
+        super().__init__(tail, head)
+        self.pooling, self.width = pooling, width
+
+    def codes(self, activations: Any) -> torch.Tensor:
+        if isinstance(activations, torch.Tensor):  # pooled where they were made
+            return activations.float()
+        batch: TextBatch = activations
+        values = batch.values
+        if not len(batch):
+            return values.new_zeros((0, self.width), dtype=torch.float32)
+        if values.is_floating_point():
+            values = values.float()
+        mask = (batch.words > PADDING).int()
+        times = 1 if self.training else -(-_LEAST // mask.numel())
+        if times > 1:
+            values = values.repeat(times, 1, *[1] * (values.ndim - 2))
+        hidden = self.tail(values, mask.repeat(times, 1))[: len(mask)]
+        return pool_windows(hidden.float(), batch, self.pooling)
+
+    def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
+        """One by one: what is said of a text is the same to the last bit, alone or not."""
+        return torch.cat([head(row) for row in codes.split(1)])
+
+
+def pool_windows(hidden: torch.Tensor, batch: TextBatch, pooling: str) -> torch.Tensor:
+    """Pool (n_windows, n_tokens, width) over the tokens of all windows of each text.
+
+    As codes of texts are pooled: each token counts once, in the window that counts it.
+
+    Parameters
+    ----------
+    hidden : Tensor
+    batch : TextBatch
+    pooling : {"avg", "avg_all", "max", "token", "last"}
+    """
+    words, texts = batch.words, batch.texts
+    if pooling in ("token", "last"):
+        every = torch.arange(len(batch), device=texts.device)
+        if pooling == "token":
+            return hidden[torch.searchsorted(texts, every), 0]
+        window = torch.searchsorted(texts, every, right=True) - 1
+        return hidden[window, (words > PADDING).sum(1)[window] - 1]
+    counted = (words >= 0 if pooling == "avg_all" else words > 0)[..., None]
+    if pooling == "max":
+        parts = hidden.masked_fill(~counted, -torch.inf).amax(1)
+        index = texts[:, None].expand_as(parts)
+        lowest = hidden.new_full((len(batch), hidden.shape[-1]), -torch.inf)
+        return lowest.scatter_reduce(0, index, parts, "amax")
+    rows = hidden.new_zeros((len(batch), hidden.shape[-1]))
+    sums = rows.index_add(0, texts, (hidden * counted).sum(1))
+    number = counted.sum(1).to(hidden.dtype)
+    return sums / hidden.new_zeros((len(batch), 1)).index_add(0, texts, number).clamp(min=1)
