@@ -14,7 +14,7 @@ from sktransfer.compute import ENGINES, PRECISIONS
 from sktransfer.finetune._callbacks import SCHEDULES
 from sktransfer.finetune._net import OPTIMIZERS
 from sktransfer.inputs import RESIZES
-from sktransfer.networks._cut import POOLINGS
+from sktransfer.networks import POOLINGS, TEXT_POOLINGS
 from sktransfer.testing import check_instances
 
 ESTIMATORS = [type(estimator) for estimator, _ in check_instances()]
@@ -53,7 +53,6 @@ def test_defaults_are_no_attributes_of_classes():
     ("name", "values"),
     [
         ("resize", RESIZES),
-        ("pooling", POOLINGS),
         ("precision", ["auto", *PRECISIONS]),
         ("engine", ENGINES),
         ("optimizer", OPTIMIZERS),
@@ -66,6 +65,16 @@ def test_what_is_valid_is_what_is_there(name, values):
     for one in declared:
         assert one.metadata["valid"][0].options == set(values)
         assert all(f'"{value}"' in one.metadata["type"] for value in values)
+
+
+def test_poolings_are_those_of_images_and_of_texts():
+    kinds = [_parameters.Codes, _parameters.TextPooling]
+    images, texts = (
+        next(one.metadata["valid"][0].options for one in fields(kind) if one.name == "pooling")
+        for kind in kinds
+    )
+    assert images | texts == {*POOLINGS, "auto"}
+    assert texts == {*TEXT_POOLINGS, "auto"}
 
 
 def test_the_documentation_of_schedules_names_them():

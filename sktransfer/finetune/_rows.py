@@ -178,8 +178,8 @@ class TextRows(Rows):
             values[part], words[part] = row, self._words[number]
             at += len(row)
         texts = np.repeat(np.arange(len(rows)), counts)
-        parts = (torch.from_numpy(one) for one in (values, words, texts))
-        return TextBatch(*parts, n=len(rows))
+        held = [torch.from_numpy(one) for one in (values, words, texts)]
+        return TextBatch(held[0], held[1], held[2], len(rows))
 
     def alike(self, device: torch.device) -> list[np.ndarray]:
         """Texts of equal shape: nothing is filled up, so that none hangs on its neighbours."""

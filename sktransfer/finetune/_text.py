@@ -20,6 +20,7 @@ from ..inputs import TextPreparation, Texts, as_texts
 from ..networks import (
     TEXT_NETWORK,
     Backbone,
+    BackboneInfo,
     Cuttable,
     Layer,
     TextBackboneInfo,
@@ -76,7 +77,7 @@ class FineTuneTexts(FineTuneBase, TextTraining, TextPooling, TextPairs, TextInpu
         pooling = (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
         return TextDesign.of(self, pooling=pooling, n_outputs=n_outputs, seed=seed)
 
-    def _info(self, backbone: Backbone) -> TextBackboneInfo:
+    def _info(self, backbone: Backbone) -> BackboneInfo:
         return TextBackboneInfo.of(backbone, self.weights)
 
 
