@@ -143,7 +143,7 @@ class FineTuneTextRegressor(FineTunedRegressor, FineTuneTexts):
 
 # With fewer tokens matrices are multiplied in another way, and last digits differ: a short text
 # that is alone stands beside copies of itself.
-_LEAST = 32
+_LEAST = 64
 
 
 @dataclass(frozen=True, kw_only=True)

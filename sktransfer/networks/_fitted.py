@@ -133,7 +133,7 @@ def _told(name: str, value: Any) -> str:
     if isinstance(value, nn.Module):
         return f"{type(value).__name__} {content_of(dict(value.state_dict())).digest}"
     if hasattr(value, "to_str"):  # of the package tokenizers
-        return content_of(value.to_str()).digest.hex()  # type: ignore[union-attr]
+        return str(content_of(value.to_str()).digest)
     if name == "weights":
         value = weights_by_name(value)
     elif name == "preprocessing" and not isinstance(value, (str, type(None))):
