@@ -238,17 +238,18 @@ def _of_frame(X: Any, split: str, what: str) -> tuple[list[Any], int]:
     if not hasattr(X, "shape"):
         raise InputError(f"X must be a data frame in memory, got {name_of(X)}; collect it first.")
     wanted = 2 if split == "pairs" else 1
+    columns: Any = getattr(X, "column_names", X.columns)  # of Arrow
     if X.shape[1] != wanted:
-        names = ", ".join(repr(str(name)) for name in list(X.columns)[:8])
+        names = ", ".join(repr(str(name)) for name in list(columns)[:8])
         raise InputError(
             f"X must be {'two columns' if wanted == 2 else 'one column'} of {what}, got a data "
             f"frame with {X.shape[1]} ({shown(names)}). Choose by its name, X[[name]], or give "
             "each column a transformer of its own in a ColumnTransformer."
         )
-    columns = [_listed(X[name]) for name in X.columns]
+    lists = [_listed(X[name]) for name in columns]
     if wanted == 1:
-        return columns[0], 1
-    return list(zip(*columns, strict=True)), 2
+        return lists[0], 1
+    return list(zip(*lists, strict=True)), 2
 
 
 def _listed(column: Any) -> list[Any]:

@@ -152,6 +152,8 @@ class TextPreparation:
         tokens = []
         for text, segment in zip(texts, frame.segments, strict=True):
             ids = encode(text, add_special_tokens=False).ids
+            if not frame.control.keys().isdisjoint(ids):
+                ids = frame.as_text(ids, tokenizer)
             one = np.empty((len(ids), 3), np.int32)
             one[:, 0], one[:, 1], one[:, 2] = ids, segment, 1
             tokens.append(one)
@@ -225,10 +227,28 @@ class Frame:
         Before the first text, and behind each.
     segments : list of int
         Of each text.
+    control : dict of int to str
+        All special tokens by number, as they are written, but for the one that stands for what is
+        not known.
     """
 
     special: list[np.ndarray]
     segments: list[int]
+    control: dict[int, str]
+
+    def as_text(self, ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+        """Tokens of a text that spells out special ones, as in ``</s>``: their characters instead.
+
+        Tokenizers that look up whole words, or the likeliest pieces, find them in their vocabulary.
+        """
+        plain: list[int] = []
+        for one in ids:
+            if one in self.control:
+                letters = map(tokenizer.model.tokenize, self.control[one])
+                plain += [piece.id for pieces in letters for piece in pieces]
+            else:
+                plain.append(one)
+        return plain
 
     @property
     def n_tokens(self) -> int:
@@ -266,7 +286,13 @@ def _found_frame(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Frame:
         at = place + len(own)
     bounds.append(slice(at, len(ids)))
     special = [_made_of(ids[one], types[one], [SPECIAL] * len(ids[one])) for one in bounds]
-    return Frame(special, segments)
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    control = {
+        number: token.content
+        for number, token in tokenizer.get_added_tokens_decoder().items()
+        if token.special and token.content != unknown
+    }
+    return Frame(special, segments, control)
 
 
 def digest_of_tokenizer(description: str) -> str:

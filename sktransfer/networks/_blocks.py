@@ -104,11 +104,10 @@ class BlockCuts(NumberedLayers):
 
     def _reference(self, tokens: torch.Tensor) -> list[torch.Tensor]:
         """What transformers itself calls the hidden states."""
+        module = _sharing(self.backbone.module)  # which will have hooks
         try:
             with torch.no_grad():
-                out = self.backbone.module(
-                    **_arguments(self.backbone.module, tokens), output_hidden_states=True
-                )
+                out = module(**_arguments(module, tokens), output_hidden_states=True)
         except Exception as error:  # of code of any kind
             raise BackboneError(
                 f"{self.name} cannot be run on a short text: {reason_of(error)}."

@@ -26,7 +26,7 @@ from torch.nn.utils import parametrize
 from .._optional import cloudpickle
 from ..exceptions import BackboneError, shown
 from ._fingerprint import fingerprint_of_module
-from ._module import check_network
+from ._module import check_network, without_recorders
 from ._registry import architecture_of
 from ._spec import Backbone
 from ._transformers import TransformersArchitecture
@@ -109,7 +109,7 @@ class PackedModule:
         if not _holds_graphs(module):
             packed = {id(tensor): PackedTensor.pack(tensor) for tensor in _tensors_of(module)}
         try:
-            return cls(copy.deepcopy(module, packed))
+            return cls(without_recorders(copy.deepcopy(module, packed)))
         except (RuntimeError, TypeError, AttributeError) as error:
             raise BackboneError(f"{_refusal(module)}: {error}.") from error
 

@@ -132,8 +132,9 @@ def check_given(params: Any, given: Given, hint: str) -> None:
 def _told(name: str, value: Any) -> str:
     if isinstance(value, nn.Module):
         return f"{type(value).__name__} {content_of(dict(value.state_dict())).digest}"
-    if hasattr(value, "to_str"):  # of the package tokenizers
-        return str(content_of(value.to_str()).digest)
+    tokenizer = getattr(value, "backend_tokenizer", value)  # of transformers
+    if hasattr(tokenizer, "to_str"):  # of the package tokenizers
+        return f"{type(value).__name__} {content_of(tokenizer.to_str()).digest}"
     if name == "weights":
         value = weights_by_name(value)
     elif name == "preprocessing" and not isinstance(value, (str, type(None))):

@@ -142,7 +142,7 @@ def copy_module(module: nn.Module) -> nn.Module:
             # What hooks computed of weights; torch copies no result of a computation.
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 copies[id(value)] = value.detach().clone()
-    copied = copy.deepcopy(module, copies)
+    copied = without_recorders(copy.deepcopy(module, copies))
     for part in copied.modules():
         own = vars(part)
         for place in (own, *(own[name] for name in HOOKS if name in own)):
@@ -150,6 +150,21 @@ def copy_module(module: nn.Module) -> nn.Module:
                 if isinstance(value, types.FunctionType) and value.__closure__:
                     place[name] = _rebound(value, copies)
     return copied
+
+
+def without_recorders(module: nn.Module) -> nn.Module:
+    """Take off, in place, the hooks by which transformers gives hidden states.
+
+    It puts them on when they are first asked for, and again where they are missing. They compute
+    nothing, and cannot be pickled.
+    """
+    for part in module.modules():
+        hooks = part._forward_hooks
+        for number, hook in list(hooks.items()):
+            if getattr(hook, "__module__", None) == "transformers.utils.output_capturing":
+                del hooks[number]
+        vars(part).pop("_output_capturing_hooks_installed", None)
+    return module
 
 
 def _rebound(function: types.FunctionType, copies: dict[int, Any]) -> types.FunctionType:
