@@ -20,9 +20,12 @@ _HOMES = {
     "FineTuneTextRegressor": "finetune",
     "Preprocessing": "networks",
     "TextCodes": "codes",
+    "TokenCodes": "codes",
+    "TokenLabeller": "codes",
     "advise": "selection",
     "count_computed": "compute",
     "config_context": "config",
+    "entity_f1": "codes",
     "get_config": "config",
     "list_backbones": "networks",
     "load_image_folder": "datasets",
@@ -34,7 +37,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from .codes import CNNCodes, TextCodes
+    from .codes import CNNCodes, TextCodes, TokenCodes, TokenLabeller, entity_f1
     from .compute import count_computed
     from .config import config_context, get_config, set_config
     from .datasets import load_image_folder

@@ -22,7 +22,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 from ._sklearn import HasMethods, Integral, Interval, Real, StrOptions
@@ -46,10 +46,12 @@ __all__ = [
     "TextCodesParameters",
     "TextCompute",
     "TextInput",
+    "TextLayer",
     "TextNetwork",
     "TextPairs",
     "TextPooling",
     "TextTraining",
+    "TokenCodesParameters",
     "Training",
     "Trials",
     "param",
@@ -62,8 +64,8 @@ Class = TypeVar("Class", bound=type)
 
 def param(
     *,
-    default: Any,
     doc: str,
+    default: Any = MISSING,
     choices: Sequence[str] = (),
     valid: Any = (),
     type: str = "",
@@ -73,8 +75,9 @@ def param(
 
     Parameters
     ----------
-    default : object
     doc : str
+    default : object
+        None is given for what every call must name.
     choices : sequence of str
         Names that it may be.
     valid : list or "no_validation"
@@ -144,9 +147,12 @@ def _in_order(cls: Any) -> list[Any]:
 
 
 def _described(one: Any) -> str:
-    default = f'"{one.default}"' if isinstance(one.default, str) else repr(one.default)
     text = one.metadata["doc"].replace("\n", "\n    ")
-    return f"{one.name} : {one.metadata['type']}, default={default}\n    {text}"
+    default = ""
+    if one.default is not MISSING:
+        shown = f'"{one.default}"' if isinstance(one.default, str) else repr(one.default)
+        default = f", default={shown}"
+    return f"{one.name} : {one.metadata['type']}{default}\n    {text}"
 
 
 def _sections(doc: str | None) -> dict[str, str]:
@@ -356,8 +362,8 @@ class TextPairs:
 
 
 @parameters
-class TextCodesParameters(TextPooling):
-    """Which codes are taken from a network for text."""
+class TextLayer:
+    """Where a network for text is cut."""
 
     layer: str | int | Sequence[str | int] | None = param(
         default=None, valid=[str, Integral, list, tuple, None],
@@ -370,6 +376,27 @@ class TextCodesParameters(TextPooling):
         default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
         ``"l2"`` scales each row to length 1, as sentence-transformers does for most of its
         networks; ``"power"`` takes signed square roots first.""")
+
+
+@parameters
+class TextCodesParameters(TextPooling, TextLayer):
+    """Which codes are taken from a network for text."""
+
+
+@parameters
+class TokenCodesParameters(TextLayer):
+    """Which codes of words are taken from a network for text."""
+
+    layer: str | int | Sequence[str | int] | None = param(
+        default="auto", valid=[str, Integral, list, tuple, None],
+        type='"auto", str, int, list of str or int, or None', doc="""
+        Where to cut: ``"embeddings"``, ``"block.1"`` … as :meth:`list_layers` names them; None or
+        -1 is the last block, -2 the one before it. ``"auto"`` is the one in the middle, since
+        the last tell less of names and grammar. Of a list, the codes stand side by
+        side; they come from one pass. Later blocks are not computed.""")
+    words: str = param(default="avg", choices=("avg", "first", "last"), doc="""
+        What is made of the tokens that the tokenizer splits a word into: their mean, the first or
+        the last.""")
 
 
 # CNNCodes.
@@ -422,7 +449,7 @@ class LayerCache(Cache):
         nothing behind them. ``"auto"``: the same, but all layers of an image of which the cache
         knows another layer of the same network already, so that a search over any number of layers
         costs two passes, unless all layers are more than the cache may hold. ``"all"``: all, so
-        that it costs one. Layers that are not pooled to a row each are kept as asked.""")
+        that it costs one. Maps of images that are not pooled to a row each are kept as asked.""")
 
 
 # Estimators that train.

@@ -25,7 +25,7 @@ from ..store import open_store
 from ._dask import is_lazy, transform_lazily
 from ._to_file import TransformReport, check_target, write_codes
 
-__all__ = ["CodesBase", "FittedCodes"]
+__all__ = ["CodesBase", "FittedCodes", "RowCodes"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,114 @@ class CodesBase(KeepsNetwork, TransformerMixin):
     on_error: str
     verbose: int
     backbone: Any
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names such as ``resnet18_layer4_avg_0``: network, layer, pooling, number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Checked against the names seen in `fit`, otherwise not used.
+
+        Returns
+        -------
+        names : ndarray of str objects, shape (n_features,)
+        """
+        check_is_fitted(self, "backbone_")
+        if input_features is not None and hasattr(self, "n_features_in_"):
+            check_feature_names_in(self, input_features)
+        names = [f"{stem}_{i}" for stem, width in self._fitted.columns for i in range(width)]
+        return np.asarray(names, dtype=object)
+
+    def list_layers(self) -> list[Any]:
+        """The cut points of the network, from the input to the codes, and its output.
+
+        May be called before `fit`; loads the network. The output is the last, ``"output"``; of a
+        network that gives several tensors each is there, as ``"output.<name>"``.
+
+        Returns
+        -------
+        layers : list of Layer
+            Each with its name and the shape of its output for one item.
+        """
+        return self._cut(self._load()).listed()
+
+    # What kinds of items differ in.
+
+    @abstractmethod
+    def _load(self) -> Backbone:
+        """The network of the parameters."""
+
+    @abstractmethod
+    def _cut(self, network: Backbone) -> Cuttable:
+        """Where the network of the parameters can be cut."""
+
+    @abstractmethod
+    def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, Preparation]:
+        """The same for the network of the fit, and how its items are prepared."""
+
+    @abstractmethod
+    def _items(self, X: Any) -> Any:
+        """The input as items, read as that of `fit` was."""
+
+    # What a fitted transformer computes.
+
+    def _settings(self, **others: Any) -> ComputeSettings:
+        return ComputeSettings(
+            device=usable_devices(self.device),
+            precision=self.precision,
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            **others,
+        )
+
+    def _frozen(self) -> FrozenPass:
+        """The network of the fit up to its layers, run as the parameters say now."""
+        cuts, preparation = self._fitted_cut(self._load_network())
+        return FrozenPass(
+            cuts,
+            tuple(cuts.resolve(name) for name in self._fitted.layers),
+            preparation,
+            self._fitted.pooling,
+            self._settings(),
+            open_store(self.cache),
+            self.cache_layers,
+        )
+
+    def _fill(self, items: Any, out: Any, n_rows: int) -> list[ItemError]:
+        """Set the codes of items, of so many rows in all; give back those that have none."""
+        strict = self.on_error == "raise"
+        with self._progress(len(items)) as progress:
+            errors = self._frozen().for_items(n_rows).fill(
+                items, out, stop_at_error=strict, progress=progress
+            )
+        if errors and strict:
+            kept = "the codes computed so far are kept where there is a cache"
+            raise unreadable(errors[:1], f"{OR_NAN}; {kept}") from errors[0]
+        return errors
+
+    def _progress(self, n_items: int) -> AbstractContextManager[Any]:
+        if not shows_progress(self.verbose):
+            return nullcontext()
+        from tqdm.auto import tqdm
+
+        title = f"{self._title} ({self.backbone_.name})"
+        return tqdm(
+            total=n_items, desc=title, unit=self._noun, unit_scale=True, file=sys.stderr
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "backbone_")
+
+
+class RowCodes(CodesBase):
+    """One whose code of an item is an array of one shape, so that codes are an array."""
 
     def transform(self, X: Any) -> Any:
         """Compute the codes of items.
@@ -176,54 +284,7 @@ class CodesBase(KeepsNetwork, TransformerMixin):
             began=began,
         )
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names such as ``resnet18_layer4_avg_0``: network, layer, pooling, number.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Checked against the names seen in `fit`, otherwise not used.
-
-        Returns
-        -------
-        names : ndarray of str objects, shape (n_features,)
-        """
-        check_is_fitted(self, "backbone_")
-        if input_features is not None and hasattr(self, "n_features_in_"):
-            check_feature_names_in(self, input_features)
-        names = [f"{stem}_{i}" for stem, width in self._fitted.columns for i in range(width)]
-        return np.asarray(names, dtype=object)
-
-    def list_layers(self) -> list[Any]:
-        """The cut points of the network, from the input to the codes, and its output.
-
-        May be called before `fit`; loads the network. The output is the last, ``"output"``; of a
-        network that gives several tensors each is there, as ``"output.<name>"``.
-
-        Returns
-        -------
-        layers : list of Layer
-            Each with its name and the shape of its output for one item.
-        """
-        return self._cut(self._load()).listed()
-
-    # What kinds of items differ in.
-
-    @abstractmethod
-    def _load(self) -> Backbone:
-        """The network of the parameters."""
-
-    @abstractmethod
-    def _cut(self, network: Backbone) -> Cuttable:
-        """Where the network of the parameters can be cut."""
-
-    @abstractmethod
-    def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, Preparation]:
-        """The same for the network of the fit, and how its items are prepared."""
-
-    @abstractmethod
-    def _items(self, X: Any) -> Any:
-        """The input as items, read as that of `fit` was."""
+    # Of lazy input.
 
     def _items_of_piece(self, X: Any, float_range: Any, *, piece: bool) -> Any:
         """A piece of lazy input as items."""
@@ -232,52 +293,6 @@ class CodesBase(KeepsNetwork, TransformerMixin):
     def _lazy_range(self, X: Any) -> Any:
         """What has to be known of all pieces of lazy input to read one; may be lazy itself."""
         return None
-
-    # What a fitted transformer computes.
-
-    def _settings(self, **others: Any) -> ComputeSettings:
-        return ComputeSettings(
-            device=usable_devices(self.device),
-            precision=self.precision,
-            engine=self.engine,
-            n_jobs=self.n_jobs,
-            **others,
-        )
-
-    def _frozen(self) -> FrozenPass:
-        """The network of the fit up to its layers, run as the parameters say now."""
-        cuts, preparation = self._fitted_cut(self._load_network())
-        return FrozenPass(
-            cuts,
-            tuple(cuts.resolve(name) for name in self._fitted.layers),
-            preparation,
-            self._fitted.pooling,
-            self._settings(),
-            open_store(self.cache),
-            self.cache_layers,
-        )
-
-    def _codes_of(self, items: Any) -> tuple[np.ndarray, list[ItemError]]:
-        """Rows of codes, one for each item, and the items that could not be read."""
-        frozen = self._frozen().for_items(len(items))
-        rows = np.empty((len(items), *self.code_shape_), dtype=np.float32)
-        strict = self.on_error == "raise"
-        with self._progress(len(items)) as progress:
-            errors = frozen.fill(items, rows, stop_at_error=strict, progress=progress)
-        if errors and strict:
-            kept = "the codes computed so far are kept where there is a cache"
-            raise unreadable(errors[:1], f"{OR_NAN}; {kept}") from errors[0]
-        return normalize_rows(rows, self._fitted.normalize), errors
-
-    def _progress(self, n_items: int) -> AbstractContextManager[Any]:
-        if not shows_progress(self.verbose):
-            return nullcontext()
-        from tqdm.auto import tqdm
-
-        title = f"{self._title} ({self.backbone_.name})"
-        return tqdm(
-            total=n_items, desc=title, unit=self._noun, unit_scale=True, file=sys.stderr
-        )
 
     def _as_sent(self) -> Self:
         """The transformer as it is now: later calls of `fit` and `set_params` do not reach it."""
@@ -288,11 +303,10 @@ class CodesBase(KeepsNetwork, TransformerMixin):
             sent.backbone = self.backbone_.name  # the module travels once, as the fitted network
         return sent
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
+    # What a fitted transformer computes.
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "backbone_")
+    def _codes_of(self, items: Any) -> tuple[np.ndarray, list[ItemError]]:
+        """Rows of codes, one for each item, and the items that could not be read."""
+        rows = np.empty((len(items), *self.code_shape_), dtype=np.float32)
+        errors = self._fill(items, rows, len(items))
+        return normalize_rows(rows, self._fitted.normalize), errors

@@ -32,7 +32,7 @@ from ..networks import (
     load_backbone,
 )
 from ..store import open_store
-from ._base import CodesBase, FittedCodes
+from ._base import FittedCodes, RowCodes
 from ._dask import check_range_is_known, is_lazy, lazy_range_of, look_at
 
 __all__ = ["CNNCodes"]
@@ -44,7 +44,7 @@ _OF_CODES = (*NETWORK, "layer", "pooling", "normalize")
 
 @parameters
 class CNNCodes(
-    CodesBase,
+    RowCodes,
     General,
     LayerCache,
     BatchCompute,

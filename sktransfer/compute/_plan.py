@@ -159,8 +159,13 @@ class Plan:
         return [some for some in sets if set(self._layers) <= set(some)]
 
     def _packable(self, layers: list[Layer]) -> list[Layer]:
-        """Those of some layers whose codes are one short row an item."""
+        """Those of some layers whose codes can stand side by side in what is kept of an item.
+
+        They are one short row, or rows of the tokens of a text.
+        """
         pooling = self._pooling
+        if pooling is None and all(layer.kind == "text" for layer in layers):
+            return layers
         if pooling not in POOLINGS or pooling == "flatten":
             return []
         return [
@@ -236,11 +241,11 @@ class Plan:
     def _packed(self, layers: list[Layer]) -> PackedLayout:
         stops, start = {}, 0
         for layer in layers:
-            width = pooled_shape(layer, self._pooling)[0]
-            stops[layer] = slice(start, start + width)
+            *places, width = pooled_shape(layer, self._pooling)
+            stops[layer] = (..., slice(start, start + width))
             start += width
         return PackedLayout(
-            self._key(layers), start, tuple(stops[layer] for layer in self._layers)
+            self._key(layers), (*places, start), tuple(stops[layer] for layer in self._layers)
         )
 
     def _key(self, layers: list[Layer]) -> str:
@@ -307,23 +312,23 @@ class PackedLayout:
     Attributes
     ----------
     space : str
-    width : int
-        Of the row.
-    slices : tuple of slice
-        Where in the row each layer asked for stands.
+    shape : tuple of int
+        Of the row; layers stand side by side in its last axis.
+    parts : tuple of tuple
+        Where in the row each layer asked for stands, as what it is to be indexed with.
     """
 
     space: str
-    width: int
-    slices: tuple[slice, ...]
+    shape: tuple[int, ...]
+    parts: tuple[tuple[Any, ...], ...]
 
     def get(self, store: Store, keys: Sequence[bytes]) -> list[tuple[np.ndarray, ...] | None]:
         """The codes of each image, layer by layer, or None where they are missing."""
-        return _believable(store, self.space, keys, (self.width,), self.slices)
+        return _believable(store, self.space, keys, self.shape, self.parts)
 
     def put(self, store: Store, keys: Sequence[bytes], outputs: Sequence[np.ndarray]) -> None:
         """Keep all layers of a batch."""
-        store.put_many(self.space, keys, list(np.concatenate(outputs, axis=1)))
+        store.put_many(self.space, keys, list(np.concatenate(outputs, axis=-1)))
 
 
 Layout = LayerLayout | PackedLayout

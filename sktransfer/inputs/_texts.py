@@ -123,6 +123,12 @@ class Texts:
         """
         return _CHECKED[self._split](self._items[index], index)
 
+    def n_words(self, index: int) -> int:
+        """How many words a sentence is split into; 0 of what is no list of words."""
+        item = self._items[index]
+        is_list = isinstance(item, Sequence | np.ndarray) and not isinstance(item, str | bytes)
+        return len(item) if is_list else 0
+
     def open(self, index: int) -> OpenedText:
         """One text, with its digest.
 
@@ -275,11 +281,20 @@ def _of_array(X: Any, split: str, what: str) -> tuple[list[Any], int | None]:
     if array.ndim == 1:
         return array.tolist(), None
     wanted = 2 if split == "pairs" else 1
+    if split == "words" and array.ndim == 2 and not _has_lists(array):
+        return array.tolist(), None  # sentences that have all the same number of words
     if array.ndim == 2 and array.shape[1] == wanted:
         rows = array.tolist()
         return (rows if wanted == 2 else [row[0] for row in rows]), wanted
     raise InputError(
         f"X must be {what} of shape (n,) or (n, {wanted}), got an array of shape {array.shape}."
+    )
+
+
+def _has_lists(column: np.ndarray) -> bool:
+    """Whether it is a column whose cells are lists."""
+    return column.shape == (len(column), 1) and any(
+        isinstance(cell, list | tuple | np.ndarray) for cell in column[:, 0]
     )
 
 

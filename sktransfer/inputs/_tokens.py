@@ -129,10 +129,13 @@ class TextPreparation:
                 "has no token that the network knows: it holds characters alone that its "
                 "tokenizer leaves out"
             )
+        if not frame.n_tokens and not any(len(one) for one in tokens):
+            # A sentence of no words: the network must have something to read.
+            tokens = [_made_of([self.unknown or 0], frame.segments, [SPECIAL])]
         windows, n_lost = self._windows(tokens, self.max_tokens - frame.n_tokens, item)
         n_unknown = 0
         if self.unknown is not None:
-            n_unknown = sum(np.count_nonzero(one[:, 0] == self.unknown) for one in tokens)
+            n_unknown = sum(int(np.count_nonzero(one[:, 0] == self.unknown)) for one in tokens)
         item.note(n_tokens=sum(map(len, tokens)), n_lost=n_lost, n_unknown=n_unknown)
         framed = [frame.around(one) for one in windows]
         return framed[0][None] if len(framed) == 1 else np.stack(framed)
