@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AutoTransferClassifier": "selection",
+    "AutoTransferTextClassifier": "selection",
     "Backbone": "networks",
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
@@ -48,7 +49,12 @@ if TYPE_CHECKING:
         FineTuneTextRegressor,
     )
     from .networks import Backbone, Preprocessing, list_backbones, register_backbone
-    from .selection import AutoTransferClassifier, advise, rank_backbones
+    from .selection import (
+        AutoTransferClassifier,
+        AutoTransferTextClassifier,
+        advise,
+        rank_backbones,
+    )
 
 
 def __getattr__(name: str) -> Any:

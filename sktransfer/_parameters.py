@@ -29,6 +29,7 @@ from ._sklearn import HasMethods, Integral, Interval, Real, StrOptions
 
 __all__ = [
     "STRATEGIES",
+    "TEXT_STRATEGIES",
     "Activations",
     "Augmentation",
     "BatchCompute",
@@ -51,6 +52,7 @@ __all__ = [
     "TextPairs",
     "TextPooling",
     "TextTraining",
+    "TextTrials",
     "TokenCodesParameters",
     "Training",
     "Trials",
@@ -637,9 +639,11 @@ class TextTraining(Training, Tail):
     batch_size: int = changed(Training, "batch_size", default=16)
 
 
-# AutoTransferClassifier.
+# AutoTransferClassifier and AutoTransferTextClassifier.
 
-STRATEGIES = ("probe", "resize", "layers", "stacked", "fine-tune last", "fine-tune all")
+_DEARER = ("layers", "stacked", "fine-tune last", "fine-tune all")
+STRATEGIES = ("probe", "resize", *_DEARER)
+TEXT_STRATEGIES = ("bag of words", "probe", "long_texts", *_DEARER)
 
 
 @parameters
@@ -661,3 +665,11 @@ class Trials:
     random_state: Any = param(
         default=None, valid=["random_state"], type="int, RandomState or None", doc="""
         Of fine-tuning.""")
+
+
+@parameters
+class TextTrials(Trials):
+    """The same of texts."""
+
+    strategies: Sequence[str] = changed(Trials, "strategies", default=TEXT_STRATEGIES)
+    max_epochs: int = changed(Trials, "max_epochs", default=4)

@@ -99,12 +99,23 @@ def _why_not_found(path: str, error: Exception) -> str:
             "must be the path of a file, is an image in base64. Pass its bytes: "
             "base64.b64decode(text), without what is before a comma"
         )
+    if _reads_like_text(bare):
+        return (
+            "file not found. If X holds texts rather than paths, take an estimator of texts such "
+            'as TextCodes, or a network for text in advise and rank_backbones: backbone="minilm_l6"'
+        )
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         what = getattr(error, "strerror", None) or error
         return f"the file cannot be read: {shown(what)}"
     if (other := _meant(path)) is not None:
         return f"file not found. There is {shown(repr(other))}: correct the path"
     return f"file not found{_where(path)}"
+
+
+def _reads_like_text(path: str) -> bool:
+    """Whether it has some words and no extension."""
+    extension = os.path.splitext(path)[1][1:]
+    return len(path.split()) > 2 and not extension.isalnum()
 
 
 def _of_url(path: str, scheme: str) -> str:

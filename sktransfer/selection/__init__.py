@@ -1,9 +1,9 @@
-"""Which network, which layer, which strategy: answers from the images."""
+"""Which network, which layer, which strategy: answers from the images or texts."""
 
 from __future__ import annotations
 
 from ._advise import advise
-from ._auto import AutoTransferClassifier
+from ._auto import AutoTransferClassifier, AutoTransferTextClassifier
 from ._kinds import LinearTags
 from ._probe import LearningCurve, cv_score
 from ._rank import BackboneRanking, RankedBackbone, rank_backbones
@@ -12,6 +12,7 @@ from .scores import h_score, leep_score, logme_score, nce_score, transrate_score
 
 __all__ = [
     "AutoTransferClassifier",
+    "AutoTransferTextClassifier",
     "BackboneRanking",
     "LearningCurve",
     "LinearTags",

@@ -1,39 +1,36 @@
-"""Which layer, which resize mode, which strategy: by what the images say."""
+"""Which layer, which way of reading, which strategy: by what the items say."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
-from ..codes import CNNCodes
-from ..exceptions import ImageError
-from ..inputs import RESIZES, Images, as_images
-from ._features import Seen, check_params, pass_over
+from ..exceptions import ItemError
+from ._features import Seen, pass_over
 from ._kinds import Kind, kind_of
+from ._modality import BAG_OF_WORDS, MANY_ODD, Modality, check_params, modality_of
 from ._probe import (
+    LIKELY,
     SURE,
-    TALL_SHARE,
     LayerScore,
     LearningCurve,
     best_layer,
-    best_resize,
+    best_reading,
     is_better,
     layer_to_tune,
     learning_curve_of,
-    other_resize_modes,
     probe_layer,
-    probe_resize,
-    tall_share,
+    probe_reading,
 )
 from ._rank import BackboneRanking, rank_backbones
 from ._recommendation import Recommendation
-from ._strategies import LAST_STAGES, grid_of, minutes_of, probe_pipeline, tune_up_to
+from ._strategies import LAST, grid_of, minutes_of, probe_pipeline, tune_up_to
 
 __all__ = [
     "MANY",
@@ -45,8 +42,7 @@ __all__ = [
     "look_at_data",
     "reasons_for",
     "scenario_of",
-    "study_images",
-    "take_images",
+    "study_items",
 ]
 
 
@@ -58,47 +54,56 @@ def advise(
     weights: Any = "default",
     image_size: Any = None,
     resize: str = "auto",
+    long_texts: str = "auto",
     cache: Any = "memory",
     cv: Any = 5,
     fine_tune: bool | str = "auto",
     **codes_params: Any,
 ) -> Recommendation:
-    """Say what to do with labelled images, and why.
+    """Say what to do with labelled images or texts, and why.
 
     Codes of several depths, from one pass of the network, are judged by cross-validated linear
-    probes. Where the last layer wins, the images are like those the network was trained
-    on; where an earlier one does, they are not. With the number of images that makes the
-    four scenarios of the tutorials, and each has its strategy.
+    probes. Where the last layer wins, the items are like those the network was trained
+    on; where an earlier one does, they are not. With the number of items that makes the
+    four scenarios of the tutorials, and each has its strategy. Of texts a bag of words is judged
+    on the same folds, and advised where it is better by more than a standard error.
 
     Parameters
     ----------
-    X : array, list or table of images
-        As in :class:`sktransfer.CNNCodes`.
+    X : array, list or table of images or texts
+        As in :class:`sktransfer.CNNCodes`, or :class:`sktransfer.TextCodes` where `backbone` is
+        for texts.
     y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
-        Labels; or values, which are floats with fractions; or several tags an image, a matrix of
+        Labels; or values, which are floats with fractions; or several tags an item, a matrix of
         0, 1, and NaN where it is not known.
-    backbone : str, CNNCodes, torch.nn.Module, list of these or BackboneRanking, \
+    backbone : str, path, CNNCodes, TextCodes, torch.nn.Module, list of these or BackboneRanking, \
 default="efficientnet_lite0"
-        The network. Of several the best by :func:`rank_backbones`; after a ranking of the same
-        images no pass is needed.
+        The network, which says whether `X` holds images or texts; those for text are "minilm_l6",
+        folders and models of transformers, and that of a TextCodes. Of several the best by
+        :func:`rank_backbones`; after a ranking of the same items no pass is needed.
     weights : str, enum member, path, None or dict, default="default"
         As in :func:`rank_backbones`.
     image_size : int or (int, int), default=None
-        Pixels that the network sees.
+        Pixels that a network for images sees.
     resize : {"auto", "pad", "squash", "crop"}, default="auto"
         How images are resized. "auto" tries all three where more than a tenth of the
         images are not about square, which costs two more passes, of at most 2,000
         images.
+    long_texts : {"auto", "windows", "head", "head_tail", "error"}, default="auto"
+        What becomes of texts that are longer than the network reads. "auto" tries the first three
+        where more than a tenth of the texts are, which costs two more passes, of at most 2,000
+        texts.
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept; with None every question costs a pass.
     cv : int or splitter, default=5
-        Folds. The same image is in one fold only, however often it is there; a splitter of
+        Folds. The same item is in one fold only, however often it is there; a splitter of
         scikit-learn's is told so by its `groups`.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
+        Whether fine-tuning is advised: "auto" from 100 items and a median class size of 5 on,
         where the probe errs in more than 1%.
     **codes_params : dict
-        More parameters of :class:`sktransfer.CNNCodes`, for networks given by name.
+        More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes`, for
+        networks given by name.
 
     Returns
     -------
@@ -108,9 +113,9 @@ default="efficientnet_lite0"
     Raises
     ------
     ValueError
-        If labels do not fit, or fewer than two classes have two images.
-    ImageError
-        If an image cannot be read, unless ``on_error="nan"``.
+        If labels do not fit, or fewer than two classes have two items.
+    ItemError
+        If an item cannot be read, unless ``on_error="nan"``.
     BackboneError
         If no network can be loaded.
 
@@ -124,60 +129,70 @@ default="efficientnet_lite0"
     ('few and similar', 'probe')
     >>> pipe = advice.estimator.fit(X[:80], y[:80])
     """
-    if resize not in ("auto", *RESIZES):
-        raise ValueError(f"resize must be auto or one of {', '.join(RESIZES)}, got {resize!r}.")
+    ranked = isinstance(backbone, BackboneRanking)
+    modality = modality_of([row.estimator for row in backbone.rows] if ranked else backbone)
+    asked = {"resize": resize, "long_texts": long_texts}
+    reading = asked[modality.reading]
+    modality.check_reading(reading)
     if not (isinstance(fine_tune, bool) or fine_tune == "auto"):
         raise ValueError(f'fine_tune must be True, False or "auto", got {fine_tune!r}.')
-    check_params(advise, codes_params)
-    common = {"image_size": image_size, "cache": cache, **codes_params}
-    if resize != "auto":
-        common["resize"] = resize
-    codes, ranking = _settle(X, y, backbone, weights, common)
+    given = {name: value for name, value in asked.items() if value != "auto"}
+    if image_size is not None:
+        given["image_size"] = image_size
+    check_params(advise, {**given, **codes_params}, modality)
+    common = {**given, "cache": cache, **codes_params}
+    codes, ranking = _settle(X, y, backbone, weights, common, modality)
     look = look_at_data(codes, X, y)
-    study = study_images(X, codes, look, cv, frame=resize == "auto")
+    study = study_items(X, codes, look, cv, reread=reading == "auto")
     return _recommend(study, ranking, fine_tune)
 
 
 def _settle(
-    X: Any, y: Any, backbone: Any, weights: Any, common: dict[str, Any]
-) -> tuple[CNNCodes, BackboneRanking | None]:
+    X: Any, y: Any, backbone: Any, weights: Any, common: dict[str, Any], modality: Modality
+) -> tuple[Any, BackboneRanking | None]:
     # Which layer is what is asked.
     if isinstance(backbone, BackboneRanking):
         return backbone.codes().set_params(layer=None), backbone
-    if isinstance(backbone, CNNCodes):
+    if isinstance(backbone, modality.codes):
         return clone(backbone).set_params(layer=None), None
     if isinstance(backbone, (list, tuple, dict)):
         ranking = rank_backbones(X, y, backbone, weights=weights, **common)
         return ranking.codes().set_params(layer=None), ranking
-    return CNNCodes(backbone, weights=weights, **common), None
+    return modality.codes(backbone, weights=weights, **common), None
 
 
 def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
-    codes, look, seen = study.codes, study.look, study.seen
+    look, seen, modality = study.look, study.seen, study.modality
     scenario = scenario_of(study)
     strategy, end, estimator = choose_strategy(scenario, study, fine_tune)
-    curve = study.learning_curve(end.name)
+    curve = study.learning_curve(end)
     unreadable = np.flatnonzero(~seen.kept)
+    read: dict[str, Any] = {
+        modality.reading: modality.reading_of(study.codes),
+        f"{modality.reading}_scores": {k: score.mean for k, score in study.readings.items()},
+    }
+    baseline = study.baseline
+    seconds = study.seconds if end is not baseline else study.baseline_seconds
     return Recommendation(
         scenario=scenario,
         strategy=strategy,
         backbone=seen.estimator.backbone,
-        layer=end.name,
-        resize=codes.resize,
+        layer="" if end is baseline else end.name,
         estimator=estimator,
-        param_grid=grid_of(estimator, _layers_to_search(study), study.kind),
+        param_grid=grid_of(estimator, _layers_to_search(study), seen.n_stages, study.kind),
         measure=study.kind.measure,
         expected_accuracy=end.mean,
         accuracy_std=end.std,
-        minutes=minutes_of(estimator, look.n, seen.images_per_second, study.seconds),
+        minutes=minutes_of(
+            estimator, look.n, seen.items_per_second, seconds, modality.last_share
+        ),
         reasons=tuple(reasons_for(scenario, strategy, study, curve, fine_tune)),
         warnings=(
             *look.warnings,
-            *_about_unreadable(unreadable),
-            *_about_suspects(study.suspects, study.best.mean),
+            *_about_unreadable(unreadable, modality.noun),
+            *_about_suspects(study.suspects, study.best.mean, modality),
         ),
         layer_scores=tuple((score.name, score.mean, score.std) for score in study.scores),
-        resize_scores={name: score.mean for name, score in study.resize_modes.items()},
         learning_curve=curve,
         suspects=study.suspects,
         suspected_of=study.suspected_of,
@@ -185,6 +200,10 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
         copies=tuple(map(tuple, look.copies)),
         unreadable=unreadable,
         ranking=ranking,
+        noun=modality.noun,
+        codes=clone(study.codes),
+        baseline_score=None if baseline is None else (baseline.mean, baseline.std),
+        **read,
     )
 
 
@@ -194,21 +213,21 @@ def _layers_to_search(study: Study) -> list[Any]:
     return [*earlier, *names[-4:-1], None]
 
 
-def _about_unreadable(unreadable: np.ndarray) -> list[str]:
+def _about_unreadable(unreadable: np.ndarray, noun: str) -> list[str]:
     if not len(unreadable):
         return []
     return [
-        f"{len(unreadable)} image(s) cannot be read: {_some(unreadable)}. They are left out "
+        f"{len(unreadable)} {noun}(s) cannot be read: {_some(unreadable)}. They are left out "
         "of every figure here; leave them out before the estimator is fitted, too."
     ]
 
 
-def _about_suspects(suspects: np.ndarray, accuracy: float) -> list[str]:
+def _about_suspects(suspects: np.ndarray, accuracy: float, modality: Modality) -> list[str]:
     if not len(suspects):
         return []
     return [
         f"{len(suspects)} label(s) look wrong to a probe that errs in {1 - accuracy:.0%}: "
-        f"images {_some(suspects)}. Look at them: plot_suspects(X, y)."
+        f"{modality.noun}s {_some(suspects)}. Look at them: {modality.shows_suspects}(X, y)."
     ]
 
 
@@ -216,21 +235,21 @@ def _some(numbers: np.ndarray) -> str:
     return f"{numbers[:10].tolist()}{' …' if len(numbers) > 10 else ''}"
 
 
-# What a network says of images: probes by depth and by resize mode, and what they lead to.
+# What a network says of items: probes by depth and by ways of reading, and what they lead to.
 
 
-# More images than these are not needed to tell layers and resize modes apart.
+# More items than these are not needed to tell layers and ways of reading apart.
 _ENOUGH = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """The part of the images that questions are asked of.
+    """The part of the items that questions are asked of.
 
     Attributes
     ----------
     chosen, at : ndarray of int
-        Where they stand among all images, and among the codes.
+        Where they stand among all items, and among the codes.
     target : ndarray
         Their targets, as numbers.
     splits : list of (ndarray, ndarray)
@@ -248,35 +267,44 @@ class Study:
 
     Attributes
     ----------
-    codes : CNNCodes
-        With the resize mode that is best.
+    codes : CNNCodes or TextCodes
+        With the way of reading that is best.
     look : DataLook
     seen : Seen
         The pass of `codes`.
     asked : Asked
-        The images that were asked, and the folds.
+        The items that were asked, and the folds.
     scores : list of LayerScore
         By depth, from the input.
     best : LayerScore
         The one to take.
-    resize modes : dict of str to LayerScore
-        On the last layer; empty where there was nothing to try.
+    readings : dict of str to LayerScore
+        By ways of reading, on the last layer; empty where there was nothing to try.
     suspects, suspected_of : ndarray
-        Images whose label looks wrong, and the labels they seem to have.
+        Items whose label looks wrong, and the labels they seem to have.
     seconds : float
         That one fit of a probe took.
+    baseline : LayerScore or None
+        Of what needs no network.
+    baseline_rows : ndarray or None
+        The items that it was asked, as it takes them.
+    baseline_seconds : float
+        That one fit of it takes to all items.
     """
 
-    codes: CNNCodes
+    codes: Any
     look: DataLook
     seen: Seen
     asked: Asked
     scores: list[LayerScore]
     best: LayerScore
-    resize_modes: dict[str, LayerScore]
+    readings: dict[str, LayerScore]
     suspects: np.ndarray
     suspected_of: np.ndarray
     seconds: float
+    baseline: LayerScore | None = None
+    baseline_rows: Any = None
+    baseline_seconds: float = 0.0
 
     @property
     def last(self) -> LayerScore:
@@ -284,12 +312,12 @@ class Study:
 
     @property
     def sizes(self) -> list[int]:
-        """Images of each class, or of the rarer answer of each tag, that are validated."""
+        """Items of each class, or of the rarer answer of each tag, that are validated."""
         return self.kind.sizes(self.look.y[self.look.usable & self.seen.kept])
 
     @property
     def n(self) -> int:
-        """Images that can be read and validated."""
+        """Items that can be read and validated."""
         return int((self.look.usable & self.seen.kept).sum())
 
     @property
@@ -297,16 +325,34 @@ class Study:
         """That of the targets."""
         return self.look.kind
 
-    def learning_curve(self, layer: str) -> LearningCurve:
-        """Of a probe on the codes of a layer."""
+    @property
+    def modality(self) -> Modality:
+        """That of the items."""
+        return self.look.modality
+
+    def learning_curve(self, of: LayerScore) -> LearningCurve:
+        """Of a probe on the codes of a layer, or of what needs no network."""
         asked = self.asked
-        codes = self.seen.layers[layer][asked.at]
-        return learning_curve_of(codes, asked.target, asked.splits, self.kind)
+        if of is self.baseline:
+            rows, model = self.baseline_rows, self.modality.baseline(self.codes, self.kind)
+        else:
+            rows, model = self.seen.layers[of.name][asked.at], self.kind.probe()
+        return learning_curve_of(rows, asked.target, asked.splits, self.kind, model)
 
     @property
     def to_tune(self) -> LayerScore:
         """Where a network of which some stages are fine-tuned ends."""
-        return layer_to_tune(self.scores)
+        return layer_to_tune(self.scores) if self.modality.ends_early else self.last
+
+    @property
+    def to_tune_whole(self) -> LayerScore:
+        """Where a network ends of which all is fine-tuned."""
+        return self.best if self.modality.ends_early else self.last
+
+    @property
+    def baseline_wins(self) -> bool:
+        """Whether what needs no network is likely to be better than any layer."""
+        return self.baseline is not None and is_better(self.baseline, self.best, LIKELY)
 
     @property
     def similar(self) -> bool:
@@ -325,27 +371,29 @@ def _ask(look: DataLook, kept: np.ndarray, cv: Any) -> Asked:
     return Asked(usable, at, target, splits)
 
 
-def study_images(X: Any, codes: CNNCodes, look: DataLook, cv: Any, *, frame: bool) -> Study:
-    """Ask the images; `frame` says whether other resize modes are tried where they may matter."""
+def study_items(X: Any, codes: Any, look: DataLook, cv: Any, *, reread: bool) -> Study:
+    """Ask the items; `reread` says whether other ways to read them are tried where they matter."""
+    modality = look.modality
     seen = pass_over(codes, X)
     asked, kind = _ask(look, seen.kept, cv), look.kind
     start = time.perf_counter()
     scores = _by_depth(seen, asked, kind)
     seconds = (time.perf_counter() - start) / (len(scores) * len(asked.splits))
-    resize_modes: dict[str, LayerScore] = {}
-    if frame and look.tall_share > TALL_SHARE:
-        part = take_images(X, asked.chosen, len(seen.kept))
-        resize_modes = _resize_modes(part, codes, scores[-1], asked, kind)
-    if resize_modes and (better := best_resize(resize_modes)) != codes.resize:
-        codes = clone(codes).set_params(resize=better)
+    readings: dict[str, LayerScore] = {}
+    if reread and look.odd_share > MANY_ODD:
+        readings = _by_reading(X, codes, scores[-1], asked, look)
+    if readings and (better := best_reading(readings)) != modality.reading_of(codes):
+        codes = modality.read_as(codes, better)
         seen = pass_over(codes, X)
         scores = _by_depth(seen, asked, kind)
     best = best_layer(scores)
     # The last layer's wide codes are surer of the label, as long as they are of any use.
     judge = best if is_better(best, scores[-1], SURE) else scores[-1]
     wrong, said = kind.suspects(judge.answers, look.y[asked.chosen])
-    suspects = asked.chosen[wrong]
-    return Study(codes, look, seen, asked, scores, best, resize_modes, suspects, said, seconds)
+    study = Study(
+        codes, look, seen, asked, scores, best, readings, asked.chosen[wrong], said, seconds
+    )
+    return _with_baseline(study, X)
 
 
 def _by_depth(seen: Seen, asked: Asked, kind: Kind) -> list[LayerScore]:
@@ -355,29 +403,43 @@ def _by_depth(seen: Seen, asked: Asked, kind: Kind) -> list[LayerScore]:
     ]
 
 
-def _resize_modes(
-    X: Any, codes: CNNCodes, current: LayerScore, asked: Asked, kind: Kind
+def _by_reading(
+    X: Any, codes: Any, current: LayerScore, asked: Asked, look: DataLook
 ) -> dict[str, LayerScore]:
-    """Probes on the last layer for each way of resize mode, on the same folds."""
-    found = {codes.resize: current}
-    for resize in other_resize_modes(codes):
-        other = clone(codes).set_params(resize=resize)
-        found[resize] = probe_resize(X, other, asked.target, asked.splits, kind)
+    """Probes on the last layer for each way of reading, on the same folds."""
+    modality = look.modality
+    part = modality.take(codes, X, asked.chosen, len(look.y))
+    found = {modality.reading_of(codes): current}
+    for reading in modality.other_readings(codes):
+        other = modality.read_as(codes, reading)
+        found[reading] = probe_reading(
+            part, other, reading, asked.target, asked.splits, look.kind
+        )
     return found
 
 
-def take_images(X: Any, numbers: np.ndarray, n: int) -> Any:
-    if len(numbers) == n:
-        return X
-    if hasattr(X, "iloc"):
-        return X.iloc[numbers]
-    return X[numbers] if hasattr(X, "shape") else [X[int(i)] for i in numbers]
+def _with_baseline(study: Study, X: Any) -> Study:
+    """The same, with what needs no network judged on the same folds."""
+    asked, kind = study.asked, study.kind
+    model = study.modality.baseline(study.codes, kind)
+    if model is None:
+        return study
+    rows = study.modality.take(study.codes, X, asked.chosen, len(study.look.y))
+    start = time.perf_counter()
+    score = probe_layer(BAG_OF_WORDS, rows, asked.target, asked.splits, kind, model)
+    seconds = (time.perf_counter() - start) / len(asked.splits)
+    return replace(
+        study,
+        baseline=score,
+        baseline_rows=rows,
+        baseline_seconds=seconds * study.look.n / len(rows),
+    )
 
 
 # The four scenarios of the tutorials, told by evidence, and what each calls for.
 
 
-# Images, and median class size, from which on the whole network, or its last
+# Items, and median class size, from which on the whole network, or its last
 # stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
 MANY = (500, 50)
 SOME = (100, 5)
@@ -400,16 +462,19 @@ def choose_strategy(
     scenario: str, study: Study, fine_tune: bool | str
 ) -> tuple[str, LayerScore, Any]:
     """A name, the layer that the network ends with, and an estimator that is not fitted."""
+    codes, kind = study.codes, study.kind
+    if study.baseline is not None and study.baseline_wins and fine_tune is not True:
+        return BAG_OF_WORDS, study.baseline, study.modality.baseline(codes, kind)
     solved = study.best.mean >= 1 - _SOLVED
     enough = _at_least(study, SOME) or scenario.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         layer = None if study.best is study.last else study.best.name
-        return "probe", study.best, probe_pipeline(study.codes, study.kind, layer=layer)
+        return "probe", study.best, probe_pipeline(codes, kind, layer=layer)
     if scenario.startswith("many"):
-        estimator = tune_up_to(study.codes, study.best.name, "all", study.kind)
-        return "fine-tune all", study.best, estimator
-    estimator = tune_up_to(study.codes, study.to_tune.name, kind=study.kind)
-    return "fine-tune last", study.to_tune, estimator
+        end, trainable, name = study.to_tune_whole, "all", "fine-tune all"
+    else:
+        end, trainable, name = study.to_tune, LAST, "fine-tune last"
+    return name, end, tune_up_to(codes, end.name, trainable, kind)
 
 
 def reasons_for(
@@ -421,25 +486,29 @@ def reasons_for(
         f"{MANY[0]:,} and a median class size of {MANY[1]})."
     )
     yield _about_layers(study)
-    if study.resize_modes:
-        yield _about_resize(study)
+    if study.readings:
+        yield _about_reading(study)
+    if study.baseline is not None:
+        yield _about_baseline(study, study.baseline, strategy)
     yield from _about_strategy(strategy, study, fine_tune)
-    yield _about_more(curve, study.kind)
+    yield _about_more(curve, study.kind, "bag of words" if strategy == BAG_OF_WORDS else "probe")
 
 
-def _about_resize(study: Study) -> str:
-    scores = {name: score.mean for name, score in study.resize_modes.items()}
+def _about_reading(study: Study) -> str:
+    modality = study.modality
+    scores = {name: score.mean for name, score in study.readings.items()}
     told = ", ".join(f"{name} {study.kind.write(mean)}" for name, mean in scores.items())
-    best, resize = max(scores, key=lambda name: scores[name]), study.codes.resize
+    best, used = max(scores, key=lambda name: scores[name]), modality.reading_of(study.codes)
     taken = "the best of several is a little higher than what is to be expected"
-    if scores[best] > scores[resize]:
-        taken = f"{best} is within a standard error of {resize}, which stays, but may be tried"
-    tall = f"{study.look.tall_share:.0%} of the images are not square"
-    return f"{tall}; resized by {told} ({taken})."
+    if scores[best] > scores[used]:
+        taken = f"{best} is within a standard error of {used}, which stays, but may be tried"
+    odd = modality.told_odd(study.look.odd_share)
+    return f"{odd}; {modality.read_by} {told} ({taken})."
 
 
 def _about_layers(study: Study) -> str:
     scores, best, last, write = study.scores, study.best, study.last, study.kind.write
+    subject = study.modality.subject(study.kind)
     if best is last:
         others = max((s for s in scores[:-1]), key=lambda s: s.mean, default=None)
         rest = ""
@@ -447,7 +516,7 @@ def _about_layers(study: Study) -> str:
             rest = f"; the best earlier one, {others.name}, {write(others.mean)}"
         return (
             f"A linear probe on the last layer reaches {write(last.mean)}{rest}: none is better by "
-            "a standard error, so the images are like those the network was trained on."
+            f"a standard error, so {subject} are like those the network was trained on."
         )
     told = (
         f"A linear probe on {best.name} reaches {write(best.mean)}, on the last layer "
@@ -455,25 +524,40 @@ def _about_layers(study: Study) -> str:
     )
     if is_better(best, last, SURE):
         return (
-            f"{told}, a difference of more than two standard errors: the images are unlike those "
+            f"{told}, a difference of more than two standard errors: {subject} are unlike those "
             "the network was trained on."
         )
     return (
-        f"{told}: better by one standard error but not by two, so that the images count as like "
+        f"{told}: better by one standard error but not by two, so that {subject} count as like "
         "those the network was trained on."
     )
 
 
+def _about_baseline(study: Study, baseline: LayerScore, strategy: str) -> str:
+    write, best = study.kind.write, study.best
+    told = f"A bag of words, which needs no network, reaches {write(baseline.mean)}"
+    probe = f"the probe on {best.name} {write(best.mean)}"
+    if study.baseline_wins:
+        verdict = "take it" if strategy == BAG_OF_WORDS else "fine-tuning has to beat it"
+        return f"{told}, {probe}: better by more than a standard error, so {verdict}."
+    if is_better(best, baseline, LIKELY):
+        return f"{told}, {probe}: the network is better by more than a standard error."
+    return (
+        f"{told}, {probe}: within a standard error of each other, so that the bag of words will do "
+        "where what is cheap matters."
+    )
+
+
 def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Iterator[str]:
-    best, last = study.best, study.last
+    best, last, noun = study.best, study.last, study.modality.noun
     if strategy == "fine-tune all":
         yield (
             "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
-            "images; it begins from a linear probe, with small learning rates for pretrained "
+            f"{noun}s; it begins from a linear probe, with small learning rates for pretrained "
             "layers."
         )
-        if best is not last:
-            yield f"It ends with {best.name}, which is better than what is behind it."
+        if (end := study.to_tune_whole) is not last:
+            yield f"It ends with {end.name}, which is better than what is behind it."
     elif strategy == "fine-tune last":
         yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
@@ -482,72 +566,83 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
                 f"probe, the last layer {study.kind.write(last.mean)}): what is trained makes an "
                 "earlier layer as specific."
             )
+    elif strategy == BAG_OF_WORDS:
+        yield (
+            "A fine-tuned network was not tried; AutoTransferTextClassifier tries it on the same "
+            "folds."
+            if not study.kind.are_values
+            else "A fine-tuned network was not tried; fine_tune=True gives one to compare."
+        )
     elif best.mean >= 1 - _SOLVED:
         yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to win."
     elif fine_tune is False:
         yield "A linear model on the codes, since fine_tune=False."
     else:
         where = "the codes" if best is last else "the earlier layer"
-        yield f"A linear model on {where}: so few images do not suffice to fine-tune."
+        yield f"A linear model on {where}: so few {noun}s do not suffice to fine-tune."
 
 
 def _about_last_stages(study: Study) -> str:
-    enough = f"{SOME[0]} images and a median class size of {SOME[1]}"
+    noun, last = study.modality.noun, study.modality.last
+    enough = f"{SOME[0]} {noun}s and a median class size of {SOME[1]}"
     if not _at_least(study, SOME):
         return (
-            f"{LAST_STAGES} stages are trained, from a linear probe, since fine_tune=True; of so "
-            f"few images ({enough} would be enough) the probe alone may be as good."
+            f"{last[0].upper()}{last[1:]} are trained, from a linear probe, since fine_tune=True; "
+            f"of so few {noun}s ({enough} would be enough) the probe alone may be as good."
         )
     return (
-        f"Too few to fine-tune all layers, but enough ({enough}) to train {LAST_STAGES} stages "
+        f"Too few to fine-tune all layers, but enough ({enough}) to train {last} "
         "from a linear probe, which has been better than the probe alone on such numbers. "
         "For a model in seconds, fine_tune=False gives the probe."
     )
 
 
-def _about_more(curve: LearningCurve, kind: Kind) -> str:
-    now, size = curve.means[-1], curve.sizes[-1]
+def _about_more(curve: LearningCurve, kind: Kind, model: str) -> str:
+    now, size, noun = curve.means[-1], curve.sizes[-1], f"{kind.item}s"
     twice = curve.expected(2 * size)
     if np.isnan(twice) or twice < now:
-        return "The learning curve is too rough or flat to say what more images would bring."
-    verdict = "more images would help" if twice - now > 0.01 else "more would help little"
+        return f"The learning curve is too rough or flat to say what more {noun} would bring."
+    verdict = f"more {noun} would help" if twice - now > 0.01 else "more would help little"
     return (
-        f"Learning from {size:,} images the probe tells {kind.write(now)}; the curve leads to "
+        f"Learning from {size:,} {noun} the {model} tells {kind.write(now)}; the curve leads to "
         f"about {kind.write(twice)} with twice as many: {verdict}."
     )
 
 
-# What can be seen of the images and labels before any network looks at them.
+# What can be seen of the items and labels before any network looks at them.
 
 
 @dataclass(frozen=True, eq=False)
 class DataLook:
-    """Images, labels, and what is odd about them.
+    """Items, labels, and what is odd about them.
 
     Attributes
     ----------
+    modality : Modality
+        Of the items.
     kind : Kind
         Of the targets.
     y : ndarray
         Targets as given.
     usable : ndarray of bool
-        Images that can be read, of classes that can be validated.
+        Items that can be read, of classes that can be validated.
     groups : ndarray of int
-        The same number for the same image.
-    tall_share : float
-        Share of images that are not about square.
+        The same number for the same item.
+    odd_share : float
+        Share of items that do not fit the network: images that are not about square, long texts.
     conflicts : list of list of int
-        The same image with different labels.
+        The same item with different labels.
     copies : list of list of int
-        The same image several times with one label.
+        The same item several times with one label.
     warnings : list of str
     """
 
+    modality: Modality
     kind: Kind
     y: np.ndarray
     usable: np.ndarray
     groups: np.ndarray
-    tall_share: float
+    odd_share: float
     conflicts: list[list[int]] = field(default_factory=list)
     copies: list[list[int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -557,25 +652,26 @@ class DataLook:
         return int(self.usable.sum())
 
 
-def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
+def look_at_data(codes: Any, X: Any, y: Any) -> DataLook:
     """Check labels, find copies and classes too small; every file is read once.
 
     Raises
     ------
     ValueError
         If labels do not fit, or fewer than two classes can be validated.
-    ImageError
-        If a file cannot be read, unless ``on_error="nan"``.
+    ItemError
+        If an item cannot be read, unless ``on_error="nan"``.
     """
-    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
-    kind = kind_of(y)
+    modality = modality_of(codes)
+    items = modality.items(codes, X)
+    kind = kind_of(y, item=modality.noun)
     target = kind.read(y)
-    if len(target) != len(images):
+    if len(target) != len(items):
         raise ValueError(
-            f"y must have one label for each of {len(images)} images, got {len(target)}."
+            f"y must have one label for each of {len(items)} {modality.noun}s, got {len(target)}."
         )
     kind.check(target)
-    groups, readable = digests(images, codes.on_error == "raise")
+    groups, readable = digests(items, codes.on_error == "raise")
     usable, warnings = kind.usable(target, groups, readable)
     numbers = kind.numbers(target)
     conflicts: list[list[int]] = []
@@ -584,26 +680,27 @@ def look_at_data(codes: CNNCodes, X: Any, y: Any) -> DataLook:
         same = len({numbers[index].tobytes() for index in members}) == 1
         (copies if same else conflicts).append(members)
     return DataLook(
+        modality=modality,
         kind=kind,
         y=target,
         usable=readable & usable,
         groups=groups,
-        tall_share=tall_share(images, readable),
+        odd_share=modality.odd_share(codes, items, readable),
         conflicts=conflicts,
         copies=copies,
         warnings=[*_about_copies(conflicts, copies, kind), *warnings],
     )
 
 
-def digests(images: Images, strict: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The same number for the same image; and which can be read, which `strict` demands."""
+def digests(items: Any, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The same number for the same item; and which can be read, which `strict` demands."""
     seen: dict[bytes, int] = {}
-    groups = np.empty(len(images), dtype=np.int64)
-    readable = np.ones(len(images), dtype=bool)
-    for index in range(len(images)):
+    groups = np.empty(len(items), dtype=np.int64)
+    readable = np.ones(len(items), dtype=bool)
+    for index in range(len(items)):
         try:
-            key = images.open(index).digest
-        except ImageError:
+            key = items.open(index).digest
+        except ItemError:
             if strict:
                 raise
             key, readable[index] = index.to_bytes(8, "big"), False
@@ -623,12 +720,12 @@ def _about_copies(
 ) -> Iterator[str]:
     if conflicts:
         yield (
-            f"{len(conflicts)} image(s) are there with different {kind.noun}, such as "
+            f"{len(conflicts)} {kind.item}(s) are there with different {kind.noun}, such as "
             f"{conflicts[0]}: some of these must be wrong, and a test on one of them is a leak."
         )
     if copies:
         n = sum(len(copy) - 1 for copy in copies)
         yield (
-            f"{n} image(s) are copies of others, such as {copies[0]}: a split that "
+            f"{n} {kind.item}(s) are copies of others, such as {copies[0]}: a split that "
             "parts copies tests on what was learnt. Folds here keep them together."
         )

@@ -1,10 +1,10 @@
-"""The estimator that tries strategies as far as the time goes and keeps the best."""
+"""The estimators that try strategies as far as the time goes and keep the best."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.stats import rankdata
@@ -15,55 +15,54 @@ from sklearn.utils.validation import check_is_fitted
 from .._optional import import_pyplot
 from .._parameters import (
     STRATEGIES,
+    TEXT_STRATEGIES,
     Cache,
     Compute,
     General,
     ImageInput,
     Network,
+    TextInput,
+    TextNetwork,
+    TextPairs,
+    TextPooling,
+    TextTrials,
     Trials,
     param,
     parameters,
     values_of,
 )
 from .._sklearn import check_columns, fit_context
-from ..codes import CNNCodes
 from ..exceptions import did_you_mean, shown
 from ..finetune import Labels, Tags, is_indicator
-from ..inputs import as_images, each_told_once
+from ..inputs import each_told_once
 from ..networks import pack_state, unpack_state
 from ._advise import digests
 from ._kinds import Kind, kind_named
-from ._probe import TALL_SHARE, tall_share
-from ._strategies import SHARED
+from ._modality import IMAGES, MANY_ODD, TEXTS, Modality
 from ._trials import Trial, TrialRunner, best_of
 
-__all__ = ["AutoTransferClassifier", "draw_trials", "results_of", "summary_of"]
+__all__ = [
+    "AutoTransferClassifier",
+    "AutoTransferTextClassifier",
+    "draw_trials",
+    "results_of",
+    "summary_of",
+]
 
 
-@parameters
-class AutoTransferClassifier(
-    ClassifierMixin, General, Cache, Compute, ImageInput, Trials, Network, BaseEstimator
-):
-    """Try strategies of transfer learning for a while and keep the best.
-
-    It goes from cheap to dear: a linear probe on the last layer, the same with images resized
-    otherwise where they are not square, probes on other layers, on two layers side by side,
-    fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier layer, as
-    :func:`advise` has it. Each strategy is judged on the same folds, with all copies of an image in
-    one fold; the best is fitted to all images. A strategy is tried on as many folds as there is
-    time for with the last fit, by an estimate of what they take, and compared with others on the
-    folds they share. The first strategy is always tried.
+class AutoTransferBase(ClassifierMixin):
+    """Tries strategies, keeps the best and predicts with it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, in order; of several tags an image the numbers of the columns of `y`.
+        The labels, in order; of several tags an item the numbers of the columns of `y`.
     best_estimator_ : estimator
-        Fitted to all images.
+        Fitted to all items.
     best_strategy_ : str
         Its name.
     best_score_ : float
-        Its mean accuracy over the folds that it was tried on; of several tags an image the mean
+        Its mean accuracy over the folds that it was tried on; of several tags an item the mean
         of their average precisions.
     cv_results_ : dict of str to ndarray
         "strategy", "mean_test_score", "std_test_score", "rank_test_score" (by the means),
@@ -73,25 +72,18 @@ class AutoTransferClassifier(
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
         Their names, where they have names.
-
-    See Also
-    --------
-    sktransfer.advise : Says what to do, and why, without fine-tuning anything.
-
-    Examples
-    --------
-    >>> from sktransfer import AutoTransferClassifier
-    >>> from sktransfer.datasets import load_cifar10_sample
-    >>> X, y = load_cifar10_sample(return_X_y=True)
-    >>> auto = AutoTransferClassifier(strategies=["probe", "layers"], image_size=64)
-    >>> bool(auto.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.9)
-    True
     """
 
-    resize: str = param(default="auto", choices=("auto", "pad", "squash", "crop"), doc="""
-        How an image that is not square is made so. "auto" pads, and where more than a tenth
-        of the images are not about square the strategy "resize" tries the other ways; what
-        follows takes another one if it is likely to be better.""")
+    # What is tried, and its names.
+    _modality: ClassVar[Modality]
+    _names: ClassVar[Sequence[str]]
+    # Parameters of the groups that every such estimator has.
+    time_budget: float | None
+    strategies: Sequence[str]
+    cv: int
+    max_epochs: int
+    random_state: Any
+    verbose: int
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Self:
@@ -99,10 +91,10 @@ class AutoTransferClassifier(
 
         Parameters
         ----------
-        X : array, list or table of images
-            As in :class:`sktransfer.CNNCodes`.
+        X : array, list or table of items
+            As in :class:`sktransfer.CNNCodes` for images, :class:`sktransfer.TextCodes` for texts.
         y : array-like of shape (n_samples,) or (n_samples, n_tags)
-            Labels, of which each class has at least two. Or several tags an image: a matrix of 0
+            Labels, of which each class has at least two. Or several tags an item: a matrix of 0
             and 1, dense, sparse or a data frame; NaN is a tag that is not known.
 
         Returns
@@ -112,9 +104,9 @@ class AutoTransferClassifier(
         Raises
         ------
         ValueError
-            If labels do not fit, a class has one image, or there is no such strategy.
-        ImageError
-            If an image cannot be read.
+            If labels do not fit, a class has one item, or there is no such strategy.
+        ItemError
+            If an item cannot be read.
         """
         with each_told_once():
             self._fit(X, y)
@@ -122,39 +114,46 @@ class AutoTransferClassifier(
 
     def _fit(self, X: Any, y: Any) -> None:
         begin = time.perf_counter()
-        if unknown := [one for one in self.strategies if one not in STRATEGIES]:
+        if unknown := [one for one in self.strategies if one not in self._names]:
             wrong = unknown[0]
             raise ValueError(
-                f"strategies must be of {', '.join(STRATEGIES)}, got {shown(repr(wrong))}. "
-                f"{did_you_mean(str(wrong), STRATEGIES)}".rstrip()
+                f"strategies must be of {', '.join(self._names)}, got {shown(repr(wrong))}. "
+                f"{did_you_mean(str(wrong), self._names)}".rstrip()
             )
-        images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
-        task, target = (Tags if is_indicator(y) else Labels).of(y, len(images))
-        kind = kind_named(task.kind)
-        groups = digests(images, strict=True)[0]
+        modality, codes = self._modality, self._codes()
+        items = modality.items(codes, X)
+        task, target = (Tags if is_indicator(y) else Labels).of(y, len(items))
+        kind = kind_named(task.kind, modality.noun)
+        groups = digests(items, strict=True)[0]
         splits = kind.make_splits(target, self.cv, groups=groups)
         check_columns(self, X, reset=True)
         runner = TrialRunner(
-            self._codes(),
+            codes,
             splits,
             begin + (float("inf") if self.time_budget is None else self.time_budget),
             epochs=self.max_epochs,
             random_state=int(check_random_state(self.random_state).randint(2**31 - 1)),
             kind=kind,
         )
-        frame = self.resize == "auto" and tall_share(images) > TALL_SHARE
+        reread = self._reading() == "auto" and modality.odd_share(codes, items) > MANY_ODD
         labels = kind.read(y)
-        strategies = self._printed(runner.run(X, labels, self.strategies, frame=frame), kind)
-        best = best_of(strategies)
+        rows = modality.take(codes, X, np.arange(len(items)), len(items))
+        trials = self._printed(runner.run(rows, labels, self.strategies, reread=reread), kind)
+        best = best_of(trials)
         fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
-        self.cv_results_ = results_of(strategies)
+        self.cv_results_ = results_of(trials)
         self.best_strategy_, self.best_score_ = best.name, best.mean
         self.best_estimator_ = fitted
 
-    def _codes(self) -> CNNCodes:
-        shared = values_of(self, *SHARED)
-        return CNNCodes(**{**shared, "resize": "pad" if self.resize == "auto" else self.resize})
+    def _reading(self) -> str:
+        """How items are read that do not fit the network, or "auto"."""
+        return getattr(self, self._modality.reading)
+
+    def _codes(self) -> Any:
+        modality, asked = self._modality, self._reading()
+        own = modality.readings[0] if asked == "auto" else asked
+        return modality.codes(**{**values_of(self, *modality.shared), modality.reading: own})
 
     def _printed(self, trials: Iterable[Trial], kind: Kind) -> list[Trial]:
         strategies = []
@@ -165,11 +164,11 @@ class AutoTransferClassifier(
         return strategies
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each image.
+        """The most probable label of each item.
 
         Parameters
         ----------
-        X : array, list or table of images
+        X : array, list or table of items
             As in `fit`.
 
         Returns
@@ -184,7 +183,7 @@ class AutoTransferClassifier(
 
         Parameters
         ----------
-        X : array, list or table of images
+        X : array, list or table of items
             As in `fit`.
 
         Returns
@@ -199,7 +198,7 @@ class AutoTransferClassifier(
 
         Parameters
         ----------
-        X : array, list or table of images
+        X : array, list or table of items
             As in `fit`.
 
         Returns
@@ -210,16 +209,16 @@ class AutoTransferClassifier(
             return self._fitted(X).decision_function(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of images whose label is predicted right; of several tags, all known ones.
+        """Share of items whose label is predicted right; of several tags, all known ones.
 
         Parameters
         ----------
-        X : array, list or table of images
+        X : array, list or table of items
             As in `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_tags)
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each image counts.
+            How much each item counts.
 
         Returns
         -------
@@ -257,10 +256,100 @@ class AutoTransferClassifier(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         tags.classifier_tags.multi_label = True
         return tags
+
+
+
+@parameters
+class AutoTransferClassifier(
+    AutoTransferBase, General, Cache, Compute, ImageInput, Trials, Network, BaseEstimator
+):
+    """Try strategies of transfer learning for a while and keep the best.
+
+    It goes from cheap to dear: a linear probe on the last layer, the same with images resized
+    otherwise where they are not square, probes on other layers, on two layers side by side,
+    fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier layer, as
+    :func:`advise` has it. Each strategy is judged on the same folds, with all copies of an image in
+    one fold; the best is fitted to all images. A strategy is tried on as many folds as there is
+    time for with the last fit, by an estimate of what they take, and compared with others on the
+    folds they share. The first strategy is always tried.
+
+    See Also
+    --------
+    sktransfer.advise : Says what to do, and why, without fine-tuning anything.
+    AutoTransferTextClassifier : The same of texts.
+
+    Examples
+    --------
+    >>> from sktransfer import AutoTransferClassifier
+    >>> from sktransfer.datasets import load_cifar10_sample
+    >>> X, y = load_cifar10_sample(return_X_y=True)
+    >>> auto = AutoTransferClassifier(strategies=["probe", "layers"], image_size=64)
+    >>> bool(auto.fit(X[:60], y[:60]).score(X[:60], y[:60]) > 0.9)
+    True
+    """
+
+    resize: str = param(default="auto", choices=("auto", "pad", "squash", "crop"), doc="""
+        How an image that is not square is made so. "auto" pads, and where more than a tenth
+        of the images are not about square the strategy "resize" tries the other ways; what
+        follows takes another one if it is likely to be better.""")
+
+    _modality, _names = IMAGES, STRATEGIES
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+@parameters
+class AutoTransferTextClassifier(
+    AutoTransferBase,
+    General,
+    Cache,
+    Compute,
+    TextPairs,
+    TextInput,
+    TextTrials,
+    TextPooling,
+    TextNetwork,
+    BaseEstimator,
+):
+    """Try strategies of transfer learning on texts for a while and keep the best.
+
+    It goes from cheap to dear: a bag of words (TF-IDF of words and pairs of words with a linear
+    model), which needs no network; a linear probe on the last layer, the same with long texts read
+    otherwise where there are many, probes on other layers, on two layers side by side, fine-tuning
+    of two thirds of the blocks, and of all. Each strategy is judged on the same folds, with all
+    copies of a text in one fold; the best is fitted to all texts. A strategy is tried on as many
+    folds as there is time for with the last fit, by an estimate of what they take, and compared
+    with others on the folds they share. The bag of words and the first probe are always tried.
+
+    See Also
+    --------
+    sktransfer.advise : Says what to do, and why, without fine-tuning anything.
+    AutoTransferClassifier : The same of images.
+
+    Examples
+    --------
+    >>> from sktransfer import AutoTransferTextClassifier
+    >>> from sktransfer.datasets import load_film_sentences_sample
+    >>> X, y = load_film_sentences_sample(return_X_y=True)
+    >>> auto = AutoTransferTextClassifier(strategies=["bag of words", "probe", "layers"])
+    >>> auto.fit(X[:120], y[:120]).best_strategy_ == "bag of words"
+    False
+    """
+
+    long_texts: str = param(
+        default="auto", choices=("auto", "windows", "head", "head_tail", "error"), doc="""
+        What becomes of a text of more tokens than the network reads. "auto" reads it in windows,
+        and where more than a tenth of the texts are so long the strategy "long_texts" tries their
+        beginnings, and beginnings with ends; what follows takes another way if it is likely to be
+        better.""")
+
+    _modality, _names = TEXTS, TEXT_STRATEGIES
 
 
 # Trials as a table and as a figure.

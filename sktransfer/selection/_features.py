@@ -1,12 +1,10 @@
-"""One pass of a network over the images: codes by depth, its outputs, its speed."""
+"""One pass of a network over the items: codes by depth, its outputs, its speed."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,27 +12,27 @@ from scipy.special import softmax
 from sklearn.base import clone
 from torch import nn
 
-from ..codes import CNNCodes
 from ..compute import count_computed, normalize_rows
-from ..exceptions import LayerError, did_you_mean
+from ..exceptions import LayerError
 from ..inputs import OR_NAN, skipped, unreadable
-from ..networks import POOLINGS, Cuttable
+from ..networks import Cuttable
+from ._modality import modality_of
 
-__all__ = ["Seen", "check_params", "pass_over", "source_probabilities"]
+__all__ = ["Seen", "pass_over", "source_probabilities"]
 
 
 _MOST_LAYERS = 7
-# Images a second by network, size and device, for codes that are found without a pass.
+# Items a second by network, size and device, for codes that are found without a pass.
 _SPEEDS: dict[object, float] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What one network makes of the images.
+    """What one network makes of the items.
 
     Attributes
     ----------
-    estimator : CNNCodes
+    estimator : CNNCodes or TextCodes
         Not fitted; gives `codes`.
     codes : ndarray of shape (n_kept, width)
         Of the layer that was asked for.
@@ -43,66 +41,51 @@ class Seen:
     layers : dict of str to ndarray
         Codes by depth, from the input; the last is that before the classifier.
     kept : ndarray of bool
-        Images that could be read.
+        Items that could be read.
     probabilities : ndarray or None
         What the network's own classifier says, where that was asked for.
     no_probabilities : str
         Why there are none.
+    n_stages : int
+        Stages of the network.
     n_parameters : int
     n_bytes : int
         Of the weights.
-    images_per_second : float
-        NaN where no image was computed in this process.
+    items_per_second : float
+        NaN where no item was computed in this process.
     """
 
-    estimator: CNNCodes
+    estimator: Any
     codes: np.ndarray
     asked: str
     layers: dict[str, np.ndarray]
     kept: np.ndarray
     probabilities: np.ndarray | None
     no_probabilities: str
+    n_stages: int
     n_parameters: int
     n_bytes: int
-    images_per_second: float
-
-
-def check_params(function: Callable[..., Any], params: dict[str, Any]) -> None:
-    """More parameters of a function must be those of CNNCodes, but for the network itself.
-
-    Raises
-    ------
-    TypeError
-        If one is not; it names the nearest.
-    """
-    own = [name for name in signature(CNNCodes).parameters if name != "backbone"]
-    known = [*signature(function).parameters, *own]
-    for name in params:
-        if name not in own:
-            raise TypeError(
-                f"{function.__name__}() got {name!r}, which is no parameter of it or CNNCodes. "
-                f"{did_you_mean(name, known)}".rstrip()
-            )
+    items_per_second: float
 
 
 def pass_over(
-    codes: CNNCodes, X: Any, *, outputs: bool = False, remedy: str | None = OR_NAN
+    codes: Any, X: Any, *, outputs: bool = False, remedy: str | None = OR_NAN
 ) -> Seen:
     """Compute the codes of the asked layer and of some by depth, at once.
 
     Parameters
     ----------
-    codes : CNNCodes
-    X : images
+    codes : CNNCodes or TextCodes
+    X : images or texts
     outputs : bool, default=False
         Whether to ask the network's own classifier, too.
     remedy : str or None
-        What an error says may be done about an image that cannot be read, besides fixing it.
+        What an error says may be done about an item that cannot be read, besides fixing it.
 
     Raises
     ------
-    ImageError
-        If an image cannot be read, unless ``on_error="nan"``.
+    ItemError
+        If an item cannot be read, unless ``on_error="nan"``.
     BackboneError
         If the network cannot be loaded.
     """
@@ -132,16 +115,17 @@ def pass_over(
         kept=kept,
         probabilities=probabilities,
         no_probabilities=reason,
+        n_stages=len(table.stages()),
         n_parameters=sum(one.numel() for one in module.parameters()),
         n_bytes=sum(one.numel() * one.element_size() for one in weights),
-        images_per_second=speed,
+        items_per_second=speed,
     )
 
 
-def _depth(codes: CNNCodes, table: Cuttable) -> list[str]:
+def _depth(codes: Any, table: Cuttable) -> list[str]:
     """The ends of some stages, evenly over the depth, with the last layer."""
     last = table.layers[-1].name
-    if codes.pooling not in POOLINGS or codes.pooling in ("flatten", "token"):
+    if not modality_of(codes).pools_any_layer(codes.pooling):
         return []
     ends = [stage.end.name for stage in table.stages() if stage.end.name != last]
     if len(ends) >= _MOST_LAYERS:
@@ -156,35 +140,33 @@ def _columns(rows: np.ndarray, widths: list[int]) -> list[np.ndarray]:
 
 
 def _probabilities(table: Cuttable, codes: np.ndarray | None) -> tuple[np.ndarray | None, str]:
-    if codes is None:
+    if codes is None and table.classifier():
         return None, "needs the codes before the classifier with an average pooling"
     try:
-        return source_probabilities(table, codes.astype(np.float64)), ""
+        return source_probabilities(table, codes), ""
     except LayerError as error:
         return None, str(error)
 
 
-def _compute(
-    codes: CNNCodes, X: Any, remedy: str | None
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Rows, not normalised; which images could be read; and images a second."""
-    images = codes._items(X)
-    frozen = codes._frozen().for_items(len(images))
-    rows = np.empty((len(images), *frozen.shape), dtype=np.float32)
-    key = (codes.backbone_.fingerprint, codes.image_size_, *frozen.runs_on)
+def _compute(codes: Any, X: Any, remedy: str | None) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rows, not normalised; which items could be read; and items a second."""
+    items = codes._items(X)
+    frozen = codes._frozen().for_items(len(items))
+    rows = np.empty((len(items), *frozen.shape), dtype=np.float32)
+    key = (codes.backbone_.fingerprint, frozen.preparation.shape, *frozen.runs_on)
     strict = codes.on_error == "raise"
     start = time.perf_counter()  # the engine was made for the key
-    with codes._progress(len(images)) as progress, count_computed() as computed:
-        errors = frozen.fill(images, rows, stop_at_error=strict, progress=progress)
+    with codes._progress(len(items)) as progress, count_computed() as computed:
+        errors = frozen.fill(items, rows, stop_at_error=strict, progress=progress)
     seconds = time.perf_counter() - start
     if errors and strict:
         raise unreadable(errors[:1], remedy) from errors[0]
-    kept = np.ones(len(images), dtype=bool)
+    kept = np.ones(len(items), dtype=bool)
     if errors:
         kept[[int(error.index or 0) for error in errors]] = False
-        warnings.warn(skipped(errors, len(images)), stacklevel=4)
+        warnings.warn(skipped(errors, len(items)), stacklevel=4)
     # A few among many that were known tell nothing about speed.
-    if computed.n_items > len(images) / 2:
+    if computed.n_items > len(items) / 2:
         _SPEEDS[key] = computed.n_items / seconds
     return rows, kept, _SPEEDS.get(key, float("nan"))
 
@@ -192,13 +174,13 @@ def _compute(
 # What the network's own classifier says, from the codes before it.
 
 
-def source_probabilities(table: Cuttable, codes: np.ndarray) -> np.ndarray:
+def source_probabilities(table: Cuttable, codes: np.ndarray | None) -> np.ndarray:
     """Probabilities of the classes that the network was trained on.
 
     Parameters
     ----------
     table : Cuttable
-    codes : ndarray of shape (n_samples, width)
+    codes : ndarray of shape (n_samples, width) or None
         Of the layer before the classifier, not normalised.
 
     Raises
@@ -209,7 +191,8 @@ def source_probabilities(table: Cuttable, codes: np.ndarray) -> np.ndarray:
     head = _linear_head(table)
     weight = head.weight.detach().numpy().astype(np.float64)
     bias = 0.0 if head.bias is None else head.bias.detach().numpy()
-    return softmax(codes @ weight.T + bias, axis=1)
+    rows: Any = np.asarray(codes, np.float64)
+    return softmax(rows @ weight.T + bias, axis=1)
 
 
 def _linear_head(table: Cuttable) -> nn.Linear:

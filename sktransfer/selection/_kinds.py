@@ -1,4 +1,4 @@
-"""Kinds of targets, as linear probes know them: labels, values, and several tags an image."""
+"""Kinds of targets, as linear probes know them: labels, values, and several tags an item."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..exceptions import shown
 from ..finetune import (
-    FineTuneClassifier,
-    FineTuneRegressor,
     Tags,
     array_of,
     as_tags,
@@ -57,25 +55,33 @@ PROBE_C = 1e-2
 class Kind(ABC):
     """What a kind of target means to a linear probe and its judgement.
 
+    Parameters
+    ----------
+    item : str
+        What has a target is called in messages: "image", "text".
+
     Attributes
     ----------
     noun, measure : str
         What targets are called, as tasks of fine-tuning call them (`Task.kind`), and the score that
         probes are judged by.
-    tuner : type
-        The estimator that fine-tunes for it.
+    are_values : bool
+        Whether targets are numbers to be predicted.
     grid : dict
         What is worth searching of the last step of a pipeline.
     """
 
     noun: ClassVar[str]
     measure: ClassVar[str]
-    tuner: ClassVar[Any]
+    are_values: ClassVar[bool] = False
     grid: ClassVar[dict[str, list[Any]]]
+
+    def __init__(self, item: str = "image"):
+        self.item = item
 
     @abstractmethod
     def read(self, y: Any) -> np.ndarray:
-        """Targets as an array with a row for each image, checked."""
+        """Targets as an array with a row for each item, checked."""
 
     @abstractmethod
     def check(self, target: np.ndarray) -> None:
@@ -87,15 +93,15 @@ class Kind(ABC):
 
     @abstractmethod
     def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
-        """Folds in which images of one owner stay together."""
+        """Folds in which items of one owner stay together."""
 
     @abstractmethod
-    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
-        """What probes say of each image when it is held out."""
+    def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
+        """What a model that is fitted to the others says of each item when it is held out."""
 
     @abstractmethod
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """How good the answer is for each image; larger is better."""
+        """How good the answer is for each item; larger is better."""
 
     @abstractmethod
     def score(self, answers: np.ndarray, target: np.ndarray) -> float:
@@ -103,7 +109,7 @@ class Kind(ABC):
 
     @abstractmethod
     def sizes(self, target: np.ndarray) -> list[int]:
-        """How many images there are of each thing that is to be learnt."""
+        """How many items there are of each thing that is to be learnt."""
 
     @abstractmethod
     def told(self, n: int, sizes: Sequence[int]) -> str:
@@ -129,7 +135,7 @@ class Kind(ABC):
     scoring: ClassVar[Any] = None
 
     def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-        """Questions one after the other: which images, and their labels."""
+        """Questions one after the other: which items, and their labels."""
         yield slice(None), target
 
     def can_learn(self, target: np.ndarray) -> bool:
@@ -141,17 +147,17 @@ class Kind(ABC):
         return np.random.default_rng(seed).permutation(len(target))
 
     def some(self, target: np.ndarray, n: int, cv: Any) -> np.ndarray:
-        """Enough images to ask."""
+        """Enough items to ask."""
         return np.sort(self.order(target, 0)[:n])
 
     def suspects(self, answers: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images whose target looks wrong, and what it seems to be."""
+        """Items whose target looks wrong, and what it seems to be."""
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=target.dtype)
 
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
-        """Images that can be validated on, and what is odd about targets."""
+        """Items that can be validated on, and what is odd about targets."""
         self.check(target[readable])
         return np.ones(len(target), dtype=bool), []
 
@@ -169,7 +175,7 @@ class Kind(ABC):
         Raises
         ------
         ValueError
-            If a class has but one image (or group), so that no fold can both learn and test it.
+            If a class has but one item (or group), so that no fold can both learn and test it.
         """
         n = len(target)
         if groups is not None and len(np.unique(groups)) == n:
@@ -190,34 +196,33 @@ class Kind(ABC):
 
 class _Labels(Kind):
     noun, measure = "labels", "accuracy"
-    tuner = FineTuneClassifier
     grid: ClassVar[dict[str, list[Any]]] = {"classify__C": [1e-3, 1e-2, 1e-1]}
 
     def read(self, y: Any) -> np.ndarray:
         return labels_of(y)
 
     def check(self, target: np.ndarray) -> None:
-        as_classes(target)
+        as_classes(target, self.item)
 
     def numbers(self, target: np.ndarray) -> np.ndarray:
         return np.unique(target, return_inverse=True)[1]
 
     def columns(self, target: np.ndarray) -> np.ndarray:
-        classes, numbers = as_classes(target)
+        classes, numbers = as_classes(target, self.item)
         return np.eye(len(classes))[numbers]
 
     def linear(self) -> tuple[str, BaseEstimator]:
         return "classify", LogisticRegression(C=PROBE_C, max_iter=1000)
 
     def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
-        classes, numbers = as_classes(target)
+        classes, numbers = as_classes(target, self.item)
         sizes = [len(np.unique(owners[numbers == number])) for number in range(len(classes))]
         small = [classes[i] for i, size in enumerate(sizes) if size < 2]
         if small:
             raise ValueError(
-                "every class must have at least 2 different images for cross-validation, but "
-                f"these have one: {[str(one) for one in small]}. Leave them out, or add "
-                "images."
+                f"every class must have at least 2 different {self.item}s for cross-validation, "
+                f"but these have one: {[str(one) for one in small]}. Leave them out, or add "
+                f"{self.item}s."
             )
         folds = min(cv, *sizes)
         if len(np.unique(owners)) == len(owners):
@@ -226,8 +231,8 @@ class _Labels(Kind):
         kind = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
         return list(kind.split(numbers, numbers, owners))
 
-    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
-        return cross_val_predict(self.probe(), codes, target, cv=splits, method="predict_proba")
+    def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
+        return cross_val_predict(model, rows, target, cv=splits, method="predict_proba")
 
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
         return np.unique(target)[answers.argmax(axis=1)] == target
@@ -240,7 +245,7 @@ class _Labels(Kind):
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
         return (
-            f"{n:,} images of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each"
+            f"{n:,} {self.item}s of {len(sizes)} classes, {min(sizes):,} to {max(sizes):,} of each"
         )
 
     def can_learn(self, target: np.ndarray) -> bool:
@@ -273,26 +278,26 @@ class _Labels(Kind):
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
-        """Images of classes that have two; raises where fewer than two classes have."""
-        classes, numbers = as_classes(target)
+        """Items of classes that have two; raises where fewer than two classes have."""
+        classes, numbers = as_classes(target, self.item)
         different = [len(np.unique(groups[(numbers == k) & readable])) for k in range(len(classes))]
         small = [k for k, size in enumerate(different) if size < 2]
         if len(classes) - len(small) < 2:
             raise ValueError(
-                "at least 2 classes must have 2 different images each, got "
+                f"at least 2 classes must have 2 different {self.item}s each, got "
                 f"{dict(zip(classes.tolist(), different, strict=True))}."
             )
         warnings = []
         if small:
             warnings.append(
                 f"class(es) {', '.join(str(classes[k]) for k in small)} have fewer than 2 "
-                "different images and cannot be validated; they are left out of every figure "
-                "here."
+                f"different {self.item}s and cannot be validated; they are left out of every "
+                "figure here."
             )
         scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
         if scarce:
             warnings.append(
-                f"class(es) {', '.join(scarce)} have fewer than 5 images: there are as many "
+                f"class(es) {', '.join(scarce)} have fewer than 5 {self.item}s: there are as many "
                 "folds as the smallest has, and figures for it are rough."
             )
         if max(different) > 10 * max(1, min(d for d in different if d > 1)):
@@ -310,8 +315,7 @@ class _Labels(Kind):
 
 
 class _Values(Kind):
-    noun, measure = "values", "R²"
-    tuner = FineTuneRegressor
+    noun, measure, are_values = "values", "R²", True
     grid: ClassVar[dict[str, list[Any]]] = {}
 
     def read(self, y: Any) -> np.ndarray:
@@ -331,8 +335,8 @@ class _Values(Kind):
         return [(every[np.isin(group_of, learn)], every[np.isin(group_of, test)])
                 for learn, test in folds]  # fmt: skip
 
-    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
-        return cross_val_predict(self.probe(), codes, target, cv=splits)
+    def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
+        return cross_val_predict(model, rows, target, cv=splits)
 
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Squared errors in units of the variance: their mean is R² less 1."""
@@ -347,12 +351,11 @@ class _Values(Kind):
         return [len(target)]
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
-        return f"{n:,} images with values"
+        return f"{n:,} {self.item}s with values"
 
 
 class _Tags(Kind):
     noun, measure = "tags", "average precision"
-    tuner = FineTuneClassifier
     grid: ClassVar[dict[str, list[Any]]] = {"classify__C": [1e-3, 1e-2, 1e-1]}
 
     def read(self, y: Any) -> np.ndarray:
@@ -361,8 +364,8 @@ class _Tags(Kind):
     def check(self, target: np.ndarray) -> None:
         if not any(True for _ in self.each(target)):
             raise ValueError(
-                "some tag must be there for at least 2 images, and known not to be there for 2 "
-                "others: none is, and there is nothing to learn."
+                f"some tag must be there for at least 2 {self.item}s, and known not to be there "
+                "for 2 others: none is, and there is nothing to learn."
             )
 
     def linear(self) -> tuple[str, BaseEstimator]:
@@ -371,14 +374,14 @@ class _Tags(Kind):
     def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
         return Tags.folds(target, cv, owners, 0)
 
-    def answers(self, codes: np.ndarray, target: np.ndarray, splits: Any) -> np.ndarray:
+    def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
         # Not `cross_val_predict`, which takes what is not known for a third class.
         found = np.full(target.shape, np.nan)
         for learn, test in splits:
-            probe = clone(self.probe()).fit(codes[learn], target[learn])
-            found[test] = probe.predict_proba(codes[test])
+            fitted = clone(model).fit(rows[learn], target[learn])
+            found[test] = fitted.predict_proba(rows[test])
         if np.isnan(found).any():
-            raise ValueError("cv must hold out each image in one fold.")
+            raise ValueError(f"cv must hold out each {self.item} in one fold.")
         return found
 
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -405,7 +408,7 @@ class _Tags(Kind):
         return TAGS.test(estimator, X, target)
 
     def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-        """Tags with at least two images of either answer."""
+        """Tags with at least two items of either answer."""
         for tag in range(target.shape[1]):
             known = np.flatnonzero(~np.isnan(target[:, tag]))
             there = target[known, tag].astype(np.int64)
@@ -415,49 +418,51 @@ class _Tags(Kind):
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
-        """Images of which a tag is known."""
+        """Items of which a tag is known."""
         known = ~np.isnan(target).all(axis=1)
         self.check(target[known & readable])
         rare = [k for k, n in enumerate(self.sizes(target[known & readable])) if n < 5]
         if not rare:
             return known, []
         told = (
-            f"tag(s) {', '.join(map(str, rare))} have fewer than 5 images of one answer: "
+            f"tag(s) {', '.join(map(str, rare))} have fewer than 5 {self.item}s of one answer: "
             "figures for them are rough, and folds without both answers do not count."
         )
         return known, [told]
 
     def sizes(self, target: np.ndarray) -> list[int]:
-        """Images of the rarer answer."""
+        """Items of the rarer answer."""
         return np.minimum((target == 1).sum(axis=0), (target == 0).sum(axis=0)).tolist()
 
     def told(self, n: int, sizes: Sequence[int]) -> str:
         return (
-            f"{n:,} images with {len(sizes)} tags, {min(sizes):,} to {max(sizes):,} of the "
+            f"{n:,} {self.item}s with {len(sizes)} tags, {min(sizes):,} to {max(sizes):,} of the "
             "rarer answer of each"
         )
 
 
-LABELS: Kind = _Labels()
-VALUES: Kind = _Values()
-TAGS: Kind = _Tags()
-_KINDS = {one.noun: one for one in (LABELS, VALUES, TAGS)}
+_KINDS: dict[tuple[str, str], Kind] = {
+    (kind.noun, item): kind(item)
+    for kind in (_Labels, _Values, _Tags)
+    for item in ("image", "text")
+}
+LABELS, VALUES, TAGS = (_KINDS[noun, "image"] for noun in ("labels", "values", "tags"))
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str, item: str = "image") -> Kind:
     """The kind of the targets of a task, by what the task calls them."""
-    return _KINDS[name]
+    return _KINDS[name, item]
 
 
-def kind_of(y: Any, regression: bool | str = "auto") -> Kind:
+def kind_of(y: Any, regression: bool | str = "auto", item: str = "image") -> Kind:
     """The kind of some targets; `regression` as in :func:`rank_backbones`."""
     if regression is not True and is_indicator(y):
         is_regression(0, regression)  # only "auto", True and False
-        return TAGS
-    return VALUES if is_regression(y, regression) else LABELS
+        return kind_named("tags", item)
+    return kind_named("values" if is_regression(y, regression, item) else "labels", item)
 
 
-def is_regression(y: Any, asked: bool | str) -> bool:
+def is_regression(y: Any, asked: bool | str, item: str = "image") -> bool:
     """Whether targets are numbers to be predicted; "auto" is so for floats with fractions."""
     if isinstance(asked, (bool, np.bool_)):
         return bool(asked)
@@ -470,20 +475,20 @@ def is_regression(y: Any, asked: bool | str) -> bool:
     if bad.any():
         index = int(np.argwhere(bad)[0][0]) if targets.ndim else 0
         raise ValueError(
-            "y must hold a label or a finite number for each image, but is "
-            f"{shown(targets[index])} for {int(bad.sum())}, first for image {index}."
+            f"y must hold a label or a finite number for each {item}, but is "
+            f"{shown(targets[index])} for {int(bad.sum())}, first for {item} {index}."
         )
     return type_of_target(targets).startswith("continuous")
 
 
-def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the number of the class of each image.
+def as_classes(y: Any, item: str = "image") -> tuple[np.ndarray, np.ndarray]:
+    """Classes in order, and the number of the class of each item.
 
     Raises
     ------
     ValueError
         If labels are missing, there are fewer than two classes, or no class has two
-        images: nothing can be said about a class from one.
+        items: nothing can be said about a class from one.
     """
     labels = labels_of(y)
     unique_labels(labels)
@@ -495,18 +500,18 @@ def as_classes(y: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if counts.max() < 2:
         raise ValueError(
-            f"y must hold at least 2 images of some class, got {len(classes)} classes of one "
-            "image each. For numbers to be predicted there are "
-            "rank_backbones(..., regression=True) and FineTuneRegressor."
+            f"y must hold at least 2 {item}s of some class, got {len(classes)} classes of one "
+            f"{item} each. For numbers to be predicted there are "
+            "rank_backbones(..., regression=True) and estimators for regression."
         )
     return classes, numbers
 
 
 class LinearTags(ClassifierMixin, BaseEstimator):
-    """Logistic regressions on codes, one for each of several tags an image.
+    """Logistic regressions on codes, one for each of several tags an item.
 
     As scikit-learn's OneVsRestClassifier(LogisticRegression()), for tags of which some are not
-    known, and some are always the same: these are as likely as if there were one image more of
+    known, and some are always the same: these are as likely as if there were one item more of
     each answer.
 
     Parameters
@@ -538,11 +543,11 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         self.C = C
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit each tag to the images of which it is known.
+        """Fit each tag to the items of which it is known.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Codes.
         y : array-like of shape (n_samples, n_tags)
             0, 1, and NaN where it is not known.
@@ -551,8 +556,8 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         -------
         self : object
         """
-        rows = check_array(X)
-        task, target = Tags.of(y, len(rows))
+        rows = check_array(X, accept_sparse="csr")
+        task, target = Tags.of(y, rows.shape[0])
 
         def fit(tag: int, used: np.ndarray, codes: np.ndarray, there: np.ndarray) -> Any:
             fitted = LogisticRegression(C=self.C, max_iter=1000).fit(codes, there)
@@ -576,7 +581,7 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         scores : ndarray of shape (n_samples, n_tags)
         """
         check_is_fitted(self)
-        return check_array(X) @ self.coef_.T + self.intercept_
+        return check_array(X, accept_sparse="csr") @ self.coef_.T + self.intercept_
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the tags.
@@ -609,7 +614,7 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         return self._task.predict(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of images all of whose known tags are predicted right.
+        """Share of items all of whose known tags are predicted right.
 
         Parameters
         ----------
@@ -618,7 +623,7 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples, n_tags)
             As in `fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each image counts.
+            How much each item counts.
 
         Returns
         -------
@@ -646,12 +651,12 @@ _TINY = 0.1
 
 
 def suspect_labels(probabilities: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Images whose label is improbable while another is as probable as its own usually are.
+    """Items whose label is improbable while another is as probable as its own usually are.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n_samples, n_classes)
-        Said of images that were held out.
+        Said of items that were held out.
     numbers : ndarray of int
         Classes given.
 

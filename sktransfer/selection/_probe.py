@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,30 +12,25 @@ from scipy.optimize import curve_fit
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from ..codes import CNNCodes
-from ..exceptions import ImageError
-from ..inputs import Images
+from ..exceptions import TruncationWarning
 from ._features import pass_over
 from ._kinds import LABELS, Kind, kind_of
 
 __all__ = [
     "LIKELY",
     "SURE",
-    "TALL_SHARE",
     "LayerScore",
     "LearningCurve",
     "as_codes",
     "as_targets",
     "best_layer",
-    "best_resize",
+    "best_reading",
     "cv_score",
     "is_better",
     "layer_to_tune",
     "learning_curve_of",
-    "other_resize_modes",
     "probe_layer",
-    "probe_resize",
-    "tall_share",
+    "probe_reading",
 ]
 
 
@@ -44,14 +40,14 @@ def cv_score(
     """Cross-validated accuracy of a linear classifier on the codes: the yardstick.
 
     A probe in the sense of [1]_: codes are standardised and a logistic regression is fitted, with
-    weights pulled to zero as suits codes wider than images are many. In regression the
-    coefficient of determination of a ridge regression; of several tags an image the mean of their
+    weights pulled to zero as suits codes wider than items are many. In regression the
+    coefficient of determination of a ridge regression; of several tags an item the mean of their
     average precisions.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_features)
-        One row for each image.
+        One row for each item.
     y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
         Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
     cv : int or splitter, default=5
@@ -70,7 +66,7 @@ def cv_score(
     Raises
     ------
     ValueError
-        If codes are not finite, lengths differ, or a class has one image.
+        If codes are not finite, lengths differ, or a class has one item.
 
     References
     ----------
@@ -91,10 +87,10 @@ def cv_score(
 # Which layer: probes on codes by depth, judged on the same folds.
 
 
-# Standard errors by which another layer must be better for a verdict on the images, and to
+# Standard errors by which another layer must be better for a verdict on the items, and to
 # be taken: it is taken on weaker grounds, since to keep the last one by mistake costs as much.
 SURE, LIKELY = 2.0, 1.0
-# Images from which on a network that is fine-tuned is better cut behind an earlier layer.
+# Items from which on a network that is fine-tuned is better cut behind an earlier layer.
 _ENOUGH_TO_CUT = 200
 
 
@@ -108,9 +104,9 @@ class LayerScore:
     mean, std : float
         Of the scores of the folds, such as accuracies: mean and standard deviation.
     marks : ndarray of shape (n_samples,)
-        How good the answer was for each image when it was held out: whether a label was right.
+        How good the answer was for each item when it was held out: whether a label was right.
     answers : ndarray of shape (n_samples, ...)
-        What the probe said of each image that it had not learnt from, such as probabilities.
+        What the probe said of each item that it had not learnt from, such as probabilities.
     folds : ndarray of shape (n_folds,)
         The scores.
     """
@@ -124,17 +120,22 @@ class LayerScore:
 
 
 def probe_layer(
-    name: str, codes: np.ndarray, target: np.ndarray, splits: Any, kind: Kind = LABELS
+    name: str,
+    codes: np.ndarray,
+    target: np.ndarray,
+    splits: Any,
+    kind: Kind = LABELS,
+    model: Any = None,
 ) -> LayerScore:
-    """Judge a layer by cross-validation."""
-    said = kind.answers(codes, target, splits)
+    """Judge a layer by cross-validation of a probe, or anything else by that of another model."""
+    said = kind.answers(kind.probe() if model is None else model, codes, target, splits)
     folds = np.array([kind.score(said[test], target[test]) for _, test in splits])
     marks = kind.marks(said, target)
     return LayerScore(name, float(np.nanmean(folds)), float(np.nanstd(folds)), marks, said, folds)
 
 
 def is_better(one: LayerScore, other: LayerScore, errors: float) -> bool:
-    """Whether one tells the same images better, by so many standard errors."""
+    """Whether one tells the same items better, by so many standard errors."""
     difference = one.marks.astype(float) - other.marks
     error = difference.std() / np.sqrt(len(difference))
     return bool(difference.mean() > errors * error and difference.mean() > 0)
@@ -151,7 +152,7 @@ def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
     """Where a network ends of which the last stages are fine-tuned.
 
     With the best of the earlier layers, whether or not the last is better as it is: what is trained
-    makes an earlier layer as specific as the last one, and more fitting. Of the few images
+    makes an earlier layer as specific as the last one, and more fitting. Of the few items
     from which it cannot, the last layer of the pretrained network knows more; and where all
     layers learn, which are the best is as good a guide as for a probe.
     """
@@ -160,7 +161,7 @@ def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
     return max(scores[:-1], key=lambda score: score.mean)
 
 
-# Would more images help? The learning curve of the probe, and where it leads.
+# Would more items help? The learning curve of the probe, and where it leads.
 
 
 _SHARES = (0.2, 0.35, 0.6, 1.0)
@@ -168,12 +169,12 @@ _SHARES = (0.2, 0.35, 0.6, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
-    """Accuracy of the probe by the number of images it learns from.
+    """Accuracy of the probe by the number of images, or texts, it learns from.
 
     Parameters
     ----------
     sizes : ndarray of int
-        Images that were learnt from.
+        Items that were learnt from.
     means, stds : ndarray
         Mean and standard deviation over the folds.
     law : tuple of float or None
@@ -191,7 +192,7 @@ class LearningCurve:
         Parameters
         ----------
         size : float or ndarray
-            Images to learn from.
+            Items to learn from.
 
         Returns
         -------
@@ -204,9 +205,10 @@ class LearningCurve:
 
 
 def learning_curve_of(
-    codes: np.ndarray, target: np.ndarray, splits: Any, kind: Kind = LABELS
+    codes: np.ndarray, target: np.ndarray, splits: Any, kind: Kind = LABELS, model: Any = None
 ) -> LearningCurve:
     """Learn from parts of each fold, nested in one another, and test on the fold."""
+    model = kind.probe() if model is None else model
     found: dict[float, list[float]] = {share: [] for share in _SHARES}
     sizes: dict[float, list[int]] = {share: [] for share in _SHARES}
     for seed, (learn, test) in enumerate(splits):
@@ -215,7 +217,7 @@ def learning_curve_of(
             part = learn[order[: max(2, round(share * len(learn)))]]
             if not kind.can_learn(target[part]):
                 continue
-            probe = clone(kind.probe()).fit(codes[part], target[part])
+            probe = clone(model).fit(codes[part], target[part])
             found[share].append(kind.test(probe, codes[test], target[test]))
             sizes[share].append(len(part))
     shares = [share for share in _SHARES if found[share]]
@@ -267,45 +269,22 @@ def as_targets(y: Any, regression: bool | str) -> np.ndarray:
     return kind.columns(kind.read(y))
 
 
-# How images that are not square are resized: worth some points on some of them.
+# How items that do not fit the network are read: worth some points on some of them.
 
 
-# Of images that are not about square, from which on other resize modes are tried.
-TALL_SHARE = 0.1
-_FRAMINGS = ("pad", "squash", "crop")
-# Images whose sides are looked at, and how far from square one must be to count.
-_LOOKED_AT, _TALL = 200, 1.1
-
-
-def tall_share(images: Images, readable: np.ndarray | None = None) -> float:
-    """Share of images that are not about square, of some of them."""
-    numbers = np.arange(len(images)) if readable is None else np.flatnonzero(readable)
-    chosen = numbers[:: max(1, len(numbers) // _LOOKED_AT)]
-    tall = []
-    for index in chosen:
-        try:
-            width, height = images.open(int(index)).picture().size
-        except ImageError:  # the pass will say so
-            continue
-        tall.append(max(width, height) > _TALL * min(width, height))
-    return float(np.mean(tall)) if tall else 0.0
-
-
-def other_resize_modes(codes: CNNCodes) -> list[str]:
-    """What is to be tried besides the resize mode in use."""
-    return [resize for resize in _FRAMINGS if resize != codes.resize]
-
-
-def probe_resize(
-    X: Any, codes: CNNCodes, target: np.ndarray, splits: Any, kind: Kind = LABELS
+def probe_reading(
+    X: Any, codes: Any, name: str, target: np.ndarray, splits: Any, kind: Kind = LABELS
 ) -> LayerScore:
-    """A probe on the last layer with the resize mode of a transformer."""
-    last = list(pass_over(codes, X).layers.values())[-1]
-    return probe_layer(codes.resize, last, target, splits, kind)
+    """A probe on the last layer with a transformer that reads items in the way of this name."""
+    with warnings.catch_warnings():
+        # It is known that long texts are cut so.
+        warnings.simplefilter("ignore", TruncationWarning)
+        last = list(pass_over(codes, X).layers.values())[-1]
+    return probe_layer(name, last, target, splits, kind)
 
 
-def best_resize(resize_modes: dict[str, LayerScore]) -> str:
+def best_reading(readings: dict[str, LayerScore]) -> str:
     """The first, which is in use, unless another is likely to be better."""
-    current = next(iter(resize_modes))
-    best = max(resize_modes, key=lambda name: resize_modes[name].mean)
-    return best if is_better(resize_modes[best], resize_modes[current], LIKELY) else current
+    current = next(iter(readings))
+    best = max(readings, key=lambda name: readings[name].mean)
+    return best if is_better(readings[best], readings[current], LIKELY) else current

@@ -13,19 +13,18 @@ import numpy as np
 from sklearn.base import clone
 
 from .._optional import import_optional, import_pyplot
-from ..codes import CNNCodes
 from ..exceptions import (
     BackboneError,
-    ImageError,
     InputError,
+    ItemError,
     StoreError,
     did_you_mean,
     shown,
 )
-from ..inputs import as_images
 from ..networks import weights_by_name
-from ._features import Seen, check_params, pass_over
-from ._kinds import VALUES, Kind, kind_of
+from ._features import Seen, pass_over
+from ._kinds import Kind, kind_of
+from ._modality import Modality, check_params, members_of, modality_of
 from ._probe import cv_score
 from .scores import h_score, leep_score, logme_score, nce_score, transrate_score
 
@@ -64,25 +63,29 @@ def rank_backbones(
     depth: bool = True,
     **codes_params: Any,
 ) -> BackboneRanking:
-    """Rank networks by how well their codes suit labelled images.
+    """Rank networks by how well their codes suit labelled images or texts.
 
-    Each network makes one pass over the images, whatever the metrics; the codes of its
+    Each network makes one pass over the items, whatever the metrics; the codes of its
     stages are kept in the cache, so that :func:`advise` and :class:`sktransfer.CNNCodes` have
-    them for nothing. A network counts as much as the best of its layers: for images unlike
+    them for nothing. A network counts as much as the best of its layers: for items unlike
     those it was trained on that is not the last one. The ranking is a shortlist, not a verdict:
-    how well it agrees with accuracies on images that were held back is in the benchmarks.
+    how well it agrees with accuracies on items that were held back is in the benchmarks.
 
     Parameters
     ----------
-    X : array, list or table of images
-        As in :class:`sktransfer.CNNCodes`.
+    X : array, list or table of images or texts
+        As in :class:`sktransfer.CNNCodes`, or :class:`sktransfer.TextCodes` where networks are for
+        texts.
     y : array-like of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_tags)
         Labels, values in regression, or a matrix of tags: 0, 1, and NaN where it is not known.
         Scores of tags are means over those of which both answers are there.
-    backbones : list of str, CNNCodes or torch.nn.Module, or dict, default=five networks
+    backbones : list of str, path, CNNCodes, TextCodes or torch.nn.Module, or dict, \
+default=five networks
         Names of networks, or transformers with parameters of their own; of a dict the keys are
-        the names in the table. By default "efficientnet_lite0", "efficientnet_lite1",
-        "efficientnet_lite2", "resnet50" and "timm:vit_small_patch14_reg4_dinov2". The weights of
+        the names in the table. Networks for text are "minilm_l6", folders and models of
+        transformers, and those of a TextCodes; all must be for images or all for texts. By
+        default "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet50" and
+        "timm:vit_small_patch14_reg4_dinov2". The weights of
         the last two are downloaded; a network that could not be loaded has a row that says why.
     metric : str, callable or list of these, default="logme"
         "logme" (:func:`~sktransfer.selection.logme_score`), "h_score", "leep", "nce",
@@ -92,7 +95,7 @@ def rank_backbones(
     weights : str, enum member, path, None or dict, default="default"
         Of networks given by name; a dict has those of some, by name.
     image_size : int or (int, int), default=None
-        Pixels that networks given by name see; None is what each was trained with.
+        Pixels that networks for images given by name see; None is what each was trained with.
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept.
     cv : int or splitter, default=5
@@ -102,10 +105,11 @@ def rank_backbones(
     depth : bool, default=True
         Whether "logme" and "cv" are those of the best of up to seven layers, evenly over the depth.
         The other metrics grow with the width of the codes and cannot compare layers; for them,
-        with False, and of a CNNCodes with a layer of its own, it is the layer asked for.
+        with False, and of a transformer with a layer of its own, it is the layer asked for.
     **codes_params : dict
-        More parameters of :class:`sktransfer.CNNCodes` for networks given by name, such as
-        ``device`` or ``on_error="nan"``, which leaves out images that cannot be read.
+        More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes` for
+        networks given by name, such as ``device`` or ``on_error="nan"``, which leaves out items
+        that cannot be read.
 
     Returns
     -------
@@ -115,9 +119,10 @@ def rank_backbones(
     Raises
     ------
     ValueError
-        If labels do not fit the images or the metric, or there is no such metric.
-    ImageError
-        If an image cannot be read.
+        If labels do not fit the items or the metric, there is no such metric, or some networks are
+        for images and some for texts.
+    ItemError
+        If an item cannot be read.
     BackboneError
         If no network at all can be loaded.
 
@@ -132,13 +137,17 @@ def rank_backbones(
     >>> ranking.best_
     'pretrained'
     """
-    check_params(rank_backbones, codes_params)
-    common = {"image_size": image_size, "cache": cache, **codes_params}
-    candidates = _candidates(backbones, weights, common)
+    if isinstance(backbones, Iterable) and not isinstance(backbones, (str, Mapping)):
+        backbones = list(backbones)
+    modality = modality_of(backbones)
+    given = {} if image_size is None else {"image_size": image_size}
+    check_params(rank_backbones, {**given, **codes_params}, modality)
+    common = {**given, "cache": cache, **codes_params}
+    candidates = _candidates(backbones, weights, common, modality)
     metrics = metric_names(metric)
-    kind = kind_of(y, regression)
+    kind = kind_of(y, regression, modality.noun)
     target = kind.read(y)
-    _check_lengths(X, target, next(iter(candidates.values())))
+    _check_lengths(X, target, next(iter(candidates.values())), modality)
     check_target(target, metrics, cv, kind)
     ask = partial(score_of, cv=cv, kind=kind)
     rows = [_one(name, codes, X, target, metrics, ask, depth) for name, codes in candidates.items()]
@@ -151,34 +160,33 @@ def rank_backbones(
     return BackboneRanking(rows=tuple(rows), metrics=tuple(metrics))
 
 
-def _candidates(backbones: Any, weights: Any, common: dict[str, Any]) -> dict[str, CNNCodes]:
-    if isinstance(backbones, (str, CNNCodes)):
-        backbones = [backbones]
+def _candidates(
+    backbones: Any, weights: Any, common: dict[str, Any], modality: Modality
+) -> dict[str, Any]:
     if isinstance(backbones, Mapping):
         named = list(backbones.items())
     else:
-        named = [(_label(one), one) for one in backbones]
+        named = [(_label(one, modality), one) for one in members_of(backbones)]
     if not named:
         raise ValueError("backbones must name at least one network, got none.")
-    found: dict[str, CNNCodes] = {}
+    found: dict[str, Any] = {}
     for name, one in named:
         if name in found:
             raise ValueError(
                 f"backbones has {name!r} twice: give a dict whose keys tell them apart."
             )
         own = weights.get(name, "default") if isinstance(weights, Mapping) else weights
-        found[name] = (
-            clone(one) if isinstance(one, CNNCodes) else CNNCodes(one, weights=own, **common)
-        )
+        is_codes = isinstance(one, modality.codes)
+        found[name] = clone(one) if is_codes else modality.codes(one, weights=own, **common)
     return found
 
 
-def _label(one: Any) -> str:
-    if isinstance(one, str):
-        return one
-    if not isinstance(one, CNNCodes):
+def _label(one: Any, modality: Modality) -> str:
+    if isinstance(one, (str, os.PathLike)):
+        return os.fspath(one)
+    if not isinstance(one, modality.codes):
         return type(one).__name__
-    name = one.backbone if isinstance(one.backbone, str) else type(one.backbone).__name__
+    name = _label(one.backbone, modality)
     if one.weights == "default":
         return name
     if one.weights is None:
@@ -186,22 +194,22 @@ def _label(one: Any) -> str:
     return f"{name}, {os.path.basename(weights_by_name(one.weights))}"
 
 
-def _check_lengths(X: Any, y: np.ndarray, codes: CNNCodes) -> None:
-    n = len(as_images(X, image_shape=codes.image_shape, value_range=codes.value_range))
+def _check_lengths(X: Any, y: np.ndarray, codes: Any, modality: Modality) -> None:
+    n = len(modality.items(codes, X))
     if y.ndim == 0 or len(y) != n:
-        raise ValueError(f"y must have one entry for each of {n} images, got {y.shape}.")
+        raise ValueError(f"y must have one entry for each of {n} {modality.noun}s, got {y.shape}.")
 
 
 def _one(
-    name: str, codes: CNNCodes, X: Any, y: np.ndarray, metrics: dict[str, Metric], ask: Any,
+    name: str, codes: Any, X: Any, y: np.ndarray, metrics: dict[str, Metric], ask: Any,
     depth: bool,
 ) -> RankedBackbone:  # fmt: skip
     """One row; what is wrong with this network is told in it and stops no other."""
     nothing = dict.fromkeys(metrics, float("nan"))
     try:
         seen = pass_over(codes, X, outputs=any(one in _BY_OUTPUTS for one in metrics))
-    except (InputError, ImageError, StoreError):
-        raise  # what is wrong with the images is wrong for all
+    except (InputError, ItemError, StoreError):
+        raise  # what is wrong with the items is wrong for all
     except Exception as error:
         return RankedBackbone(name, nothing, codes, error=_reason(error))
     scores, layers, errors = {}, {}, []
@@ -222,7 +230,7 @@ def _one(
         layer=layer,
         width=(seen.layers[layer] if earlier else seen.codes).shape[1],
         n_parameters=seen.n_parameters,
-        images_per_second=seen.images_per_second,
+        images_per_second=seen.items_per_second,
         megabytes=seen.n_bytes / 1e6,
         error="; ".join(errors),
     )
@@ -246,14 +254,14 @@ class RankedBackbone:
         As in the table.
     scores : dict of str to float
         By metric; NaN where there is none.
-    estimator : CNNCodes
+    estimator : CNNCodes or TextCodes
         Not fitted; gives the codes of `layer`.
     layer : str
         The layer whose codes have the score that ranks.
     width, n_parameters : int or None
         Numbers in a code of `layer`, and in the network with its classifier.
     images_per_second : float
-        As measured in the pass; NaN where the store had all codes.
+        Images, or texts, as measured in the pass; NaN where the store had all codes.
     megabytes : float
         Of its weights, in millions of bytes.
     error : str
@@ -262,7 +270,7 @@ class RankedBackbone:
 
     name: str
     scores: dict[str, float]
-    estimator: CNNCodes
+    estimator: Any
     layer: str = ""
     width: int | None = None
     n_parameters: int | None = None
@@ -304,7 +312,7 @@ class BackboneRanking:
         pandas = import_optional("pandas", "BackboneRanking.table", "plot")
         return pandas.DataFrame([self._record(row) for row in self.rows])
 
-    def codes(self, name: str | None = None) -> CNNCodes:
+    def codes(self, name: str | None = None) -> Any:
         """The transformer of a network with the layer that its score is of, not fitted.
 
         Parameters
@@ -314,7 +322,7 @@ class BackboneRanking:
 
         Returns
         -------
-        codes : CNNCodes
+        codes : CNNCodes or TextCodes
         """
         wanted = self.best_ if name is None else name
         for row in self.rows:
@@ -323,7 +331,7 @@ class BackboneRanking:
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """Scores of the networks, with the images a second of those that were run.
+        """Scores of the networks, with the items a second of those that were run.
 
         Parameters
         ----------
@@ -356,7 +364,7 @@ class BackboneRanking:
             "layer": row.layer,
             "width": row.width,
             "parameters": row.n_parameters,
-            "images_per_second": row.images_per_second,
+            f"{modality_of(row.estimator).noun}s_per_second": row.images_per_second,
             "megabytes": row.megabytes,
             "error": row.error,
         }
@@ -389,7 +397,7 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-# Scores by name, applied to what a network makes of the images.
+# Scores by name, applied to what a network makes of the items.
 
 
 METRICS = ("logme", "h_score", "leep", "nce", "transrate", "cv")
@@ -429,7 +437,7 @@ def check_target(target: np.ndarray, metrics: dict[str, Metric], cv: Any, kind: 
     kind.check(target)
     if "cv" in metrics:
         kind.make_splits(target, cv)
-    if kind is not VALUES:
+    if not kind.are_values:
         return
     for name, metric in metrics.items():
         if isinstance(metric, str) and metric not in _FOR_VALUES:
@@ -469,9 +477,9 @@ def score_of(
 
 def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, kind: Kind) -> float:
     if metric == "logme":
-        return logme_score(codes, y, regression=kind is VALUES)
+        return logme_score(codes, y, regression=kind.are_values)
     if metric == "cv":
-        return cv_score(codes, y, cv=cv, regression=kind is VALUES)
+        return cv_score(codes, y, cv=cv, regression=kind.are_values)
     if callable(metric):
         return float(metric(codes, y))
     return _mean(_OF_CODES[metric], codes, y, kind)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .._optional import import_pyplot
-from ..inputs import as_images
+from .._optional import import_optional, import_pyplot
+from ._modality import BAG_OF_WORDS, modality_named
 from ._probe import LearningCurve
 from ._rank import BackboneRanking
 
@@ -18,60 +18,66 @@ __all__ = ["Recommendation", "draw", "draw_suspects"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
-    """What to do with some images, and why.
+    """What to do with some images or texts, and why.
 
     Parameters
     ----------
     scenario : str
         "few and similar", "few and dissimilar", "many and similar" or "many and dissimilar":
-        images, and their likeness to those of the network.
-    strategy : {"probe", "fine-tune last", "fine-tune all"}
+        items, and their likeness to those of the network.
+    strategy : {"bag of words", "probe", "fine-tune last", "fine-tune all"}
     backbone : str or torch.nn.Module
         The network.
     layer : str
         With which the network of `estimator` ends: for a probe the one that tells the classes
-        best.
-    resize : str
-        How images are best resized.
+        best. Empty for a bag of words, which has none.
     estimator : estimator
-        Not fitted: a pipeline, or :class:`sktransfer.FineTuneClassifier`.
+        Not fitted: a pipeline, or an estimator such as :class:`sktransfer.FineTuneClassifier`.
     param_grid : dict
         Worth searching with `estimator`.
     measure : str
-        What probes are judged by: "accuracy", of several tags an image the mean of their "average
+        What probes are judged by: "accuracy", of several tags an item the mean of their "average
         precision", of values "R²".
     expected_accuracy, accuracy_std : float
-        By this measure: mean and standard deviation over the folds, of the probe on `layer`. A
-        layer that was chosen on the same folds makes it a little high; of fine-tuning more may be
-        hoped.
+        By this measure: mean and standard deviation over the folds, of the probe on `layer` or the
+        bag of words. A layer that was chosen on the same folds makes it a little high; of
+        fine-tuning more may be hoped.
     minutes : float
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
     reasons, warnings : tuple of str
-        Sentences: what the advice rests on, and what is odd about the images and labels.
+        Sentences: what the advice rests on, and what is odd about the items and labels.
     layer_scores : tuple of (name, mean, std)
         Probes by depth, from the input.
-    resize_scores : dict of str to float
-        Empty where images are square or `resize` was given.
     learning_curve : LearningCurve
-        Of the probe on `layer`.
+        Of the probe on `layer`, or of the bag of words.
     suspects : ndarray of int
-        Images whose label looks wrong, the most suspect first.
+        Items whose label looks wrong, the most suspect first.
     suspected_of : ndarray
         The label that each of these seems to have.
     conflicts, copies : tuple of tuple of int
-        The same image with different labels, and with the same.
+        The same item with different labels, and with the same.
     unreadable : ndarray of int
-        Images that could not be read, where ``on_error="nan"`` let that pass.
+        Items that could not be read, where ``on_error="nan"`` let that pass.
     ranking : BackboneRanking or None
         Where there were several networks.
+    noun : {"image", "text"}
+        What an item is.
+    codes : CNNCodes or TextCodes
+        Not fitted: the transformer by which items were judged, with the best way to read them.
+    resize, long_texts : str or None
+        How images are best resized, and long texts read; None for the others.
+    resize_scores, long_texts_scores : dict of str to float
+        Of the last layer by `resize` or `long_texts`. Empty where that was given, images are square
+        or texts are short.
+    baseline_score : (float, float) or None
+        Mean and standard deviation of a bag of words, over the same folds; None for images.
     """
 
     scenario: str
     strategy: str
     backbone: Any
     layer: str
-    resize: str
     estimator: Any
     param_grid: dict[str, list[Any]]
     measure: str
@@ -81,7 +87,6 @@ class Recommendation:
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     layer_scores: tuple[tuple[str, float, float], ...]
-    resize_scores: dict[str, float]
     learning_curve: LearningCurve
     suspects: np.ndarray
     suspected_of: np.ndarray
@@ -89,9 +94,16 @@ class Recommendation:
     copies: tuple[tuple[int, ...], ...]
     unreadable: np.ndarray
     ranking: BackboneRanking | None
+    noun: str = "image"
+    codes: Any = None
+    resize: str | None = None
+    long_texts: str | None = None
+    resize_scores: dict[str, float] = field(default_factory=dict)
+    long_texts_scores: dict[str, float] = field(default_factory=dict)
+    baseline_score: tuple[float, float] | None = None
 
     def plot(self, figure: Any = None) -> Any:
-        """One page: accuracy over depth, and over the number of images.
+        """One page: accuracy over depth, and over the number of items.
 
         Parameters
         ----------
@@ -102,8 +114,6 @@ class Recommendation:
         -------
         figure : matplotlib.figure.Figure
         """
-        pass
-
         return draw(self, figure)
 
     def plot_suspects(self, X: Any, y: Any, n: int = 8) -> Any:
@@ -125,11 +135,42 @@ class Recommendation:
         Raises
         ------
         ValueError
-            If there are none.
+            If there are none, or they are texts: see `suspect_table`.
         """
-        pass
-
+        if self.noun != "image":
+            raise ValueError("plot_suspects shows images: take suspect_table(X, y) for texts.")
         return draw_suspects(self, X, y, n)
+
+    def suspect_table(self, X: Any, y: Any, n: int = 20) -> Any:
+        """Items whose label looks wrong, with the label given and the one that seems right.
+
+        Parameters
+        ----------
+        X : array, list or table of images or texts
+            The items that were asked about.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        n : int, default=20
+            At most that many, the most suspect first.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            With the columns "given", "seems" and "text", or for images "image": the path, where
+            there is one. The index has the numbers of the items.
+        """
+        pandas = import_optional("pandas", "Recommendation.suspect_table", "plot")
+        modality = modality_named(self.noun)
+        items, chosen = modality.items(self.codes, X), self.suspects[:n]
+        labels = np.asarray(y)
+        return pandas.DataFrame(
+            {
+                "given": labels[chosen],
+                "seems": self.suspected_of[:n],
+                self.noun: [modality.shown(items, int(index)) for index in chosen],
+            },
+            index=chosen,
+        )
 
     def _figure(self, score: float) -> str:
         if self.measure == "accuracy":
@@ -138,19 +179,26 @@ class Recommendation:
 
     def _facts(self) -> list[tuple[str, str]]:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
+        modality = modality_named(self.noun)
         part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
-        shown = self.resize_scores or self.resize != "pad"
-        resized = f", images resized by {self.resize}" if shown else ""
-        more = "" if self.strategy == "probe" else "; of fine-tuning more may be hoped"
+        reading = getattr(self, modality.reading)
+        told = getattr(self, f"{modality.reading}_scores") or reading != modality.readings[0]
+        read = f", {self.noun}s {modality.read_by} {reading}" if told else ""
+        network = f"{name}, {part}{read}"
+        by, more = "a probe", "; of fine-tuning more may be hoped"
+        if self.strategy == BAG_OF_WORDS:
+            by, network = "a bag of words", f"none is needed ({name} was tried)"
+        if not self.strategy.startswith("fine-tune"):
+            more = ""
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [
             ("Scenario", self.scenario),
             ("Strategy", self.strategy),
-            ("Network", f"{name}, {part}{resized}"),
+            ("Network", network),
             (
                 "Expected",
                 f"{self._figure(self.expected_accuracy)} ± {self._figure(self.accuracy_std)} "
-                f"by a probe{more}",
+                f"by {by}{more}",
             ),
             ("Cost", f"{cost} for a fit on this machine"),
         ]
@@ -178,7 +226,7 @@ class Recommendation:
 
 
 def draw(advice: Recommendation, figure: Any = None) -> Any:
-    """Accuracy over depth on the left, over the number of images on the right."""
+    """Accuracy over depth on the left, over the number of items on the right."""
     pyplot = import_pyplot("Recommendation.plot")
     if figure is None:
         figure = pyplot.figure(figsize=(9, 3.8), layout="constrained")
@@ -193,8 +241,11 @@ def _depth(ax: Any, advice: Recommendation) -> None:
     names, means, stds = zip(*advice.layer_scores, strict=True)
     places = np.arange(len(names))
     ax.errorbar(places, means, stds, marker="o", capsize=3)
-    chosen = names.index(advice.layer)
-    ax.plot(chosen, means[chosen], "o", ms=13, mfc="none", mec="C3", label="advised layer")
+    if advice.layer:
+        chosen = names.index(advice.layer)
+        ax.plot(chosen, means[chosen], "o", ms=13, mfc="none", mec="C3", label="advised layer")
+    if advice.baseline_score is not None:
+        ax.axhline(advice.baseline_score[0], ls="--", color="C2", label=BAG_OF_WORDS)
     ax.set_xticks(places, names, rotation=45, ha="right")
     ax.set(xlabel="layer, from the input", ylabel=f"{advice.measure} of a linear probe")
     ax.legend()
@@ -206,8 +257,9 @@ def _more(ax: Any, advice: Recommendation) -> None:
     ahead = np.geomspace(curve.sizes[0], 4 * curve.sizes[-1], 50)
     if curve.law is not None:
         ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
-    ax.set(xscale="log", xlabel="images to learn from")
-    ax.set_ylabel(f"{advice.measure} of a linear probe")
+    ax.set(xscale="log", xlabel=f"{advice.noun}s to learn from")
+    model = BAG_OF_WORDS if advice.strategy == BAG_OF_WORDS else "linear probe"
+    ax.set_ylabel(f"{advice.measure} of a {model}")
     ticks = [*curve.sizes, 2 * curve.sizes[-1], 4 * curve.sizes[-1]]
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
@@ -217,8 +269,7 @@ def _more(ax: Any, advice: Recommendation) -> None:
 def draw_suspects(advice: Recommendation, X: Any, y: Any, n: int) -> Any:
     """Images in a row, each with the label given and the one that seems right."""
     pyplot = import_pyplot("Recommendation.plot_suspects")
-    codes = advice.estimator[0] if hasattr(advice.estimator, "steps") else advice.estimator
-    images = as_images(X, image_shape=codes.image_shape, value_range=codes.value_range)
+    images = modality_named(advice.noun).items(advice.codes, X)
     chosen = advice.suspects[:n]
     if not len(chosen):
         raise ValueError("no label looks wrong: suspects is empty, and there is nothing to show.")

@@ -8,14 +8,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .._parameters import Cache, Compute, ImageInput, Network, values_of
-from ..codes import CNNCodes
+from .._parameters import values_of
 from ._kinds import LABELS, Kind
+from ._modality import IMAGES, modality_named, modality_of
 
 __all__ = [
-    "EPOCHS",
-    "LAST_STAGES",
-    "SHARED",
+    "LAST",
     "fine_tuner",
     "grid_of",
     "minutes_of",
@@ -24,17 +22,14 @@ __all__ = [
 ]
 
 
-EPOCHS = 10
-# What "last" means: two have been better than one on every set that was measured.
-LAST_STAGES = 2
+# As many stages as a modality trains in "fine-tune last".
+LAST = "last"
 # Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
 # instead of OpenVINO doubles it.
 _STEP, _TORCH = 3.0, 2.0
-# What the estimators that are advised and tried have in common.
-SHARED = (Network, ImageInput, Compute, Cache)
 
 
-def probe_pipeline(codes: CNNCodes, kind: Kind = LABELS, **params: Any) -> Pipeline:
+def probe_pipeline(codes: Any, kind: Kind = LABELS, **params: Any) -> Pipeline:
     """Codes, scaling and a linear model."""
     return Pipeline(
         [
@@ -45,38 +40,57 @@ def probe_pipeline(codes: CNNCodes, kind: Kind = LABELS, **params: Any) -> Pipel
     )
 
 
-def fine_tuner(codes: CNNCodes, trainable: Any, kind: Kind = LABELS, **params: Any) -> Any:
-    """A fine-tuned network that sees images as the transformer does."""
-    options = {"max_epochs": EPOCHS, "random_state": 0, **params}
-    return kind.tuner(**values_of(codes, *SHARED), **options, trainable=trainable)
+def fine_tuner(codes: Any, trainable: Any, kind: Kind = LABELS, **params: Any) -> Any:
+    """A fine-tuned network that sees items as the transformer does."""
+    modality = modality_of(codes)
+    options = {**modality.tuning, "random_state": 0, **params}
+    shared = values_of(codes, *modality.shared)
+    return modality.tuner(kind)(**shared, **options, trainable=trainable)
 
 
 def tune_up_to(
-    codes: CNNCodes, layer: str, trainable: Any = LAST_STAGES, kind: Kind = LABELS, **params: Any
+    codes: Any, layer: str, trainable: Any = LAST, kind: Kind = LABELS, **params: Any
 ) -> Any:
     """A network that ends with a layer; of its stages the last learn, or all it has."""
     table = codes._cut(codes._load())
-    if trainable != "all":
-        trainable = min(trainable, len(table.up_to(layer).stages()))
+    if trainable == LAST:
+        trainable = modality_of(codes).n_last(len(table.up_to(layer).stages()))
     end = None if layer == table.layers[-1].name else layer
     return fine_tuner(codes, trainable, kind, layer=end, **params)
 
 
-def grid_of(estimator: Any, layers: list[Any], kind: Kind = LABELS) -> dict[str, list[Any]]:
-    """What is worth searching around an estimator."""
-    if not isinstance(estimator, Pipeline):
-        rates = {"lr": [1e-3, 2e-3, 5e-3]}
-        if estimator.layer is None:
-            return {**rates, "trainable": [1, 2, "all"]}
-        return {**rates, "trainable": [LAST_STAGES, "all"], "layer": [estimator.layer, None]}
-    return {"codes__layer": layers, **kind.grid}
+def grid_of(
+    estimator: Any, layers: list[Any], n_stages: int, kind: Kind = LABELS
+) -> dict[str, list[Any]]:
+    """What is worth searching around an estimator whose network has so many stages."""
+    modality = modality_named(kind.item)
+    if isinstance(estimator, Pipeline):
+        if "codes" not in estimator.named_steps:
+            return modality.baseline_grid(kind)
+        return {"codes__layer": layers, **kind.grid}
+    rates, depths = {"lr": modality.rates}, modality.depths(n_stages)
+    if estimator.layer is None:
+        return {**rates, "trainable": depths}
+    return {**rates, "trainable": depths[-2:], "layer": [estimator.layer, None]}
 
 
-def minutes_of(estimator: Any, n: int, images_per_second: float, probe_seconds: float) -> float:
-    """About how long a fit takes here; NaN where the speed of the network is not known."""
-    once = n / images_per_second
+def minutes_of(
+    estimator: Any,
+    n: int,
+    items_per_second: float,
+    probe_seconds: float,
+    last_share: float = IMAGES.last_share,
+) -> float:
+    """About how long a fit takes here; NaN where the speed of the network is not known.
+
+    `probe_seconds` is what the last step of a pipeline takes, or all that needs no network,
+    `last_share` the share of the work that "fine-tune last" does.
+    """
+    if isinstance(estimator, Pipeline) and "codes" not in estimator.named_steps:
+        return probe_seconds / 60
+    once = n / items_per_second
     if isinstance(estimator, Pipeline):
         return (once + probe_seconds) / 60
-    share = 1.0 if estimator.trainable == "all" else 0.3
+    share = 1.0 if estimator.trainable == "all" else last_share
     epochs = estimator.max_epochs * share * _STEP * _TORCH
     return (once * (1 + epochs) + probe_seconds) / 60

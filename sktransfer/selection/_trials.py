@@ -11,20 +11,18 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from ..codes import CNNCodes
-from ._advise import take_images
 from ._features import Seen, pass_over
 from ._kinds import LABELS, Kind
+from ._modality import BAG_OF_WORDS, modality_of, rows_at
 from ._probe import (
     LayerScore,
     best_layer,
-    best_resize,
+    best_reading,
     layer_to_tune,
-    other_resize_modes,
     probe_layer,
-    probe_resize,
+    probe_reading,
 )
-from ._strategies import LAST_STAGES, probe_pipeline, tune_up_to
+from ._strategies import LAST, probe_pipeline, tune_up_to
 
 __all__ = ["Clock", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
 
@@ -34,8 +32,8 @@ class TrialRunner:
 
     Parameters
     ----------
-    codes : CNNCodes
-        Says how images are seen.
+    codes : CNNCodes or TextCodes
+        Says how items are seen.
     splits : list of (ndarray, ndarray)
     deadline : float
         Of `time.perf_counter`.
@@ -47,7 +45,7 @@ class TrialRunner:
 
     def __init__(
         self,
-        codes: CNNCodes,
+        codes: Any,
         splits: Any,
         deadline: float,
         *,
@@ -56,26 +54,36 @@ class TrialRunner:
         kind: Kind = LABELS,
     ):
         self.codes, self.splits, self.kind = codes, splits, kind
+        self.modality = modality_of(codes)
         self.clock, self.last_fit = Clock(deadline), 0.0
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
-    def run(self, X: Any, y: np.ndarray, strategies: Any, *, frame: bool) -> Iterator[Trial]:
+    def run(self, X: Any, y: np.ndarray, strategies: Any, *, reread: bool) -> Iterator[Trial]:
         """Try one strategy after the other; the probe of the last layer always.
 
-        `frame` says whether other resize modes are worth trying.
+        Items are to be had by their numbers (`rows_at`). `reread` says whether other ways to read
+        them are worth trying.
         """
         self.X, self.y, self.numbers = X, y, self.kind.numbers(y)
+        if BAG_OF_WORDS in strategies:
+            yield self._without_network()
         yield self._first()
-        if "resize" in strategies and frame:
-            yield from self._resize_modes()
+        if self.modality.reading in strategies and reread:
+            yield from self._readings()
         if "layers" in strategies:
             for name in list(self.layers)[-2::-1]:
                 yield self._timed_probe(f"layer {name}", [name])
         if "stacked" in strategies:
             yield from self._stacked()
-        for name, trainable in (("fine-tune last", LAST_STAGES), ("fine-tune all", "all")):
+        for name, trainable in (("fine-tune last", LAST), ("fine-tune all", "all")):
             if name in strategies:
                 yield self._fine_tune(name, trainable)
+
+    def _without_network(self) -> Trial:
+        start = time.perf_counter()
+        model = self.modality.baseline(self.codes, self.kind)
+        score = probe_layer(BAG_OF_WORDS, self.X, self.numbers, self.splits, self.kind, model)
+        return Trial(BAG_OF_WORDS, model, score.folds, time.perf_counter() - start)
 
     def _first(self) -> Trial:
         start = time.perf_counter()
@@ -85,28 +93,32 @@ class TrialRunner:
         score = probe_layer(self.last, self.layers[self.last], self.numbers, self.splits, self.kind)
         self.scores: dict[str, LayerScore] = {self.last: score}
         self.a_probe = time.perf_counter() - probing
-        computed = len(self.y) / seen.images_per_second
+        computed = len(self.y) / seen.items_per_second
         self.a_pass = probing - start if np.isnan(computed) else computed
         return self._rung("probe", score, self.codes, start)
 
     def _pass(self) -> Seen:
-        # A transformer may be told to continue without the image, a classifier may not.
+        # A transformer may be told to continue without the item, a classifier may not.
         return pass_over(self.codes, self.X, remedy=None)
 
-    def _resize_modes(self) -> Iterator[Trial]:
-        """The last layer with images resized otherwise; what follows takes the best."""
-        found = {self.codes.resize: self.scores[self.last]}
-        for resize in other_resize_modes(self.codes):
-            name, codes = f"probe, resized by {resize}", clone(self.codes).set_params(resize=resize)
+    def _readings(self) -> Iterator[Trial]:
+        """The last layer with items read otherwise; what follows takes the best."""
+        modality = self.modality
+        found = {modality.reading_of(self.codes): self.scores[self.last]}
+        for reading in modality.other_readings(self.codes):
+            name = f"probe, {modality.read_by} {reading}"
+            codes = modality.read_as(self.codes, reading)
             if not self.clock.fits(self.a_pass + 2 * self.a_probe):
                 yield self.clock.no_time(name, probe_pipeline(codes, self.kind, layer=self.last))
                 continue
             start = time.perf_counter()
-            found[resize] = probe_resize(self.X, codes, self.numbers, self.splits, self.kind)
-            yield self._rung(name, found[resize], codes, start)
-        better = best_resize(found)
-        if better != self.codes.resize:
-            self.codes = clone(self.codes).set_params(resize=better)
+            found[reading] = probe_reading(
+                self.X, codes, reading, self.numbers, self.splits, self.kind
+            )
+            yield self._rung(name, found[reading], codes, start)
+        better = best_reading(found)
+        if better != modality.reading_of(self.codes):
+            self.codes = modality.read_as(self.codes, better)
             self.layers = self._pass().layers
             self.scores = {self.last: found[better]}
 
@@ -132,7 +144,7 @@ class TrialRunner:
             yield self._timed_probe(f"stacked {' + '.join(layers)}", layers)
 
     def _rung(
-        self, name: str, score: LayerScore, codes: CNNCodes, start: float, layer: Any = None
+        self, name: str, score: LayerScore, codes: Any, start: float, layer: Any = None
     ) -> Trial:
         estimator = probe_pipeline(codes, self.kind, layer=self.last if layer is None else layer)
         return Trial(name, estimator, score.folds, time.perf_counter() - start)
@@ -140,6 +152,8 @@ class TrialRunner:
     def _fine_tune(self, name: str, trainable: Any) -> Trial:
         """A network that ends with the layer that promises most."""
         layers = [name for name in self.layers if name in self.scores]
+        if not self.modality.ends_early:
+            layers = [self.last]
         choose = best_layer if trainable == "all" else layer_to_tune
         end = choose([self.scores[name] for name in layers])
         layer = next(name for name in layers if self.scores[name] is end)
@@ -172,7 +186,7 @@ class Trial:
     reason : str
         Why it was not tried, or not to the end.
     last_fit : float
-        Seconds that the fit to all images is expected to take, where that is long.
+        Seconds that the fit to all items is expected to take, where that is long.
     """
 
     name: str
@@ -226,7 +240,7 @@ def best_of(strategies: Sequence[Trial]) -> Trial:
 # A strategy that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
 
 
-# Images of the trial.
+# Items of the trial.
 _TRIAL = 64
 
 
@@ -252,10 +266,10 @@ def fine_tune_trial(
     if not clock.fits(1.2 * reserve):
         return clock.no_time(name, estimator)
     fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0], kind)
-    more = len(y) / len(splits[0][0])  # images of the last fit to those of a fold
+    more = len(y) / len(splits[0][0])  # items of the last fit to those of a fold
     scores: list[float] = []
     for split in splits:
-        # What is tried must also be fitted to all images in the end.
+        # What is tried must also be fitted to all items in the end.
         if not clock.fits(fold + max(reserve, more * fold)):
             break
         start = time.perf_counter()
@@ -276,16 +290,16 @@ def seconds_of_fit(
 ) -> float:
     """What a fit will take once the frozen part has been computed.
 
-    Two epochs of a few of the images: what is done once is told from what each epoch costs,
+    Two epochs of a few of the items: what is done once is told from what each epoch costs,
     and the first epoch, in which libraries warm up, does not count.
     """
     part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
     if not kind.can_learn(y[part]):
         part = learn
     short = clone(estimator).set_params(max_epochs=2)
-    images = take_images(X, part, len(y))
+    some = rows_at(X, part, len(y))
     start = time.perf_counter()
-    short.fit(images, y[part])
+    short.fit(some, y[part])
     whole = time.perf_counter() - start
     epochs = short.history_[:, "dur"]
     once = max(0.0, whole - sum(epochs))
