@@ -42,6 +42,7 @@ LONG = {
     "fine_tune.md",
     "search_cheaply.md",
     "several_tags.md",
+    "words.md",
 }
 
 
