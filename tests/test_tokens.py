@@ -206,19 +206,56 @@ def test_codes_are_computed_once(passes, folder):
     assert passes["images"] == len(SENTENCES)
 
 
+def random_gpt2(tokenizer, **params):
+    """Codes of a tiny network."""
+    size = tokenizer.get_vocab_size()
+    sizes = {"vocab_size": size, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
+    config = transformers.GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)
+    torch.manual_seed(0)
+    network = transformers.GPT2Model(config)
+    return TokenCodes(network, tokenizer=tokenizer, engine="torch", **params)
+
+
 def test_a_network_without_special_tokens_reads_sentences_without_words():
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    sizes = {"vocab_size": 3, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
-    config = transformers.GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)
-    torch.manual_seed(0)
-    codes = TokenCodes(transformers.GPT2Model(config), tokenizer=tokenizer, layer=None)
-    codes.set_params(engine="torch")
-    found = codes.fit_transform([["a", "b"], [], ["", " "], ["c"]])
+    found = random_gpt2(tokenizer, layer=None).fit_transform([["a", "b"], [], ["", " "], ["c"]])
     assert [one.shape for one in found] == [(2, 8), (0, 8), (2, 8), (1, 8)]
     assert all(np.isfinite(one).all() for one in found)
+
+
+def test_words_are_read_as_in_a_text_where_spaces_are_part_of_them():
+    """As transformers asks for with add_prefix_space=True."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator(["on the hill the house is on the hill"] * 3, trainer)
+    words = ["on", "the", "", "hill", "is"]
+    codes = random_gpt2(tokenizer, layer="embeddings", words="first", cache=None)
+    found = codes.fit_transform([words])[0]
+    ids = tokenizer.encode("on the hill is")
+    at = [ids.char_to_token(place) for place in (0, 3, 7, 12)]
+    assert len(ids) < 14  # words are pieces of several letters
+    network = codes.backbone.eval()
+    with torch.no_grad():
+        tokens = network(torch.tensor([ids.ids]), output_hidden_states=True).hidden_states[0][0]
+    np.testing.assert_allclose(found[[0, 1, 3, 4]], tokens.numpy()[at], rtol=1e-5)
+
+
+@pytest.mark.parametrize("word", ["[SEP]", "[CLS]", "[MASK]", "[UNK]"])
+def test_a_word_that_spells_a_special_token_is_text(reference, word):
+    codes = TokenCodes(layer="embeddings").fit([["a"]])
+    found, spelt = codes.transform([["a", word, "b"], ["a", "[", word[1:-1].lower(), "]", "b"]])
+    assert len(found) == 3 and len(spelt) == 5
+    tokens = reference[0].tokenize(word[1:-1].lower())
+    weights = [1, len(tokens), 1]
+    expected = np.average(spelt[1:4], axis=0, weights=weights)
+    np.testing.assert_allclose(found[[0, 1, 2]], [spelt[0], expected, spelt[4]], atol=1e-5)
 
 
 @pytest.mark.parametrize(

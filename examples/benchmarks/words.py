@@ -57,8 +57,8 @@ def linear(C):
 
 def shapes(args, drawn):
     """A labeller without a network."""
-    encode = OneHotEncoder(handle_unknown="ignore", min_frequency=2)
-    estimator = make_pipeline(encode, LogisticRegression(C=3.0, tol=1e-3, max_iter=500))
+    encode = OneHotEncoder(handle_unknown="ignore")
+    estimator = make_pipeline(encode, LogisticRegression(C=10.0, tol=1e-3, max_iter=500))
     return TokenLabeller(WordShapes(), estimator).fit(drawn.X, drawn.y)
 
 

@@ -276,8 +276,8 @@ class TokenCodes(
     space: it is the mean of the codes of all words of the sentence, or, where none has any, of
     what the network adds to it, such as ``[CLS]``. Sentences that are longer than the network
     reads are read in windows; a token in two of them counts in the one in which it stands further
-    from the edge. The codes of a sentence are the same to the last bit whatever other sentences
-    are computed with it.
+    from the edge. The codes of a sentence do not hang on what other sentences are computed with
+    it, as those of `TextCodes` do not on other texts.
 
     See Also
     --------

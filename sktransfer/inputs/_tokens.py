@@ -147,16 +147,19 @@ class TextPreparation:
             # The prompt is a word before the first; as such it has the number of special tokens.
             first = 0 if self.prompt else 1
             words = [self.prompt, *content] if self.prompt else list(content)
+            words[1:] = [frame.gap + word if word else word for word in words[1:]]
             found = encode(words, is_pretokenized=True, add_special_tokens=False)
-            numbers: Any = [first + one for one in found.word_ids if one is not None]
-            return [_made_of(found.ids, frame.segments[:1] * len(found.ids), numbers)]
+            ids, numbers = found.ids, [first + one for one in found.word_ids if one is not None]
+            if not frame.control.keys().isdisjoint(ids):
+                ids, numbers = frame.as_text(ids, numbers, tokenizer)
+            return [_made_of(ids, frame.segments[:1] * len(ids), numbers)]
         texts = [content] if self.split == "texts" else list(content)
         texts[0] = self.prompt + texts[0]
         tokens = []
         for text, segment in zip(texts, frame.segments, strict=True):
             ids = encode(text, add_special_tokens=False).ids
             if not frame.control.keys().isdisjoint(ids):
-                ids = frame.as_text(ids, tokenizer)
+                ids, _ = frame.as_text(ids, ids, tokenizer)
             one = np.empty((len(ids), 3), np.int32)
             one[:, 0], one[:, 1], one[:, 2] = ids, segment, 1
             tokens.append(one)
@@ -233,25 +236,34 @@ class Frame:
     control : dict of int to str
         All special tokens by number, as they are written, but for the one that stands for what is
         not known.
+    gap : str
+        What must stand before all words of a sentence but the first for their tokens to be those
+        of the sentence as a text: a space for tokenizers to which it is a part of the word.
     """
 
     special: list[np.ndarray]
     segments: list[int]
     control: dict[int, str]
+    gap: str
 
-    def as_text(self, ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    def as_text(
+        self, ids: Sequence[int], numbers: Sequence[int], tokenizer: Tokenizer
+    ) -> tuple[list[int], list[int]]:
         """Tokens of a text that spells out special ones, as in ``</s>``: their characters instead.
 
         Tokenizers that look up whole words, or the likeliest pieces, find them in their vocabulary.
+        What is instead of a token has its number.
         """
         plain: list[int] = []
-        for one in ids:
+        kept: list[int] = []
+        for one, number in zip(ids, numbers, strict=True):
+            pieces = [one]
             if one in self.control:
                 letters = map(tokenizer.model.tokenize, self.control[one])
-                plain += [piece.id for pieces in letters for piece in pieces]
-            else:
-                plain.append(one)
-        return plain
+                pieces = [piece.id for found in letters for piece in found]
+            plain += pieces
+            kept += [number] * len(pieces)
+        return plain, kept
 
     @property
     def n_tokens(self) -> int:
@@ -295,7 +307,17 @@ def _found_frame(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Frame:
         for number, token in tokenizer.get_added_tokens_decoder().items()
         if token.special and token.content != unknown
     }
-    return Frame(special, segments, control)
+    return Frame(special, segments, control, _gap_of(tokenizer))
+
+
+def _gap_of(tokenizer: Tokenizer) -> str:
+    """A space where it makes words of their own the tokens of a text, and nothing does not."""
+    text = tokenizer.encode("a a", add_special_tokens=False).ids
+    without, with_space = (
+        tokenizer.encode(["a", word], is_pretokenized=True, add_special_tokens=False).ids
+        for word in ("a", " a")
+    )
+    return " " if with_space == text != without else ""
 
 
 def digest_of_tokenizer(description: str) -> str:
