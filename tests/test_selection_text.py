@@ -34,6 +34,7 @@ from sktransfer.exceptions import ImageError, TextError
 from sktransfer.selection._kinds import LABELS, kind_of
 from sktransfer.selection._modality import IMAGES, TEXTS, modality_of, plain_texts
 
+CHEAP = ["bag of words", "probe", "long_texts", "layers", "stacked"]
 LAYERS = ["embeddings", "block.1", "block.2", "block.3"]
 
 
@@ -261,6 +262,25 @@ def test_values_and_tags_have_a_bag_of_words_too(small, told):
     assert set(TEXTS.baseline_grid(kind)) <= set(words.get_params())
 
 
+def test_pairs_are_read_together(small, told):
+    X, y = told
+    pairs = [(text, "w0 w1") for text in X]
+    assert advise(pairs, y, TextCodes(small, pairs=True), cv=2).baseline_score[0] > 0.7
+    auto = AutoTransferTextClassifier(small, pairs=True, strategies=["bag of words"], cv=2)
+    assert auto.fit(pairs, y).score(pairs, y) > 0.9
+    assert auto.best_strategy_ == "bag of words"
+
+
+def test_several_tags_a_text(small, told):
+    X, y = told
+    tags = np.column_stack([y == "good", np.arange(80) % 4 == 0]).astype(float)
+    tags[7, 1] = np.nan
+    auto = AutoTransferTextClassifier(small, strategies=CHEAP, cv=2).fit(X, tags)
+    assert auto.predict(X).shape == auto.predict_proba(X).shape == (80, 2)
+    assert auto.cv_results_["strategy"][0] == "bag of words"
+    assert 0.5 < auto.cv_results_["mean_test_score"][0] <= 1
+
+
 def test_kinds_call_items_by_their_name():
     assert kind_of([0, 1, 0, 1]) is LABELS
     of_texts = kind_of([0, 1, 0, 1], item="text")
@@ -280,9 +300,6 @@ def test_plain_texts_are_those_of_any_input():
 
 
 # AutoTransferTextClassifier.
-
-
-CHEAP = ["bag of words", "probe", "long_texts", "layers", "stacked"]
 
 
 def test_strategies_are_tried_and_the_best_is_kept(small, told):
