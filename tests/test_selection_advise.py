@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes, FineTuneClassifier, advise, rank_backbones
 from sktransfer.selection._kinds import LABELS, suspect_labels
+from sktransfer.selection._modality import IMAGES
 from sktransfer.selection._probe import (
     LayerScore,
     best_layer,
@@ -96,7 +97,7 @@ def test_more_images_mean_more_fine_tuning(labelled, monkeypatch):
     assert (few.scenario.split()[0], few.strategy) == ("few", "probe")
     assert few.expected_accuracy < 0.99
     assert advise(X, y, image_size=32, fine_tune=True, cv=2).strategy == "fine-tune last"
-    monkeypatch.setattr(_scenes, "SOME", (80, 20))
+    monkeypatch.setattr(IMAGES, "some", (80, 20))
     some = advise(X, y, image_size=32, cv=2)
     assert (some.scenario.split()[0], some.strategy) == ("few", "fine-tune last")
     assert isinstance(some.estimator, FineTuneClassifier) and some.estimator.trainable == 2

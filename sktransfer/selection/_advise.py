@@ -99,8 +99,8 @@ default="efficientnet_lite0"
         Folds. The same item is in one fold only, however often it is there; a splitter of
         scikit-learn's is told so by its `groups`.
     fine_tune : {"auto", True, False}, default="auto"
-        Whether fine-tuning is advised: "auto" from 100 items and a median class size of 5 on,
-        where the probe errs in more than 1%.
+        Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
+        or 200 texts and 20, where the probe errs in more than 1%.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes`, for
         networks given by name.
@@ -439,10 +439,9 @@ def _with_baseline(study: Study, X: Any) -> Study:
 # The four scenarios of the tutorials, told by evidence, and what each calls for.
 
 
-# Items, and median class size, from which on the whole network, or its last
-# stages, are fine-tuned: rules of thumb, which AutoTransferClassifier puts to the test.
+# Items, and median class size, from which on the whole network is fine-tuned: a rule of thumb, as
+# is `Modality.some` of its last stages; AutoTransferClassifier puts both to the test.
 MANY = (500, 50)
-SOME = (100, 5)
 # Where the probe errs less often than this there is little left to win.
 _SOLVED = 0.01
 
@@ -466,7 +465,7 @@ def choose_strategy(
     if study.baseline is not None and study.baseline_wins and fine_tune is not True:
         return BAG_OF_WORDS, study.baseline, study.modality.baseline(codes, kind)
     solved = study.best.mean >= 1 - _SOLVED
-    enough = _at_least(study, SOME) or scenario.startswith("many")
+    enough = _at_least(study, study.modality.some) or scenario.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
         layer = None if study.best is study.last else study.best.name
         return "probe", study.best, probe_pipeline(codes, kind, layer=layer)
@@ -558,6 +557,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         )
         if (end := study.to_tune_whole) is not last:
             yield f"It ends with {end.name}, which is better than what is behind it."
+        yield from _about_end(study)
     elif strategy == "fine-tune last":
         yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
@@ -566,6 +566,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
                 f"probe, the last layer {study.kind.write(last.mean)}): what is trained makes an "
                 "earlier layer as specific."
             )
+        yield from _about_end(study)
     elif strategy == BAG_OF_WORDS:
         yield (
             "A fine-tuned network was not tried; AutoTransferTextClassifier tries it on the same "
@@ -582,10 +583,20 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
         yield f"A linear model on {where}: so few {noun}s do not suffice to fine-tune."
 
 
+def _about_end(study: Study) -> Iterator[str]:
+    """Why a network that is fine-tuned ends with the last layer where a probe prefers another."""
+    if not study.modality.ends_early and study.best is not study.last:
+        yield (
+            f"It ends with {study.last.name} all the same: once trained, that has been as good as "
+            f"to end with {study.best.name}."
+        )
+
+
 def _about_last_stages(study: Study) -> str:
     noun, last = study.modality.noun, study.modality.last
-    enough = f"{SOME[0]} {noun}s and a median class size of {SOME[1]}"
-    if not _at_least(study, SOME):
+    n, size = study.modality.some
+    enough = f"{n} {noun}s and a median class size of {size}"
+    if not _at_least(study, study.modality.some):
         return (
             f"{last[0].upper()}{last[1:]} are trained, from a linear probe, since fine_tune=True; "
             f"of so few {noun}s ({enough} would be enough) the probe alone may be as good."

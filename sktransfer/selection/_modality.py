@@ -79,6 +79,8 @@ class Modality(ABC):
         Its values that are worth a try, and all.
     read_by : str
         The verb with which such a value is told.
+    some : (int, int)
+        Items, and median class size, from which on "fine-tune last" is worth its time.
     ends_early : bool
         Whether what is fine-tuned ends with an earlier layer that tells more.
     last : str
@@ -100,6 +102,7 @@ class Modality(ABC):
     readings: ClassVar[Sequence[str]]
     all_readings: ClassVar[Sequence[str]]
     read_by: ClassVar[str]
+    some: ClassVar[tuple[int, int]]
     ends_early: ClassVar[bool]
     last: ClassVar[str]
     last_share: ClassVar[float]
@@ -197,6 +200,7 @@ class _Images(Modality):
     noun, codes, shared = "image", CNNCodes, (Network, ImageInput, Compute, Cache)
     reading, readings, all_readings = "resize", ("pad", "squash", "crop"), RESIZES
     read_by = "resized by"
+    some = (100, 5)
     ends_early, last, last_share = True, "2 stages", 0.3
     tuning: ClassVar[dict[str, Any]] = {"max_epochs": 10}
     rates: ClassVar[list[float]] = [1e-3, 2e-3, 5e-3]
@@ -243,7 +247,9 @@ class _Texts(Modality):
     shared = (TextNetwork, TextPooling, TextPairs, TextInput, Compute, Cache)
     reading, readings = "long_texts", ("windows", "head", "head_tail")
     all_readings, read_by = LONG_TEXTS, "read by"
-    # Behind its blocks a network for text has no layers that its first task alone needs.
+    # Of 100 film sentences nothing was gained over a probe, of 300 three points, and as much by a
+    # network that ends with the block that a probe prefers as by the whole.
+    some = (200, 20)
     ends_early, last, last_share = False, "two thirds of the blocks", 0.7
     tuning: ClassVar[dict[str, Any]] = {}
     rates: ClassVar[list[float]] = [5e-4, 1e-3, 2e-3]
