@@ -94,3 +94,21 @@ def test_fetched_tweets_end_at_empty_lines(monkeypatch, tmp_path):
     fetch_texts.tweets(tmp_path / "tweets.jsonl", tmp_path)
     lines = (tmp_path / "tweets.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [[["Ulm", "B-x"], ["!", "O"]], [["in", "O"]]]
+
+
+@pytest.mark.slow
+def test_labels_of_words_are_measured_once(tmp_path):
+    from sktransfer.datasets import load_addresses_sample
+
+    sentences = zip(*load_addresses_sample(return_X_y=True), strict=True)
+    lines = [json.dumps(list(zip(*one, strict=True))) for one in sentences][:60]
+    (tmp_path / "addresses.jsonl").write_text("\n".join(lines) + "\n")
+    words = [sys.executable, str(FOLDER / "words.py"), str(tmp_path), str(tmp_path / "results"),
+             "--sets", "addresses", "--draws", "0", "--layers", "block.1", "block.2"]  # fmt: skip
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert done.returncode == 0, done.stderr
+    results = (tmp_path / "results").read_text()
+    assert results.count("\n") == 7 and done.stdout.count("\n| ") == 9
+    again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert again.returncode == 0 and (tmp_path / "results").read_text() == results
