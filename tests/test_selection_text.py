@@ -16,6 +16,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 pytest.importorskip("transformers")
 
@@ -386,3 +388,37 @@ def test_without_time_nothing_is_fine_tuned(small, toned):
     auto = AutoTransferTextClassifier(small, time_budget=0).fit(*toned)
     assert auto.cv_results_["reason"][-1].startswith("no time")
     assert auto.best_strategy_ in ("bag of words", "probe")
+
+
+class _OfNumbers(AutoTransferTextClassifier):
+    """The same of rows of numbers, which scikit-learn's checks feed: a row is a text."""
+
+    def fit(self, X, y):
+        super().fit(_written(validate_data(self, X)), y)
+        validate_data(self, X)  # texts have no number of columns
+        return self
+
+    def _fitted(self, X):
+        check_is_fitted(self, "best_estimator_")
+        estimator, rows = self.best_estimator_, _written(validate_data(self, X, reset=False))
+        return _Given(estimator, rows)
+
+
+class _Given:
+    """An estimator that is asked of the same texts whatever it is given."""
+
+    def __init__(self, estimator, rows):
+        self._estimator, self._rows = estimator, rows
+
+    def __getattr__(self, name):
+        return lambda X: getattr(self._estimator, name)(self._rows)
+
+
+def _written(rows):
+    return [" ".join(f"{number:.3g}" for number in row) for row in rows]
+
+
+@pytest.mark.slow  # each fit tries two strategies
+@parametrize_with_checks([_OfNumbers(strategies=["probe", "layers"], cv=2)])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
