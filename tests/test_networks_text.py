@@ -433,12 +433,16 @@ def test_the_hub(tmp_path):
     web, folder = Web(), pooled_folder(tmp_path / "net", {"pooling_mode_cls_token": True})
     for path in folder.rglob("*.*"):
         web.files[f"/me/net/resolve/main/{path.relative_to(folder)}"] = path.read_bytes()
+    small_model("bert").save_pretrained(tmp_path / "parts", max_shard_size="5KB")
+    small_tokenizer().save(str(tmp_path / "parts" / "tokenizer.json"))
+    for path in (tmp_path / "parts").iterdir():
+        web.files[f"/me/parts/resolve/main/{path.name}"] = path.read_bytes()
     environment = {**os.environ, "HF_ENDPOINT": web.url, "HF_HOME": str(tmp_path / "hub"),
                    "no_proxy": "127.0.0.1"}  # fmt: skip
 
-    def ask():
+    def ask(name="hf-hub:me/net"):
         told = subprocess.run(
-            [sys.executable, "-c", PROGRAM, "hf-hub:me/net"], env=environment, text=True,
+            [sys.executable, "-c", PROGRAM, name], env=environment, text=True,
             capture_output=True, check=True, timeout=120,
         )  # fmt: skip
         return json.loads(told.stdout)
@@ -446,6 +450,8 @@ def test_the_hub(tmp_path):
     found = ask()
     expected = load_text_backbone(folder)
     assert found == ["net", "hf-hub", "token", "w7 ", expected.fingerprint]
+    assert ask("hf-hub:me/parts")[-1] == expected.fingerprint
     web.server.shutdown()
     web.server.server_close()
     assert ask() == found
+    assert ask("hf-hub:me/parts")[-1] == expected.fingerprint

