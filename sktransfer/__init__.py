@@ -19,6 +19,7 @@ _HOMES = {
     "FineTuneRegressor": "finetune",
     "FineTuneTextClassifier": "finetune",
     "FineTuneTextRegressor": "finetune",
+    "FineTuneTokenLabeller": "finetune",
     "Preprocessing": "networks",
     "TextCodes": "codes",
     "TokenCodes": "codes",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         FineTuneRegressor,
         FineTuneTextClassifier,
         FineTuneTextRegressor,
+        FineTuneTokenLabeller,
     )
     from .networks import Backbone, Preprocessing, list_backbones, register_backbone
     from .selection import (

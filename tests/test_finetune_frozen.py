@@ -110,7 +110,7 @@ def test_one_image_that_is_left_joins_the_batch_before(photos, changes):
     clf = classifier(**changes, batch_size=len(X) - 1).fit(X, y)
     assert len(clf.history_[-1]["batches"]) == 1
     if "head" in changes:  # of a map there are several values for each channel
-        with pytest.raises(TrainingError, match=r"at least 2 images in each, got 1\. Take a lar"):
+        with pytest.raises(TrainingError, match=r"at least 2 samples in each, got 1\. Take a lar"):
             classifier(**changes, batch_size=1).fit(X, y)
 
 

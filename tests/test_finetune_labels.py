@@ -94,7 +94,7 @@ def test_classes_seen_by_a_later_call_alone(X):
     for _ in range(10):
         clf.partial_fit(X, y)
     assert clf.score(X, y) > 0.8
-    with pytest.raises(ValueError, match=r"must hold the classes .* got 'd' for image 1"):
+    with pytest.raises(ValueError, match=r"must hold the classes .* got 'd' for sample 1"):
         clf.partial_fit(X[:3], ["a", "d", "c"])
 
 
@@ -134,7 +134,7 @@ def test_what_is_masked_is_missing(X, form, passes):
             FineTuneRegressor(**QUICK).fit(X, y.astype(float))
         else:
             classifier().fit(X, list(y) if form == "a list" else y)
-    assert "image 5" in str(caught.value)
+    assert "sample 5" in str(caught.value)
     assert passes["images"] == 0
 
 
@@ -147,15 +147,15 @@ def test_nothing_masked_is_an_array_like_others(X):
 
 BAD_LABELS = {
     "one class": (np.ones(24), {}, "at least 2 classes, got 1 class: 1.0"),
-    "too few": (np.arange(23) % 2, {}, "24 images and 23 labels"),
+    "too few": (np.arange(23) % 2, {}, "24 samples and 23 labels"),
     "none": (None, {}, "y must be labels"),
-    "NaN": (np.array([np.nan, *range(23)]), {}, "is NaN for 1, first for image 0"),
-    "None": (np.array(["a", None] * 12, object), {}, "is None for 12, first for image 1"),
+    "NaN": (np.array([np.nan, *range(23)]), {}, "is NaN for 1, first for sample 0"),
+    "None": (np.array(["a", None] * 12, object), {}, "is None for 12, first for sample 1"),
     "numbers": (np.arange(24) / 7, {}, "Unknown label type"),
     "a lonely class": (
         np.array(["a"] * 12 + ["b"] * 11 + ["lonely"]),
         {"early_stopping": True},
-        r"class 'lonely' has one image \(image 23\)",
+        r"class 'lonely' has one sample \(sample 23\)",
     ),
     "weights of no class": (
         np.arange(24) % 2,
@@ -167,11 +167,11 @@ BAD_LABELS = {
     "several labels": (np.full((24, 3), 2), {}, r"shape \(24, 3\).*MultiOutputClassifier"),
     "lists of labels": ([["a"], ["a", "b"]] * 12, {}, "lists of labels.*MultiLabelBinarizer"),
     "sets of labels": ([{"a"}, set()] * 12, {}, "lists of labels"),
-    "mixed kinds": (["a", 1] * 12, {}, r"str \('a' for image 0\) and int \(1 for image 1\)"),
+    "mixed kinds": (["a", 1] * 12, {}, r"str \('a' for sample 0\) and int \(1 for sample 1\)"),
     "mixed kinds, objects": (np.array(["a", 1] * 12, object), {}, "labels of one kind"),
     "bool and int": ([True, 2] * 12, {}, "labels of one kind"),
-    "NaN among texts": (["a", float("nan")] * 12, {}, "is NaN for 12, first for image 1"),
-    "NA": ([pd.NA, "a"] * 12, {}, "is <NA> for 12, first for image 0"),
+    "NaN among texts": (["a", float("nan")] * 12, {}, "is NaN for 12, first for sample 1"),
+    "NA": ([pd.NA, "a"] * 12, {}, "is <NA> for 12, first for sample 0"),
     "NaT": (np.array(["2026", "NaT"] * 12, "M8[D]"), {}, "must hold a label"),
     "infinity": (np.array([np.inf, 1.0] * 12), {}, "infinity"),
     "bytes": ([b"a", b"b"] * 12, {}, "bytes"),
@@ -228,7 +228,7 @@ def test_classes_that_are_no_list(X, kind, passes):
 
 WEIGHTS_OF_CLASSES = {
     "zero where the other is not": (
-        {0: 1, 1: 0}, np.arange(24) % 2, "class_weight times sample_weight .*0 for every image"
+        {0: 1, 1: 0}, np.arange(24) % 2, "class_weight times sample_weight .*0 for every sample"
     ),
     "too large": ({0: 1, 1: 1e38}, None, "class_weight must be .*float32.*1e.38"),
     "a large product": ({0: 1, 1: 1e20}, [1e20] * 24, "class_weight times sample.*1e.40"),
@@ -262,9 +262,9 @@ def test_weights_by_label_are_those_of_scikit_learn():
 
 
 LABELS_EVERYWHERE = {
-    "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for image 22"),
-    "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for image 22"),
-    "mixed": (["a", "b"] * 11 + [3, "a"], r"str \('a' for image 0\) and int \(3 for image 22\)"),
+    "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for sample 22"),
+    "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for sample 22"),
+    "mixed": (["a", "b"] * 11 + [3, "a"], r"str \('a' for sample 0\) and int \(3 for sample 22\)"),
     "several": (np.full((24, 2), 2), "MultiOutputClassifier"),
     "lists": ([["a", "b"], ["a"]] * 12, "MultiLabelBinarizer"),
 }
@@ -285,12 +285,12 @@ def test_targets_of_regression_that_cannot_be_learnt_from(X):
     for y, message in (
         (np.array([np.nan] + [1.0] * 23), "NaN"),
         (np.array([np.inf] + [1.0] * 23), "infinity"),
-        (np.array([1.0] * 23 + [None], object), "NaN, first for image 23"),
+        (np.array([1.0] * 23 + [None], object), "NaN, first for sample 23"),
         (["a"] * 24, "must be numbers to be predicted"),
         (np.ones((24, 2, 2)), "must be numbers to be predicted"),
         ([1j] * 24, "Complex"),
         (1e307 * np.arange(17.0).repeat(2)[:24], "variance"),
-        (np.arange(23.0), "24 images and 23"),
+        (np.arange(23.0), "24 samples and 23"),
         (None, "y must be numbers"),
     ):
         with pytest.raises(ValueError, match=message):

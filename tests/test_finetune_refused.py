@@ -311,11 +311,11 @@ VALIDATION = {
     "three": (lambda X, y: (X, y, y), r"must be a pair.*got tuple of 3; weights .* not taken"),
     "an unseen class": (
         lambda X, y: (X[:3], [0, 1, 7]),
-        r"y of validation_data must hold the classes \[0, 1\], got 7 for image 2",
+        r"y of validation_data must hold the classes \[0, 1\], got 7 for sample 2",
     ),
-    "text for numbers": (lambda X, y: (X[:2], ["0", "1"]), "validation_data .*got '0' for image 0"),
+    "text for numbers": (lambda X, y: (X[:2], ["0", "1"]), "validation_data .*got .0. for sample"),
     "missing": (lambda X, y: (X[:2], [0, None]), "y of validation_data .*is None for 1"),
-    "too few": (lambda X, y: (X[:2], [0]), "X and y of validation_data.*2 images and 1 labels"),
+    "too few": (lambda X, y: (X[:2], [0]), "X and y of validation_data.*2 samples and 1 labels"),
 }
 
 
@@ -341,7 +341,7 @@ def test_targets_of_validation_and_of_later_calls(sixteen, passes):
     reg.fit(X, wide)
     with pytest.raises(ValueError, match=r"y of partial_fit must have 2 value.*got 1"):
         reg.partial_fit(X, wide[:, 0])
-    with pytest.raises(ValueError, match=r"of partial_fit must be finite.*NaN, first for image 3"):
+    with pytest.raises(ValueError, match=r"of partial_fit must be finite.*NaN, first for sample 3"):
         reg.partial_fit(X, np.where(np.arange(32).reshape(16, 2) == 6, np.nan, wide))
 
 
@@ -365,7 +365,7 @@ def test_unseen_classes_of_later_calls(sixteen):
     with pytest.raises(ValueError, match=r"classes must be those of the first call, \[0, 1, 2\]"):
         clf.partial_fit(X, y, classes=[0, 1])
     clf.partial_fit(X, y, classes=[2, 1, 0]).set_params(warm_start=True)
-    with pytest.raises(ValueError, match=r"y must hold .*got 3 for image 1\. With warm_start=True"):
+    with pytest.raises(ValueError, match=r"must hold .*got 3 for sample 1\. With warm_start=True"):
         clf.fit(X[:2], [1, 3])
 
 

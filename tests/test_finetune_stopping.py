@@ -163,10 +163,10 @@ def test_the_rule(losses, more, expected):
 
 def test_few_that_are_held_out_are_warned_of(forty, sample):
     clf = FineTuneClassifier(**{**QUICK, "max_epochs": 0}, early_stopping=True)
-    with pytest.warns(SktransferWarning, match="some 100 images .*4 images are held out"):
+    with pytest.warns(SktransferWarning, match="some 100 samples .*4 samples are held out"):
         clf.fit(*forty)
     held_out = sample.data[100:200], sample.target[100:200] % 2
-    with pytest.warns(SktransferWarning, match="99 images are held out"):
+    with pytest.warns(SktransferWarning, match="99 samples are held out"):
         clf.fit(*forty, validation_data=(held_out[0][1:], held_out[1][1:]))
     with warnings.catch_warnings():
         warnings.simplefilter("error", SktransferWarning)

@@ -130,7 +130,7 @@ def test_loss_is_that_of_torch(Y, class_weight, gaps, smoothing):
     task = Tags(task.classes, label_smoothing=smoothing).weighted(class_weight, target)
     out = torch.randn(N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     losses = task.losses(out, torch.from_numpy(target))
-    mass = torch.from_numpy(np.array(task.image_weights(target, weight)))
+    mass = torch.from_numpy(np.array(task.sample_weights(target, weight)))
 
     known = ~np.isnan(y)
     entry = np.repeat(weight[:, None], 3, axis=1) * known
@@ -150,7 +150,7 @@ def test_what_is_not_known_has_no_gradient():
     out = torch.zeros(3, 2, requires_grad=True)
     task.losses(out, torch.from_numpy(target)).sum().backward()
     np.testing.assert_array_equal(out.grad, [[-0.5, 0], [0, 0], [0.25, -0.25]])
-    np.testing.assert_allclose(task.image_weights(target, None), [0.5, 0, 1])
+    np.testing.assert_allclose(task.sample_weights(target, None), [0.5, 0, 1])
     hits, asked = task.hits(torch.tensor([[1.0, 1], [1, 1], [1, 1]]), torch.from_numpy(target))
     assert hits.tolist() == [1, 0, 1] and asked.tolist() == [1, 0, 2]
 
@@ -181,7 +181,7 @@ def test_the_head_starts_from_known_tags_and_their_weights(X, Y):
     gaps, sample_weight = unknown(Y), 1.0 + np.arange(N) % 3
     task, target = Tags.of(gaps, N)
     task = task.weighted("balanced", target)
-    weight = task.image_weights(target, sample_weight)
+    weight = task.sample_weights(target, sample_weight)
     coef, intercept = task.fit_linear(codes, target, weight)
     for tag in range(3):
         rows = ~np.isnan(gaps[:, tag])
@@ -296,7 +296,7 @@ def test_warm_start_keeps_the_tags(X, Y):
     for y, message in (
         (Y[:, 0], r"indicator matrix with 3 columns, as in the first fit, got .*\(48,\)"),
         (Y[:, :2], r"3 columns, as in the first fit, got .*\(48, 2\)"),
-        (2 * Y, r"must hold 0, 1, and NaN .*got 2 for image"),
+        (2 * Y, r"must hold 0, 1, and NaN .*got 2 for sample"),
         (pd.DataFrame(Y, columns=list("acb")), "columns .*'a', 'b', 'c'.* in this order"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -304,7 +304,7 @@ def test_warm_start_keeps_the_tags(X, Y):
     labels = classifier(warm_start=True).fit(X, Y[:, 0])
     with pytest.raises(ValueError, match=r"one-hot rows of shape .*argmax\(axis=1\)"):
         labels.fit(X, np.eye(2)[Y[:, 0]])
-    with pytest.raises(ValueError, match="1d array with one label for each image"):
+    with pytest.raises(ValueError, match="1d array with one label for each sample"):
         labels.fit(X, Y)
 
 
@@ -380,10 +380,10 @@ NAMES = [["a", "b"], ["b"], []] * 16
         (pd.Series(NAMES), "lists of labels.*MultiLabelBinarizer"),
         ([["a", "b"]] * N, r"shape \(48, 2\).*MultiLabelBinarizer"),
         (np.full((N, 2), 2), r"shape \(48, 2\).*MultiOutputClassifier"),
-        (np.full((N, 2), -1), r"of 0, 1, and NaN .* holds -1 for image 0, column 0\."),
-        (np.full((N, 2), 0.7), r"of 0, 1, and NaN .* holds 0\.7 for image 0, column 0\."),
+        (np.full((N, 2), -1), r"of 0, 1, and NaN .* holds -1 for sample 0, column 0\."),
+        (np.full((N, 2), 0.7), r"of 0, 1, and NaN .* holds 0\.7 for sample 0, column 0\."),
         (np.full((N, 2), np.nan), "nothing is known of any of 48"),
-        (np.ones((N - 1, 2)), "48 images and 47"),
+        (np.ones((N - 1, 2)), "48 samples and 47"),
         (np.ones((N, 2, 2)), r"shape \(48, 2, 2\)"),
     ],
 )
@@ -415,7 +415,7 @@ def test_names_become_a_matrix(X):
 def test_class_weights_that_are_none(X, Y, class_weight, message, passes):
     with pytest.raises(ValueError, match=message):
         classifier(class_weight=class_weight).fit(X, Y)
-    with pytest.raises(ValueError, match="class_weight must not be 0 for every image"):
+    with pytest.raises(ValueError, match="class_weight must not be 0 for every sample"):
         classifier(class_weight={0: 0, 1: 0}).fit(X, Y)
     assert passes["images"] == 0
 

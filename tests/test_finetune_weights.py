@@ -197,5 +197,5 @@ def test_validation_data_are_no_images_to_learn_from(photos, sample):
     assert len(watched.history_[:, "valid_loss"]) == 2
     with pytest.raises(ValueError, match=r"must hold the classes .* got 'cow'"):
         classifier().fit(X, y, validation_data=(X[:1], ["cow"]))
-    with pytest.raises(ValueError, match="2 images and 1"):
+    with pytest.raises(ValueError, match="2 samples and 1"):
         classifier().fit(X, y, validation_data=(X[:2], y[:1]))

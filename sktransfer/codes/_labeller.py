@@ -12,15 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._parameters import param, parameters
 from .._sklearn import HasMethods, Integral, Interval, Real, fit_context
-from ..exceptions import InputError, shown
+from ..exceptions import InputError
 from ..inputs import as_texts, name_of
 from ._sequences import (
     Transitions,
-    begins_with_b,
     check_lengths,
     entity_f1,
-    follows_bio,
     label_lists,
+    one_kind_of_labels,
+    scheme_of,
 )
 
 __all__ = ["TokenLabeller"]
@@ -144,8 +144,8 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         """
         labels = label_lists(y)
         n_words = self._n_words(X, labels)
-        flat = _one_kind(labels)
-        scheme = _scheme_of(self.scheme, labels, flat)
+        flat = one_kind_of_labels(labels)
+        scheme = scheme_of(self.scheme, labels, flat)
         codes = clone(self.codes).fit(X)
         estimator = clone(self.estimator)
         estimator.fit(self._features(codes, X, n_words, self.neighbours), flat)
@@ -277,38 +277,6 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.target_tags.required = True
         return tags
-
-
-def _one_kind(labels: Sequence[Sequence[Any]]) -> np.ndarray:
-    """The labels of all words, which must be all str, or all something else."""
-    flat: list[Any] = []
-    first: dict[bool, tuple[Any, int]] = {}
-    for number, sentence in enumerate(labels):
-        for label in sentence:
-            first.setdefault(isinstance(label, str), (label, number))
-        flat += sentence
-    if not flat:
-        raise InputError("X must have words, with a label each, but all sentences are empty.")
-    if len(first) > 1:
-        told = " and ".join(
-            f"{shown(repr(label), 40)} in sentence {number}" for label, number in first.values()
-        )
-        raise InputError(f"Labels must be all str or all numbers, got {told}.")
-    return np.asarray(flat)
-
-
-def _scheme_of(scheme: str | None, labels: Sequence[Sequence[Any]], flat: np.ndarray) -> str | None:
-    kinds = np.unique(flat).tolist()
-    if scheme == "auto":
-        return "BIO" if follows_bio(kinds) and begins_with_b(labels) else None
-    if scheme == "BIO" and not follows_bio(kinds):
-        wrong = [one for one in kinds if not follows_bio(["B", one])]
-        got = f"{shown(repr(wrong[0]), 60)}" if wrong else 'none with "B"'
-        raise InputError(
-            'With scheme="BIO" labels must be "O", "B-…" and "I-…", or "O", "B" and "I", got '
-            f"{got}."
-        )
-    return scheme
 
 
 def _with_neighbours(rows: np.ndarray, n_words: Sequence[int], k: int) -> np.ndarray:

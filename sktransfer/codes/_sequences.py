@@ -24,6 +24,8 @@ __all__ = [
     "entity_f1",
     "follows_bio",
     "label_lists",
+    "one_kind_of_labels",
+    "scheme_of",
 ]
 
 
@@ -81,6 +83,24 @@ def _listed(values: Any) -> list[Any]:
         if hasattr(values, method):
             return list(getattr(values, method)())
     return list(values)
+
+
+def one_kind_of_labels(labels: Sequence[Sequence[Any]]) -> np.ndarray:
+    """The labels of all words, which must be all str, or all something else."""
+    flat: list[Any] = []
+    first: dict[bool, tuple[Any, int]] = {}
+    for number, sentence in enumerate(labels):
+        for label in sentence:
+            first.setdefault(isinstance(label, str), (label, number))
+        flat += sentence
+    if not flat:
+        raise InputError("X must have words, with a label each, but all sentences are empty.")
+    if len(first) > 1:
+        told = " and ".join(
+            f"{shown(repr(label), 40)} in sentence {number}" for label, number in first.values()
+        )
+        raise InputError(f"Labels must be all str or all numbers, got {told}.")
+    return np.asarray(flat)
 
 
 # The scheme BIO.
@@ -208,6 +228,29 @@ def check_lengths(
                 f"Sentence {number} has {words} words but {labels} {what}; there must be one for "
                 "each word."
             )
+
+
+def scheme_of(
+    scheme: str | None, labels: Sequence[Sequence[Any]], flat: np.ndarray
+) -> str | None:
+    """Which scheme is meant by "auto", "BIO" or None for labels, of which `flat` has all kinds.
+
+    Raises
+    ------
+    InputError
+        If labels do not follow a scheme that is asked for.
+    """
+    kinds = np.unique(flat).tolist()
+    if scheme == "auto":
+        return "BIO" if follows_bio(kinds) and begins_with_b(labels) else None
+    if scheme == "BIO" and not follows_bio(kinds):
+        wrong = [one for one in kinds if not follows_bio(["B", one])]
+        got = f"{shown(repr(wrong[0]), 60)}" if wrong else 'none with "B"'
+        raise InputError(
+            'With scheme="BIO" labels must be "O", "B-…" and "I-…", or "O", "B" and "I", got '
+            f"{got}."
+        )
+    return scheme
 
 
 # The best labels for a whole sentence.

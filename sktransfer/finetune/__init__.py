@@ -18,6 +18,7 @@ from ._targets import unique_labels as unique_labels
 from ._targets import values_of as values_of
 from ._tasks import Labels as Labels
 from ._text import FineTuneTextClassifier, FineTuneTextRegressor
+from ._token_labeller import FineTuneTokenLabeller
 
 __all__ = [
     "EMA",
@@ -25,6 +26,7 @@ __all__ = [
     "FineTuneRegressor",
     "FineTuneTextClassifier",
     "FineTuneTextRegressor",
+    "FineTuneTokenLabeller",
     "GradualUnfreeze",
     "LayerState",
     "LearningRateRange",

@@ -66,6 +66,11 @@ class Views:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def noun(self) -> str:
+        """What one is called."""
+        return self._items.noun
+
     def batch(self, view: int, numbers: np.ndarray) -> Any:
         """Activations of some items in one view, as a module takes them."""
         view %= self.n_views
@@ -111,6 +116,11 @@ class Examples(Dataset):
 
     def __len__(self) -> int:
         return len(self.views)
+
+    @property
+    def noun(self) -> str:
+        """What one is called."""
+        return self.views.noun
 
     def __getitem__(self, number: int) -> Any:
         x, (target, weight) = self.batch(np.array([number]))

@@ -150,15 +150,15 @@ class FineTunedClassifier(ClassifierMixin, ClassifierLoss, FineTuneBase):
         return tags
 
     def _encode(
-        self, y: Any, n_items: int, before: Labels | Tags | None, classes: Any, name: str
+        self, y: Any, n_samples: int, before: Labels | Tags | None, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         if before is None:
             kind: Any = Tags if is_indicator(y) else Labels
-            task, target = kind.of(y, n_items, classes, name)
+            task, target = kind.of(y, n_samples, classes, name)
         else:
             if classes is not None:
                 before.check_classes(classes)
-            task, target = before, before.encode(y, n_items, name)
+            task, target = before, before.encode(y, n_samples, name)
         task = replace(task, label_smoothing=self.label_smoothing)
         if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
             task = task.weighted(self.class_weight, target)
@@ -203,11 +203,11 @@ class FineTunedRegressor(RegressorMixin, FineTuneBase):
         return self._task.predict(outputs)
 
     def _encode(
-        self, y: Any, n_items: int, before: Values | None, classes: Any, name: str
+        self, y: Any, n_samples: int, before: Values | None, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         if before is None:
-            return Values.of(y, n_items, name)
-        target = before.encode(y, n_items, name)
+            return Values.of(y, n_samples, name)
+        target = before.encode(y, n_samples, name)
         before.warn_if_far(target, name)
         return before, target
 

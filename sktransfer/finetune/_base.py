@@ -82,7 +82,7 @@ class Fitted:
     weights : Model or dict of str to ndarray
         The network with all that was trained; or that alone, until it is first needed after the
         estimator was loaded.
-    n_items : int
+    n_samples : int
         Of the last call that trained.
     given : tuple of (str, str)
         What the parameters were, which later calls need to be as they were.
@@ -94,7 +94,7 @@ class Fitted:
     preparation: Any
     reading: Any
     weights: Model | Learnt = field(repr=False)
-    n_items: int
+    n_samples: int
     given: tuple[tuple[str, str], ...]
 
     @property
@@ -302,7 +302,7 @@ class FineTuneBase(
         if "net_" not in vars(self):
             fitted = replace(self._fitted, weights=self._load_model())
             run = Run(self.max_epochs, continues=True, verbose=self.verbose)
-            self.net_ = self._trainer(fitted, run).make_net(fitted.n_items, self.history_)
+            self.net_ = self._trainer(fitted, run).make_net(fitted.n_samples, self.history_)
         return self.net_
 
     def lr_find(
@@ -374,7 +374,7 @@ class FineTuneBase(
 
     @abstractmethod
     def _encode(
-        self, y: Any, n_images: int, before: Any, classes: Any, name: str
+        self, y: Any, n_samples: int, before: Any, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         """The task, and the targets as it encodes them; `before` is that of earlier calls."""
 
@@ -406,6 +406,7 @@ class FineTuneBase(
         held_out = None
         if validation_data is not None:
             held_out = _held_out(validation_data, fitted, columns)
+            self._check_targets(held_out.items, validation_data[1], "y of validation_data")
         with ExitStack() as stack:
             saved = None
             if self.checkpoint_dir is not None and not is_partial:
@@ -439,6 +440,7 @@ class FineTuneBase(
         else:
             items, known = self._first_items(X), None
         name = "y of partial_fit" if is_partial else "y"
+        self._check_targets(items, y, name)
         task, target = self._encode(y, len(items), known, classes, name)
         every = Part(items, target, as_weights(sample_weight, items))
         self._check_items(items)
@@ -450,7 +452,7 @@ class FineTuneBase(
         """What training begins with, which network that is, and who keeps account of columns."""
         if continues:
             fitted = replace(
-                self._fitted, task=task, weights=self._load_model(), n_items=len(every.target)
+                self._fitted, task=task, weights=self._load_model(), n_samples=len(every.target)
             )
             return fitted, self.backbone_, self
         resolve_devices(self.device)
@@ -634,6 +636,10 @@ class FineTuneBase(
 
     def _check_items(self, items: Any) -> None:
         """Refuse parameters that do not suit the items."""
+        return
+
+    def _check_targets(self, items: Any, y: Any, name: str) -> None:
+        """Refuse targets that do not suit the items, beyond their number."""
         return
 
     def _facts(self, fitted: Fitted) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 class Ledger(Callback):
-    """Write accuracies, learning rates and images per second into the history.
+    """Write accuracies, learning rates and samples per second into the history.
 
     Accuracies are those of the batches when they were trained on, and of validation; learning rates
     are means over the batches of the epoch, 0 for what is not trained yet.
@@ -75,7 +75,8 @@ class Ledger(Callback):
             self._n = get_len(dataset_train)
         seconds = net.history[-1].get("dur")
         if seconds:
-            net.history.record("images_per_second", self._seen[True] / seconds)
+            noun = getattr(dataset_train, "noun", "image")
+            net.history.record(f"{noun}s_per_second", self._seen[True] / seconds)
 
 
 class Line(PrintLog):
@@ -94,7 +95,7 @@ class Line(PrintLog):
 
 
 class NextView(Callback):
-    """Have each epoch draw another view of the images."""
+    """Have each epoch draw another view of the samples."""
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **_: Any) -> None:
         if dataset_train is not None and hasattr(dataset_train, "epoch"):
@@ -270,9 +271,9 @@ def gradual_unfreeze(callbacks: Sequence[Any] | None) -> GradualUnfreeze | None:
 class BestEpoch(Callback):
     """Find the best epoch by what is held out, and end training where it gets worse.
 
-    The lowest loss of a few images is a matter of luck, and the learning rate has not fallen yet
+    The lowest loss of a few samples is a matter of luck, and the learning rate has not fallen yet
     where training ends early. So an epoch is worse than the one of the lowest loss only if a paired
-    t-test over the images says so and the accuracy does not speak against it. Else the later epoch
+    t-test over the samples says so and the accuracy does not speak against it. Else the later epoch
     is the better one.
 
     Parameters
@@ -307,9 +308,9 @@ class BestEpoch(Callback):
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **_: Any) -> None:
         if not self._outputs:
             return
-        out, self._outputs = torch.cat(self._outputs).cpu(), []
-        target, weight = dataset_valid.target, dataset_valid.weight
         task = net.recipe.task
+        out, self._outputs = task.joined(self._outputs).cpu(), []
+        target, weight = dataset_valid.target, dataset_valid.weight
         now = {"losses": task.losses(out, target).double()}
         hits = task.hits(out, target)
         if hits is not None:
@@ -340,7 +341,7 @@ def _mean(values: torch.Tensor, weight: torch.Tensor) -> float:
 def _is_worse(
     now: dict[str, torch.Tensor], before: dict[str, torch.Tensor], weight: torch.Tensor
 ) -> bool:
-    """Whether the losses of the same images are higher, and the accuracy is not."""
+    """Whether the losses of the same samples are higher, and the accuracy is not."""
     n = int((weight > 0).sum())
     if n < 2:
         return False
@@ -351,7 +352,7 @@ def _is_worse(
     if "right" not in now:
         return True
     gained, error = _mean_and_error(now["right"] - before["right"], weight, n)
-    # One image more is one standard error, and no evidence.
+    # One sample more is one standard error, and no evidence.
     return gained <= error * (1 + 1e-6)
 
 

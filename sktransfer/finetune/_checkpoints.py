@@ -63,7 +63,7 @@ class Checkpoints:
     ----------
     folder : path
         Made if it is not there. ``{fit}`` in it stands for the signature, so that fits with
-        other parameters or images, as those of a search, have folders of their own.
+        other parameters or samples, as those of a search, have folders of their own.
     signature : Signature
         What the fit is.
     keep : int
@@ -533,7 +533,7 @@ def _plain(value: Any) -> Any:
 
 
 def watched_of(saved: Checkpoints | Follower | None) -> dict[str, Any] | None:
-    """What early stopping had found when all images were trained on; None before that.
+    """What early stopping had found when all samples were trained on; None before that.
 
     Raises
     ------
@@ -592,7 +592,7 @@ class Run:
     verbose : int
         As in the estimator; 0 in all processes but the first.
     watched : dict
-        What early stopping found, where all images are trained on afterwards: the history
+        What early stopping found, where all samples are trained on afterwards: the history
         ("watched", as text), its length ("n_watched") and "best_epoch". Empty in any other fit.
     """
 
@@ -614,7 +614,7 @@ class Run:
 
     @property
     def refit(self) -> bool:
-        """Whether all images are trained on after early stopping held some of them out."""
+        """Whether all samples are trained on after early stopping held some of them out."""
         return bool(self.watched)
 
     @property
@@ -648,7 +648,7 @@ def open_checkpoints(
     return Follower(state, source) if saved is None else saved
 
 
-# What makes two fits the same: parameters, images, targets and weights, each with a hash.
+# What makes two fits the same: parameters, samples, targets and weights, each with a hash.
 
 
 # They change where and how something is computed or kept, not what comes out; the network is

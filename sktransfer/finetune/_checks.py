@@ -28,7 +28,7 @@ _OURS = {
     "batch_size": "Take batch_size=.",
     "iterator_train": "Batches are cut from activations that are held; take batch_size=, augment=.",
     "iterator_valid": "Batches are cut from activations that are held; take batch_size=.",
-    "dataset": "Images are given to fit.",
+    "dataset": "Samples are given to fit.",
     "train_split": "Take early_stopping= and validation_fraction=, or validation_data= of fit.",
     "callbacks": "Take callbacks=.",
     "device": "Take device=.",
@@ -203,7 +203,7 @@ def reads_validation(callback: Any) -> str | None:
     """What a callback reads of validation; None where that is not known."""
     callback = _made(callback)
     if isinstance(callback, (EpochScoring, BatchScoring)):
-        return None if callback.on_train else "images to score on (on_train=False)"
+        return None if callback.on_train else "samples to score on (on_train=False)"
     monitor = getattr(callback, "monitor", None)
     return repr(monitor) if monitors_validation(callback) else None
 

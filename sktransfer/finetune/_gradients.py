@@ -124,7 +124,7 @@ def gradients(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, torch.Tensor
         if pull.requires_grad:  # gradual unfreezing begins with the head alone
             net.scaler_.scale(pull).backward()
         loss = loss + pull.detach()
-    return loss, torch.cat(outs)
+    return loss, net.recipe.task.joined(outs)
 
 
 def _by_parts(net: Any, lot: Lot, size: int) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -153,30 +153,42 @@ class Model:
         if self.start is None:
             return (), None
         # The codes themselves are pooled where they are made, as CNNCodes has them.
-        return (self.start,), None if self.stages_learn else self.pooling
+        # Of every word, behind them.
+        pooled = not self.stages_learn and self.pooling != "words"
+        return (self.start,), self.pooling if pooled else None
 
     @property
     def stages_learn(self) -> bool:
         """Whether anything is behind the cut but the head."""
         return self.start is not self.table.layers[-1]
 
+    def first_codes(self, prefix: FrozenPass, items: Items) -> Any:
+        """What the head is fitted on first: a row of each item, or rows of each of its words."""
+        last = self.table.layers[-1]
+        return self.module.first_codes(prefix.at([last], self.pooling), items)
+
     def outputs(self, prefix: FrozenPass, items: Items, *, codes: bool = False) -> np.ndarray:
         """Outputs of the head, or codes before it, of every item; memory stays flat."""
+        return np.concatenate(list(self.in_chunks(prefix, items, codes=codes)))
+
+    def in_chunks(
+        self, prefix: FrozenPass, items: Items, *, codes: bool = False
+    ) -> Iterator[np.ndarray]:
+        """The same, some hundred items at a time."""
         self.module.eval()
         head = nn.Identity() if codes else _exact(self.module.head)
-        parts = []
         for numbers in _chunks(len(items)):
             some = Subset(items, numbers, tells=False)
-            parts.append(self._of_chunk(rows_of(some, prefix, prefix.dtype), head, len(some)))
+            found = self._of_chunk(rows_of(some, prefix, prefix.dtype), head, len(some))
+            bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
+            if bad.any():
+                number = int(numbers[np.flatnonzero(bad)[0]])
+                raise TrainingError(
+                    f"What the network gives for {items.noun} {number} must be finite numbers, "
+                    "got NaN or infinity. Fit again with a smaller lr."
+                )
+            yield found
         items.tell()
-        found = np.concatenate(parts)
-        bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
-        if bad.any():
-            raise TrainingError(
-                f"What the network gives for {items.noun} {int(np.flatnonzero(bad)[0])} must be "
-                "finite numbers, got NaN or infinity. Fit again with a smaller lr."
-            )
-        return found
 
     def _of_chunk(self, rows: Rows, head: nn.Module, n: int) -> np.ndarray:
         device = next(self.module.parameters()).device
@@ -190,8 +202,12 @@ class Model:
         batches = rows.alike(device)
         each = worker_pool().map if device.type == "cpu" else map
         found = list(each(work, batches))
-        out = np.empty((n, *found[0].shape[1:]), found[0].dtype)
-        out[np.concatenate(batches)] = np.concatenate(found)
+        shape = np.max([one.shape[1:] for one in found], axis=0)
+        out = np.empty((n, *shape), found[0].dtype)
+        for numbers, one in zip(batches, found, strict=True):
+            if one.ndim == 3:  # of words: the last place stands for all behind it
+                one = one[:, np.arange(shape[0]).clip(max=one.shape[1] - 1)]
+            out[numbers] = one
         return out
 
     def learnt(self) -> dict[str, np.ndarray]:
@@ -345,6 +361,10 @@ class FineTuneModule(nn.Module, ABC):
     def forward(self, activations: Any) -> torch.Tensor:
         return self.head(self.codes(activations))
 
+    def first_codes(self, prefix: FrozenPass, items: Items) -> Any:
+        """Codes of the pretrained network, pooled as they are behind the tail."""
+        return prefix.rows(items)
+
     def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
         """What a head, which need not be that which is trained, gives of some rows."""
         return head(codes)
@@ -479,7 +499,7 @@ def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
     if not isinstance(out, torch.Tensor) or out.shape != (2, n_outputs):
         gave = f"shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
         raise ValueError(
-            f"head= must give a module with n_outputs={n_outputs} numbers for each image, but its "
+            f"head= must give a module with n_outputs={n_outputs} numbers for each sample, but its "
             f"module gave {gave} for 2 images. Use the second argument: {call}."
         )
     for module in made.modules():

@@ -146,7 +146,7 @@ def make_net(
     task: Task,
     training: Training,
     device: torch.device,
-    n_images: int,
+    n_samples: int,
     seed: int,
     run: Run,
 ) -> Any:
@@ -172,7 +172,7 @@ def make_net(
         "train_split": None,
         "device": str(device),
         "verbose": run.verbose,
-        "callbacks": _callbacks(model, training, n_images, run),
+        "callbacks": _callbacks(model, training, n_samples, run),
         "callbacks__print_log": Line() if run.verbose else None,
         **task.net_params,
         **options,
@@ -217,13 +217,13 @@ def _recipe(
 
 
 def _callbacks(
-    model: Model, training: Training, n_images: int, run: Run
+    model: Model, training: Training, n_samples: int, run: Run
 ) -> list[tuple[str, Callback]]:
     p = training
     found: list[tuple[str, Callback | None]] = [
         ("ledger", Ledger()),
         ("next_view", NextView()),
-        ("schedule", make_schedule(p.schedule, _n_steps(p, n_images, run), p.warmup)),
+        ("schedule", make_schedule(p.schedule, _n_steps(p, n_samples, run), p.warmup)),
     ]
     own = named_callbacks(p.callbacks)
     # The weights of the best epoch come back after all that changes them at the end.
@@ -237,15 +237,15 @@ def _callbacks(
     return [(name, one) for name, one in found if one is not None]
 
 
-def _n_steps(training: Training, n_images: int, run: Run) -> int:
-    return run.epochs * math.ceil(n_images / training.batch_size)
+def _n_steps(training: Training, n_samples: int, run: Run) -> int:
+    return run.epochs * math.ceil(n_samples / training.batch_size)
 
 
-def renew_net(net: Any, training: Training, task: Task, n_images: int, run: Run) -> None:
+def renew_net(net: Any, training: Training, task: Task, n_samples: int, run: Run) -> None:
     """Have a net that continues follow the task and the schedule of this call."""
     net.recipe.task = task
     schedule = dict(net.callbacks_).get("schedule")
-    fresh = make_schedule(training.schedule, _n_steps(training, n_images, run), training.warmup)
+    fresh = make_schedule(training.schedule, _n_steps(training, n_samples, run), training.warmup)
     if isinstance(training.schedule, str) and schedule is not None:
         schedule.lr_lambda = fresh.lr_lambda  # type: ignore[union-attr]
 
@@ -265,7 +265,7 @@ def run_net(
     n_views : int
         Kept in checkpoints.
     n_checked : int
-        Images whose loss is looked at after the last step.
+        Samples whose loss is looked at after the last step.
     """
     net.set_params(train_split=predefined_split(examples[1]) if len(examples) > 1 else None)
     devices = [torch.device(net.device)] if "cuda" in net.device else []
@@ -410,8 +410,8 @@ class _Steps(ScaledSteps):
                 if "more than 1 value per channel" not in str(error):
                     raise
                 raise TrainingError(
-                    'A batch norm that follows the batches needs at least 2 images in each, '
-                    f'got {n}. Take a larger batch_size, more images, or batchnorm="frozen".'
+                    'A batch norm that follows the batches needs at least 2 samples in each, '
+                    f'got {n}. Take a larger batch_size, more samples, or batchnorm="frozen".'
                 ) from error
         if team is not None:
             loss, out = team.combine(self.module_, loss, out, n)
@@ -438,7 +438,7 @@ class _Steps(ScaledSteps):
             found, size = within_memory(by, at_first, self.device)
         except EngineError as error:
             raise TrainingError(
-                f"The memory of {self.device} does not hold one image. Train fewer stages, "
+                f"The memory of {self.device} does not hold one sample. Train fewer stages, "
                 "or take a smaller image_size."
             ) from error
         if size < at_first:
@@ -528,4 +528,9 @@ class TagsNet(ClassifierNet):
         return (self.predict_proba(X) > 0.5).astype(np.int64)
 
 
-_NETS: dict[str, Any] = {"labels": ClassifierNet, "values": RegressorNet, "tags": TagsNet}
+class WordsNet(_Steps, NeuralNet):
+    """A skorch net that gives scores of the labels of every word."""
+
+
+_NETS: dict[str, Any] = {"labels": ClassifierNet, "values": RegressorNet, "tags": TagsNet,
+                         "words": WordsNet}  # fmt: skip

@@ -110,12 +110,15 @@ class TextBatch:
         Number of the text of each window, rising.
     n : int
         Texts.
+    n_words : int
+        The largest number of a word, also of texts that were in the batch it is a part of.
     """
 
     values: torch.Tensor
     words: torch.Tensor
     texts: torch.Tensor
     n: int
+    n_words: int
 
     def __len__(self) -> int:
         return self.n
@@ -133,6 +136,7 @@ class TextBatch:
             words[:, :longest],
             self.texts[chosen] - start,
             max(0, stop - start),
+            self.n_words,
         )
 
     def to(self, device: Any) -> TextBatch:
@@ -178,8 +182,13 @@ class TextRows(Rows):
             values[part], words[part] = row, self._words[number]
             at += len(row)
         texts = np.repeat(np.arange(len(rows)), counts)
-        held = [torch.from_numpy(one) for one in (values, words, texts)]
-        return TextBatch(held[0], held[1], held[2], len(rows))
+        return TextBatch(
+            torch.from_numpy(values),
+            torch.from_numpy(words),
+            torch.from_numpy(texts),
+            len(rows),
+            int(words.max(initial=0)),
+        )
 
     def alike(self, device: torch.device) -> list[np.ndarray]:
         """Texts of equal shape: nothing is filled up, so that none hangs on its neighbours."""

@@ -1,4 +1,4 @@
-"""Several tags an image: each is there, is not there, or is not known."""
+"""Several tags a sample: each is there, is not there, or is not known."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = ["Tags", "as_tags", "fit_each_tag", "is_indicator"]
 
 @dataclass(frozen=True, eq=False)
 class Tags(Task):
-    """Tags of images; encoded as a matrix of 0 and 1, NaN where it is not known.
+    """Tags of samples; encoded as a matrix of 0 and 1, NaN where it is not known.
 
-    The loss of an image is the mean of those of its known tags, weighted by their class weights,
-    and the image weighs what these weigh together: an image of which half of the tags are known
+    The loss of a sample is the mean of those of its known tags, weighted by their class weights,
+    and the sample weighs what these weigh together: a sample of which half of the tags are known
     weighs half of one of which all are known.
 
     Attributes
@@ -58,10 +58,10 @@ class Tags(Task):
 
     @classmethod
     def of(
-        cls, y: Any, n_images: int, classes: Any = None, name: str = "y"
+        cls, y: Any, n_samples: int, classes: Any = None, name: str = "y"
     ) -> tuple[Self, np.ndarray]:
         """The task of the first targets, and these encoded."""
-        target, names = as_tags(y, n_images, name)
+        target, names = as_tags(y, n_samples, name)
         task = cls(np.arange(target.shape[1]), names)
         if classes is not None:
             task.check_classes(classes)
@@ -86,8 +86,8 @@ class Tags(Task):
             "classes": list(range(self.n_outputs)), "callbacks__valid_acc": None,
         }  # fmt: skip
 
-    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
-        return as_tags(y, n_images, name, self.n_outputs, self.names)[0]
+    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
+        return as_tags(y, n_samples, name, self.n_outputs, self.names)[0]
 
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         known = ~torch.isnan(target)
@@ -114,14 +114,14 @@ class Tags(Task):
         # Nothing equals NaN.
         return ((out > 0).to(target.dtype) == target).sum(1), (~torch.isnan(target)).sum(1)
 
-    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+    def sample_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None and not np.isnan(target).any():
             return weight
         name = "class_weight" if self.class_weight is not None else "the share of known tags"
         return weights_by_class(self._weights(target).mean(axis=1), weight, name)
 
     def _weights(self, target: np.ndarray) -> np.ndarray:
-        """Weights of all tags of all images; 0 where nothing is known."""
+        """Weights of all tags of all samples; 0 where nothing is known."""
         known = ~np.isnan(target)
         if self.class_weight is None:
             return known.astype(np.float64)
@@ -154,7 +154,7 @@ class Tags(Task):
         return outputs
 
     def score(self, y: Any, predicted: np.ndarray, sample_weight: Any = None) -> float:
-        """Share of images all of whose known tags are predicted right."""
+        """Share of samples all of whose known tags are predicted right."""
         target = self.encode(y, len(predicted))
         known = ~np.isnan(target)
         some = known.any(axis=1)
@@ -170,7 +170,7 @@ class Tags(Task):
     ) -> Sides:
         group_of = np.unique(groups, return_inverse=True)[1].ravel()
         n, total = len(every), _rarer(target).sum(axis=0)
-        # Of each tag as large a share as of all images, and on each side at least one.
+        # Of each tag as large a share as of all samples, and on each side at least one.
         held_out = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
         size = min(max(1, math.ceil(fraction * n)), n - 1)
         want, room = np.stack([total - held_out, held_out]), np.array([n - size, size])
@@ -179,7 +179,7 @@ class Tags(Task):
 
     @staticmethod
     def folds(target: np.ndarray, n_folds: int, groups: np.ndarray, seed: int) -> list[Sides]:
-        """Folds that have each tag in its share, as far as there are images of it."""
+        """Folds that have each tag in its share, as far as there are samples of it."""
         group_of = np.unique(groups, return_inverse=True)[1].ravel()
         n_folds = min(n_folds, int(group_of.max()) + 1)
         total = _rarer(target).sum(axis=0)
@@ -200,13 +200,13 @@ def fit_each_tag(
 
     Parameters
     ----------
-    codes : ndarray of shape (n_images, width)
-    target : ndarray of shape (n_images, n_tags)
-    used : ndarray of bool of shape (n_images, n_tags)
-        Which images each tag is fitted to.
+    codes : ndarray of shape (n_samples, width)
+    target : ndarray of shape (n_samples, n_tags)
+    used : ndarray of bool of shape (n_samples, n_tags)
+        Which samples each tag is fitted to.
     fit : callable
-        Fits a tag of two answers, of its number, the images used, their codes and answers: coef and
-        intercept as scikit-learn has them.
+        Fits a tag of two answers, of its number, the samples used, their codes and answers: coef
+        and intercept as scikit-learn has them.
     """
     coef, intercept = np.zeros((target.shape[1], codes.shape[1])), np.zeros(target.shape[1])
     for tag, own in enumerate(used.T):
@@ -231,17 +231,17 @@ def _rarer(target: np.ndarray) -> np.ndarray:
 def _sides(
     target: np.ndarray, group_of: np.ndarray, want: np.ndarray, room: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The side of each image, the rarest tags first: where most of the tag is still wanted.
+    """The side of each sample, the rarest tags first: where most of the tag is still wanted.
 
     Parameters
     ----------
-    target : ndarray of shape (n_images, n_tags)
-    group_of : ndarray of shape (n_images,)
-        Images of one number stay together.
+    target : ndarray of shape (n_samples, n_tags)
+    group_of : ndarray of shape (n_samples,)
+        Samples of one number stay together.
     want : ndarray of shape (n_sides, n_tags)
-        Images wanted of the rarer answer of each tag.
+        Samples wanted of the rarer answer of each tag.
     room : ndarray of shape (n_sides,)
-        Images wanted.
+        Samples wanted.
     seed : int
 
     References
@@ -303,7 +303,7 @@ def _missing(plain: np.ndarray) -> np.ndarray:
 
 def as_tags(
     y: Any,
-    n_images: int,
+    n_samples: int,
     name: str = "y",
     n_tags: int | None = None,
     names: tuple[str, ...] | None = None,
@@ -313,7 +313,7 @@ def as_tags(
     Parameters
     ----------
     y : array-like, sparse matrix or data frame
-    n_images : int
+    n_samples : int
     name : str
         For messages.
     n_tags : int or None
@@ -324,7 +324,7 @@ def as_tags(
     Raises
     ------
     ValueError
-        If they are no matrix of 0, 1 and NaN with a row for each image, or nothing is known.
+        If they are no matrix of 0, 1 and NaN with a row for each sample, or nothing is known.
     """
     if y is None:
         raise ValueError(f"{name} must be an indicator matrix of tags, got None.")
@@ -335,18 +335,18 @@ def as_tags(
             f"{name} must be an indicator matrix with {columns}, got "
             f"{'an array of shape ' + str(plain.shape) if plain.ndim else type(y).__name__}."
         )
-    check_length(plain, n_images, name)
+    check_length(plain, n_samples, name)
     missing = _missing(plain)
     bad = ~(_known(plain) | missing)
     if bad.any():
         row, column = (int(one) for one in np.argwhere(bad)[0])
         raise ValueError(
             f"{name} must hold 0, 1, and NaN where it is not known whether a tag is there, got "
-            f"{shown(repr(plain[row].tolist()[column]))} for image {row}, tag {column}."
+            f"{shown(repr(plain[row].tolist()[column]))} for sample {row}, tag {column}."
         )
     if missing.all():
         raise ValueError(
-            f"{name} must hold 0 or 1 for some image, but nothing is known of any of {n_images}."
+            f"{name} must hold 0 or 1 for some sample, but nothing is known of any of {n_samples}."
         )
     own = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
     if names is not None and own is not None and own != names:
@@ -363,7 +363,7 @@ def _check_classes(classes: Any, n_tags: int) -> None:
     if n != n_tags:
         raise ValueError(
             f"classes must be one for each of the {n_tags} tags (columns of y), got {n}. For one "
-            "label an image, y must have one axis."
+            "label a sample, y must have one axis."
         )
 
 

@@ -36,19 +36,19 @@ __all__ = [
 _UNSEEN = {
     "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts again.",
     "y of partial_fit": "Name all classes in the first call: partial_fit(X, y, classes=...).",
-    "y of validation_data": "Leave these images out, or give fit images of this class too.",
+    "y of validation_data": "Leave these samples out, or give fit samples of this class too.",
 }
 
 
 def as_labels(
-    y: Any, n_images: int, classes: Any = None, name: str = "y"
+    y: Any, n_samples: int, classes: Any = None, name: str = "y"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the number of the class of each image.
+    """Classes in order, and the number of the class of each sample.
 
     Parameters
     ----------
     y : array-like
-    n_images : int
+    n_samples : int
     classes : array-like or None
         Those that there may be; None takes those of `y`.
     name : {"y", "y of partial_fit", "y of validation_data"}
@@ -57,11 +57,11 @@ def as_labels(
     Raises
     ------
     ValueError
-        If there are not as many labels as images, labels are missing or no classes, there is one
+        If there are not as many labels as samples, labels are missing or no classes, there is one
         class alone, or a label is none of the given classes.
     """
     labels = labels_of(y, name)
-    check_length(labels, n_images, name)
+    check_length(labels, n_samples, name)
     known = unique_labels(labels if classes is None else labels_of(classes, "classes"), name)
     if len(known) < 2:
         more = " Name all classes in classes=." if name == "y of partial_fit" else ""
@@ -74,19 +74,19 @@ def as_labels(
     if unknown.any():
         raise ValueError(
             f"{name} must hold the classes {shown(known.tolist())}, got "
-            f"{shown(repr(labels[unknown].tolist()[0]))} for image "
+            f"{shown(repr(labels[unknown].tolist()[0]))} for sample "
             f"{int(np.flatnonzero(unknown)[0])}. {_UNSEEN[name]}"
         )
     return known, np.searchsorted(known, labels).astype(np.int64)
 
 
 def labels_of(y: Any, name: str = "y") -> np.ndarray:
-    """One label for each image, of a kind that can be put in order.
+    """One label for each sample, of a kind that can be put in order.
 
     Raises
     ------
     ValueError
-        If there are several labels for an image, labels are missing, of mixed kinds or no classes.
+        If there are several labels for a sample, labels are missing, of mixed kinds or no classes.
     """
     if y is None:
         raise ValueError(
@@ -118,7 +118,7 @@ def labels_of(y: Any, name: str = "y") -> np.ndarray:
             first = np.asarray(labels)[0]
             raise ValueError(
                 f"Unknown label type: {name} must hold plain labels, such as text or integers, got "
-                f"objects of type {type(first).__name__} ({shown(repr(first), 40)} for image 0). "
+                f"objects of type {type(first).__name__} ({shown(repr(first), 40)} for sample 0). "
                 "Convert them, for example with [str(label) for label in y]."
             ) from error
         if isinstance(error, TypeError):
@@ -166,7 +166,7 @@ def _refuse_unordered(y: Any, plain: np.ndarray, name: str) -> None:
     """Sets, generators and the like, which numpy takes for one thing."""
     if plain.ndim or isinstance(y, (str, bytes, Number)):
         return
-    what = "of all labels" if name == "classes" else "with one for each image, in their order"
+    what = "of all labels" if name == "classes" else "with one for each sample, in their order"
     raise ValueError(
         f"{name} must be a list or an array {what} (a 1d array), got {type(y).__name__}."
     )
@@ -186,13 +186,13 @@ def _several_labels(y: np.ndarray, name: str) -> str:
     if y.ndim == 2 and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all():
         if (y.sum(axis=1) == 1).all():
             return (
-                f"{name} must hold one label for each image, got one-hot rows of shape {y.shape}. "
+                f"{name} must hold one label for each sample, got one-hot rows of shape {y.shape}. "
                 "Take the number of each class: y.argmax(axis=1)."
             )
     if y.ndim == 1 or y.dtype.kind not in "biuf":
         found = "lists of labels" if y.ndim == 1 else f"an array of shape {y.shape}"
         hint = (
-            "For several tags an image, make an indicator matrix of them: "
+            "For several tags a sample, make an indicator matrix of them: "
             "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
     else:
@@ -205,10 +205,10 @@ def _several_labels(y: np.ndarray, name: str) -> str:
         if y.ndim == 2 and other.any():
             row, column = (int(one) for one in np.argwhere(other)[0])
             hint = (
-                "Several tags an image are a matrix of 0, 1, and NaN where it is not known; this "
-                f"one holds {y[row, column]!s} for image {row}, column {column}. {hint}"
+                "Several tags a sample are a matrix of 0, 1, and NaN where it is not known; this "
+                f"one holds {y[row, column]!s} for sample {row}, column {column}. {hint}"
             )
-    return f"{name} should be a 1d array with one label for each image, got {found}. {hint}"
+    return f"{name} should be a 1d array with one label for each sample, got {found}. {hint}"
 
 
 def _refuse_missing(values: list[Any], name: str, what: str) -> None:
@@ -217,8 +217,8 @@ def _refuse_missing(values: list[Any], name: str, what: str) -> None:
         first = values[missing[0]]
         told = "NaN" if isinstance(first, float) else shown(first)
         raise ValueError(
-            f"{name} must hold a {what} for each image, but is {told} for {len(missing)}, first "
-            f"for image {missing[0]}: y[{missing[0]}] is missing. Leave these images out."
+            f"{name} must hold a {what} for each sample, but is {told} for {len(missing)}, first "
+            f"for sample {missing[0]}: y[{missing[0]}] is missing. Leave these samples out."
         )
 
 
@@ -230,7 +230,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _kinds(labels: list[Any]) -> dict[str, int]:
-    """The kinds of labels, each with the first image that has it."""
+    """The kinds of labels, each with the first sample that has it."""
     found: dict[str, int] = {}
     for index, one in enumerate(labels):
         kind = type(one).__name__
@@ -246,7 +246,7 @@ def _refuse_mixed(labels: list[Any], name: str) -> None:
     first = list(_kinds(labels).values())
     if len(first) > 1:
         each = [(type(labels[i]).__name__, shown(repr(labels[i]), 40), i) for i in first]
-        told = [f"{kind} ({label} for image {i})" for kind, label, i in each]
+        told = [f"{kind} ({label} for sample {i})" for kind, label, i in each]
         raise ValueError(
             f"{name} must hold labels of one kind, got {' and '.join(told[:3])}. Convert them, "
             "for example with [str(label) for label in y]."
@@ -264,14 +264,14 @@ def check_classes(classes: Any, before: np.ndarray) -> None:
 
 
 def as_values(
-    y: Any, n_images: int, name: str = "y", n_outputs: int | None = None
+    y: Any, n_samples: int, name: str = "y", n_outputs: int | None = None
 ) -> tuple[np.ndarray, bool]:
     """Targets of regression, shape (n_samples, n_outputs), float64; whether y had one axis.
 
     Parameters
     ----------
     y : array-like
-    n_images : int
+    n_samples : int
     name : str
         For messages.
     n_outputs : int or None
@@ -280,18 +280,18 @@ def as_values(
     Raises
     ------
     ValueError
-        If they are not finite numbers, one row for each image.
+        If they are not finite numbers, one row for each sample.
     """
     if y is None:
         raise ValueError(
             f"fit requires y to be passed, but the target y is None: {name} must be numbers."
         )
     values = values_of(y, name)
-    check_length(values, n_images, name)
+    check_length(values, n_samples, name)
     is_flat, values = values.ndim == 1, values.reshape(len(values), -1)
     if n_outputs is not None and values.shape[1] != n_outputs:
         raise ValueError(
-            f"{name} must have {n_outputs} value(s) for each image, as the first fit had, got "
+            f"{name} must have {n_outputs} value(s) for each sample, as the first fit had, got "
             f"{values.shape[1]}."
         )
     return values, is_flat
@@ -324,8 +324,8 @@ def values_of(y: Any, name: str = "y") -> np.ndarray:
         first = int(np.argwhere(bad)[0][0])
         found = "NaN" if np.isnan(values).any() else "infinity"
         raise ValueError(
-            f"{name} must be finite numbers, but Input y contains {found}, first for image "
-            f"{first}. Leave these images out."
+            f"{name} must be finite numbers, but Input y contains {found}, first for sample "
+            f"{first}. Leave these samples out."
         )
     return values
 
@@ -337,44 +337,44 @@ def _no_numbers(error: Exception, name: str) -> str:
     )
 
 
-def check_length(labels: np.ndarray, n_images: int, name: str) -> None:
-    """As many targets as images."""
-    if len(labels) != n_images:
+def check_length(labels: np.ndarray, n_samples: int, name: str) -> None:
+    """As many targets as samples."""
+    if len(labels) != n_samples:
         raise ValueError(
-            f"{name.replace('y', 'X and y', 1)} have inconsistent numbers of samples: {n_images} "
-            f"images and {len(labels)} labels; there must be one for each."
+            f"{name.replace('y', 'X and y', 1)} have inconsistent numbers of samples: {n_samples} "
+            f"samples and {len(labels)} labels; there must be one for each."
         )
 
 
-def as_weights(sample_weight: Any, images: Any) -> np.ndarray | None:
-    """Weights of the images, or None where all weigh the same.
+def as_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
+    """Weights of the samples, or None where all weigh the same.
 
     Raises
     ------
     ValueError
-        If they are not finite numbers from 0, one for each image, or all are 0.
+        If they are not finite numbers from 0, one for each sample, or all are 0.
     """
     if sample_weight is None:
         return None
     if isinstance(sample_weight, np.ma.MaskedArray) and np.ma.is_masked(sample_weight):
         masked = np.flatnonzero(np.ma.getmaskarray(sample_weight))
         raise ValueError(
-            f"sample_weight must be a finite number from 0 for each of {len(images)} images, but "
-            f"is masked for {len(masked)}, first for image {masked[0]}. Give a weight of 0 to "
+            f"sample_weight must be a finite number from 0 for each of {len(samples)} samples, but "
+            f"is masked for {len(masked)}, first for sample {masked[0]}. Give a weight of 0 to "
             "what must not count: sample_weight.filled(0)."
         )
     try:
         weights = check_sample_weight(
-            sample_weight, np.empty((len(images), 1)), ensure_non_negative=True
+            sample_weight, np.empty((len(samples), 1)), ensure_non_negative=True
         ).astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"sample_weight must be a finite number from 0, not 0 for all, for each of "
-            f"{len(images)} images: {shown(error)}"
+            f"{len(samples)} samples: {shown(error)}"
         ) from error
     top = weights.max(initial=0.0)
     if not top:
-        raise ValueError("sample_weight must be a finite number from 0, but not 0 for every image.")
+        raise ValueError("sample_weight must be a finite number from 0, but not 0 for all samples.")
     if not 1e-30 < top < 1e30:
         raise ValueError(
             "sample_weight must be a finite number from 0 that float32 can sum, but the largest is "
@@ -409,7 +409,7 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
 def weights_by_label(given: Any, classes: np.ndarray, name: str = "class_weight") -> np.ndarray:
     """The weight of each class by a dict, 1 for those that it leaves out.
 
-    As in scikit-learn a dict that has all classes may have others, of which there is no image here.
+    As in scikit-learn a dict that has all classes may have others, of which no sample is here.
 
     Raises
     ------
@@ -448,12 +448,12 @@ def _is_weight(weight: Any) -> bool:
 def weights_by_class(
     by_class: np.ndarray, weights: np.ndarray | None, names: str = "class_weight"
 ) -> np.ndarray:
-    """Weights of images by their classes, times those that were given.
+    """Weights of samples by their classes, times those that were given.
 
     Parameters
     ----------
-    by_class : ndarray of shape (n_images,)
-    weights : ndarray of shape (n_images,) or None
+    by_class : ndarray of shape (n_samples,)
+    weights : ndarray of shape (n_samples,) or None
     names : str
         What the first are, for messages.
 
@@ -470,8 +470,8 @@ def weights_by_class(
     top = found.max(initial=0.0)
     if not top:
         raise ValueError(
-            f"{names} must not be 0 for every image, but it is for all {len(found)}. Give a class "
-            "that has images of a weight above 0 one too."
+            f"{names} must not be 0 for every sample, but it is for all {len(found)}. Give a class "
+            "that has samples of a weight above 0 one too."
         )
     if not 1e-30 < top < 1e30:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -49,7 +50,7 @@ __all__ = [
 _FAR = 10.0
 # Weights and intercepts of a linear head, a row for each output.
 LinearFit = tuple[np.ndarray, np.ndarray]
-# Numbers of the images to train on, and of those to validate on.
+# Numbers of the samples to train on, and of those to validate on.
 Sides = tuple[np.ndarray, np.ndarray]
 
 
@@ -57,11 +58,11 @@ class Task(ABC):
     """One kind of target: all that training and estimators know of it.
 
     A task is made of the targets of the first call of `fit`, and never changes. Targets are encoded
-    as an array with one row for each image, losses and hits are numbers of each image.
+    as an array with one row for each sample, losses and hits are numbers of each sample.
 
     Attributes
     ----------
-    kind : {"labels", "values", "tags"}
+    kind : {"labels", "values", "tags", "words"}
     classes : ndarray or None
     class_weight : ndarray or None
     """
@@ -77,7 +78,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def n_outputs(self) -> int:
-        """Numbers that the head gives for each image."""
+        """Numbers that the head gives for each sample."""
 
     @property
     @abstractmethod
@@ -85,7 +86,7 @@ class Task(ABC):
         """What the skorch net of the kind is made with; its `criterion` is there for skorch."""
 
     @abstractmethod
-    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
+    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         """Targets of a later call, or to validate on.
 
         Raises
@@ -96,7 +97,7 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss of each image."""
+        """The loss of each sample."""
 
     @abstractmethod
     def guess(self, target: torch.Tensor | None = None) -> float:
@@ -119,25 +120,35 @@ class Task(ABC):
     def hits(
         self, out: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """How many answers are right for each image, and of how many; None if none ever is."""
+        """How many answers are right for each sample, and of how many; None if none ever is."""
         return None
 
-    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
-        """Weights of images, by what is known of them and by their classes."""
+    def joined(self, outs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Outputs of batches, one below the other."""
+        return torch.cat(list(outs))
+
+    def for_head(
+        self, codes: Any, target: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """What the head is fitted on first: codes, targets and weights."""
+        return codes, target, weight
+
+    def sample_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        """Weights of samples, by what is known of them and by their classes."""
         return weight
 
     def split(self, target: np.ndarray, groups: Any, fraction: float, seed: int) -> Sides:
-        """Images to train on and to validate on: stratified, with groups kept together.
+        """Samples to train on and to validate on: stratified, with groups kept together.
 
         Raises
         ------
         ValueError
-            If a class has one image, or there are not two images and two groups.
+            If a class has one sample, or there are not two samples and two groups.
         """
         every = np.arange(len(target))
         if len(target) < 2:
             raise ValueError(
-                f"early_stopping=True holds images out and needs at least 2, got {len(target)}. "
+                f"early_stopping=True holds samples out and needs at least 2, got {len(target)}. "
                 "Pass more, or validation_data=."
             )
         if groups is None:
@@ -147,7 +158,7 @@ class Task(ABC):
         n_groups = len(np.unique(groups))
         if n_groups < 2:
             raise ValueError(
-                "early_stopping=True keeps the images of a group together and needs at least 2 "
+                "early_stopping=True keeps the samples of a group together and needs at least 2 "
                 f"groups to hold one out, got {n_groups}. Pass validation_data=, or no groups."
             )
         return self._split_groups(every, target, groups, fraction, seed)
@@ -164,7 +175,7 @@ class Task(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Labels(Task):
-    """One label for each image; encoded as the numbers of their classes.
+    """One label for each sample; encoded as the numbers of their classes.
 
     Attributes
     ----------
@@ -182,10 +193,10 @@ class Labels(Task):
 
     @classmethod
     def of(
-        cls, y: Any, n_images: int, classes: Any = None, name: str = "y"
+        cls, y: Any, n_samples: int, classes: Any = None, name: str = "y"
     ) -> tuple[Self, np.ndarray]:
         """The task of the first targets, and these encoded."""
-        classes, numbers = as_labels(y, n_images, classes, name)
+        classes, numbers = as_labels(y, n_samples, classes, name)
         return cls(classes), numbers
 
     def weighted(self, class_weight: Any, target: np.ndarray) -> Self:
@@ -207,8 +218,8 @@ class Labels(Task):
             "criterion": nn.CrossEntropyLoss, "classes": classes, "callbacks__valid_acc": None
         }  # fmt: skip
 
-    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
-        return as_labels(y, n_images, self.classes, name)[1]
+    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
+        return as_labels(y, n_samples, self.classes, name)[1]
 
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(
@@ -224,7 +235,7 @@ class Labels(Task):
     def hits(self, out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return out.argmax(1) == target, torch.ones_like(target)
 
-    def image_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+    def sample_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
         return weights_by_class(self.class_weight[target], weight)
@@ -260,7 +271,7 @@ class Labels(Task):
         return outputs[:, 1] - outputs[:, 0] if len(self.classes) == 2 else outputs
 
     def score(self, y: Any, predicted: np.ndarray, sample_weight: Any = None) -> float:
-        """Share of images whose label is predicted right."""
+        """Share of samples whose label is predicted right."""
         return float(accuracy_score(array_of(y), predicted, sample_weight=sample_weight))
 
     def _split(self, every: np.ndarray, target: np.ndarray, fraction: float, seed: int) -> Sides:
@@ -269,7 +280,7 @@ class Labels(Task):
             lonely = int(np.flatnonzero(counts == 1)[0])
             raise ValueError(
                 "early_stopping=True splits every class in two, but the class "
-                f"{self.classes.tolist()[lonely]!r} has one image (image "
+                f"{self.classes.tolist()[lonely]!r} has one sample (sample "
                 f"{int(np.flatnonzero(target == lonely)[0])}). "
                 "Give it more, or pass validation_data=."
             )
@@ -284,7 +295,7 @@ class Labels(Task):
     ) -> Sides:
         most = int(np.bincount(target).max())
         folds = min(max(2, round(1 / fraction)), len(np.unique(groups)), most)
-        if folds < 2:  # no class has two images
+        if folds < 2:  # no class has two samples
             return super()._split_groups(every, target, groups, fraction, seed)
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
@@ -296,7 +307,7 @@ class Labels(Task):
 
 @dataclass(frozen=True, eq=False)
 class Values(Task):
-    """Numbers for each image; encoded with mean 0 and standard deviation 1.
+    """Numbers for each sample; encoded with mean 0 and standard deviation 1.
 
     Attributes
     ----------
@@ -314,9 +325,9 @@ class Values(Task):
     is_flat: bool
 
     @classmethod
-    def of(cls, y: Any, n_images: int, name: str = "y") -> tuple[Self, np.ndarray]:
+    def of(cls, y: Any, n_samples: int, name: str = "y") -> tuple[Self, np.ndarray]:
         """The task of the first targets, and these encoded."""
-        values, is_flat = as_values(y, n_images, name)
+        values, is_flat = as_values(y, n_samples, name)
         with np.errstate(over="ignore", invalid="ignore"):
             center, std = values.mean(axis=0), values.std(axis=0)
         if not np.isfinite([center, std]).all():
@@ -332,8 +343,8 @@ class Values(Task):
     def net_params(self) -> dict[str, Any]:
         return {"criterion": nn.MSELoss}
 
-    def encode(self, y: Any, n_images: int, name: str = "y") -> np.ndarray:
-        return self._standardised(as_values(y, n_images, name, self.n_outputs)[0])
+    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
+        return self._standardised(as_values(y, n_samples, name, self.n_outputs)[0])
 
     def warn_if_far(self, target: np.ndarray, name: str) -> None:
         """Say where targets of a later call are unlike those that they are standardised by."""
@@ -377,7 +388,7 @@ class Values(Task):
 
 
 # Inverse strengths of the penalty on standardised codes; the first is taken where there are too
-# few images to choose by cross-validation.
+# few samples to choose by cross-validation.
 _STRENGTHS = (3e-3, 3e-4, 3e-2)
 _FOLDS, ENOUGH = 3, 5000
 _ALPHAS = np.logspace(-1, 5, 13)
@@ -394,7 +405,7 @@ def logistic_fit(
     target : ndarray of shape (n_samples,)
     weight : ndarray of shape (n_samples,) or None
     enough : int
-        With more images than that the first strength is taken.
+        With more samples than that the first strength is taken.
 
     Returns
     -------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +18,8 @@ from .._parameters import (
     TextTraining,
     parameters,
 )
-from ..inputs import TextPreparation, Texts, as_texts
+from ..compute import FrozenPass
+from ..inputs import Items, TextPreparation, Texts, as_texts
 from ..networks import (
     TEXT_NETWORK,
     Backbone,
@@ -32,18 +35,25 @@ from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._base import FineTuneBase, Fitted
 from ._callbacks import Mixup, named_callbacks
 from ._model import Design, FineTuneModule
-from ._rows import PADDING, TextBatch
+from ._rows import PADDING, TextBatch, rows_of
 
-__all__ = ["FineTuneTextClassifier", "FineTuneTextRegressor"]
+__all__ = ["WORDS", "FineTuneTextClassifier", "FineTuneTextRegressor", "ReadsTexts"]
 
 
-class FineTuneTexts(FineTuneBase, TextTraining, TextPooling, TextPairs, TextInput, TextNetwork):
-    """What goes in are texts."""
+class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
+    """What goes in are texts, pairs of them, or sentences that are split into words."""
 
-    _given = (*TEXT_NETWORK, "pooling", "pairs")
+    @property
+    @abstractmethod
+    def _split(self) -> str:
+        """What an item is, as :func:`as_texts` has it."""
+
+    @abstractmethod
+    def _pooling(self, backbone: Backbone) -> str:
+        """From the tokens of an item to a row, or to rows of its words."""
 
     def _first_items(self, X: Any) -> Texts:
-        return as_texts(X, split="pairs" if self.pairs else "texts")
+        return as_texts(X, split=self._split)
 
     def _check_items(self, items: Texts) -> None:
         if any(isinstance(one, Mixup) for _, one in named_callbacks(self.callbacks)):
@@ -62,7 +72,7 @@ class FineTuneTexts(FineTuneBase, TextTraining, TextPooling, TextPairs, TextInpu
             long_texts=self.long_texts,
             stride=self.stride,
             prompt=self.prompt,
-            split="pairs" if self.pairs else "texts",
+            split=self._split,
         )
         return prepared.facts
 
@@ -73,12 +83,25 @@ class FineTuneTexts(FineTuneBase, TextTraining, TextPooling, TextPairs, TextInpu
         return text_cuts_of(backbone)
 
     def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> TextDesign:
-        facts: Any = backbone.preprocessing
-        pooling = (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
+        pooling = self._pooling(backbone)
         return TextDesign.of(self, pooling=pooling, n_outputs=n_outputs, seed=seed)
 
     def _info(self, backbone: Backbone) -> BackboneInfo:
         return TextBackboneInfo.of(backbone, self.weights)
+
+
+class FineTuneTexts(ReadsTexts, TextPooling, TextPairs):
+    """What goes in are texts, or pairs of them, each of which has one row."""
+
+    _given = (*TEXT_NETWORK, "pooling", "pairs")
+
+    @property
+    def _split(self) -> str:
+        return "pairs" if self.pairs else "texts"
+
+    def _pooling(self, backbone: Backbone) -> str:
+        facts: Any = backbone.preprocessing
+        return (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
 
 
 @parameters
@@ -180,9 +203,12 @@ class TextModule(FineTuneModule):
         batch: TextBatch = activations
         values = batch.values
         if not len(batch):
-            return values.new_zeros((0, self.width), dtype=torch.float32)
+            places = (batch.n_words + 1,) * (self.pooling == WORDS)
+            return values.new_zeros((0, *places, self.width), dtype=torch.float32)
         if values.is_floating_point():
             values = values.float()
+        if isinstance(self.tail, nn.Identity):
+            return pool_windows(values, batch, self.pooling)
         mask = (batch.words > PADDING).int()
         times = 1 if self.training else -(-_LEAST // mask.numel())
         if times > 1:
@@ -192,7 +218,18 @@ class TextModule(FineTuneModule):
 
     def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
         """One by one: what is said of a text is the same to the last bit, alone or not."""
-        return torch.cat([head(row) for row in codes.split(1)])
+        rows = [head(row) for row in codes.flatten(0, -2).split(1)]
+        return torch.cat(rows).view(*codes.shape[:-1], -1)
+
+    def first_codes(self, prefix: FrozenPass, items: Items) -> Any:
+        if self.pooling != WORDS:
+            return prefix.rows(items)
+        rows = rows_of(items, prefix.at(prefix.layers, None), prefix.dtype)
+        found = np.empty(len(items), object)
+        for numbers in rows.alike(torch.device("cpu")):
+            batch = rows.take(numbers)
+            found[numbers] = [*pool_words(batch.values, batch).numpy()]
+        return found
 
 
 def pool_windows(hidden: torch.Tensor, batch: TextBatch, pooling: str) -> torch.Tensor:
@@ -204,8 +241,10 @@ def pool_windows(hidden: torch.Tensor, batch: TextBatch, pooling: str) -> torch.
     ----------
     hidden : Tensor
     batch : TextBatch
-    pooling : {"avg", "avg_all", "max", "token", "last"}
+    pooling : {"avg", "avg_all", "max", "token", "last", "words"}
     """
+    if pooling == WORDS:
+        return pool_words(hidden, batch)
     words, texts = batch.words, batch.texts
     if pooling in ("token", "last"):
         every = torch.arange(len(batch), device=texts.device)
@@ -223,3 +262,34 @@ def pool_windows(hidden: torch.Tensor, batch: TextBatch, pooling: str) -> torch.
     sums = rows.index_add(0, texts, (hidden * counted).sum(1))
     number = counted.sum(1).to(hidden.dtype)
     return sums / hidden.new_zeros((len(batch), 1)).index_add(0, texts, number).clamp(min=1)
+
+
+# A row for every word.
+WORDS = "words"
+
+
+def pool_words(hidden: torch.Tensor, batch: TextBatch) -> torch.Tensor:
+    """The mean of the tokens of each word, (n, n_words + 1, width).
+
+    The last place of a sentence stands for its words that have no tokens: the mean of all that
+    have some, or, where none has any, of the special tokens, as `TokenCodes` has it.
+    """
+    n, places, width = len(batch), batch.n_words + 1, hidden.shape[-1]
+    counted = batch.words > 0
+    index = (batch.texts[:, None] * places + batch.words.clamp(min=1) - 1).flatten()
+
+    def summed(values: torch.Tensor, into: torch.Tensor, size: int) -> torch.Tensor:
+        rows = values.new_zeros((size, values.shape[-1]))
+        return rows.index_add(0, into, values)
+
+    ones = counted[..., None].to(hidden.dtype)
+    number = summed(ones.flatten(0, 1), index, n * places).view(n, places, 1)
+    means = summed((hidden * ones).flatten(0, 1), index, n * places).view(n, places, width)
+    means = means / number.clamp(min=1)
+    special = (batch.words == 0)[..., None].to(hidden.dtype)
+    others = summed((hidden * special).sum(1), batch.texts, n)
+    others = others / summed(special.sum(1), batch.texts, n).clamp(min=1)
+    there = (number > 0).to(hidden.dtype)
+    average = (means * there).sum(1) / there.sum(1).clamp(min=1)
+    missing = torch.where(there.sum(1) > 0, average, others)[:, None]
+    return torch.where(number > 0, means, missing)

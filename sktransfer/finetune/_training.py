@@ -48,7 +48,7 @@ class Part:
 
     def weighed(self, task: Task) -> Part:
         """The same with the weights of classes in those of items."""
-        return replace(self, weight=task.image_weights(self.target, self.weight))
+        return replace(self, weight=task.sample_weights(self.target, self.weight))
 
     def take(self, numbers: np.ndarray) -> Part:
         weight = None if self.weight is None else self.weight[numbers]
@@ -172,12 +172,12 @@ class Trainer:
             self._warn_if_diverged(net)
         return Trained(net, net.history, self._layers(net), storage.n_views, best)
 
-    def make_net(self, n_items: int, history: Sequence[Any]) -> Any:
+    def make_net(self, n_samples: int, history: Sequence[Any]) -> Any:
         """A net with the history so far, whose optimizer begins again."""
         device = torch.device(self.prefix.settings.device[0])
         self.model.module.to(device)
         net = make_net(
-            self.model, self.task, self.training, device, n_items, self.seed, self.run
+            self.model, self.task, self.training, device, n_samples, self.seed, self.run
         )
         net.history_ = History(history)
         self.model.module.eval()
@@ -210,7 +210,7 @@ class Trainer:
         if run.verbose:
             print(
                 f"Epoch {best} was the best of {found['n_watched']} by the "
-                f"{len(validate.target)} images held out; all {len(every.target)} are trained on "
+                f"{len(validate.target)} samples held out; all {len(every.target)} are trained on "
                 "for so many."
             )
         again = replace(self, run=replace(run, epochs=best - len(before), watched=found))
@@ -223,10 +223,11 @@ class Trainer:
     def _start_head(self, part: Part) -> None:
         if self.head_init == "random":
             return
-        codes = self.prefix.at([self.model.table.layers[-1]], self.model.pooling).rows(part.items)
+        codes = self.model.first_codes(self.prefix, part.items)
+        codes, target, weight = self.task.for_head(codes, part.target, part.weight)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            fit_head(self.model.module.head, codes, part.target, part.weight, self.task)
+            fit_head(self.model.module.head, codes, target, weight, self.task)
 
     def _storage(self, part: Part, sizes: np.ndarray | None) -> Storage:
         prefix, run, wanted = self.prefix, self.run, self.activations
@@ -334,11 +335,11 @@ def _can_be_trained_anew(training: Training) -> bool:
 
 
 def _warn_if_few_are_held_out(n: int) -> None:
-    """So few images seldom tell one epoch from another."""
+    """So few samples seldom tell one epoch from another."""
     if n < _FEW:
-        held_out = "1 image is held out" if n == 1 else f"{n} images are held out"
+        held_out = "1 sample is held out" if n == 1 else f"{n} samples are held out"
         warnings.warn(
-            f"early_stopping=True needs some {_FEW} images to tell which epoch is the best, and "
+            f"early_stopping=True needs some {_FEW} samples to tell which epoch is the best, and "
             f"{held_out}: training will seldom end before max_epochs. Leave it off, since the "
             "schedule ends by itself, or pass more by validation_fraction= or validation_data=.",
             SktransferWarning,
