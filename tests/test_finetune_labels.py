@@ -262,7 +262,7 @@ def test_weights_by_label_are_those_of_scikit_learn():
 
 
 LABELS_EVERYWHERE = {
-    "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for sample 22"),
+    "NaN": ([0.0, 1.0] * 11 + [np.nan, 1.0], "is (nan|NaN) for 1, first for (sample|image) 22"),
     "None": (["a", "b"] * 11 + [None, "a"], "is None for 1, first for sample 22"),
     "mixed": (["a", "b"] * 11 + [3, "a"], r"str \('a' for sample 0\) and int \(3 for sample 22\)"),
     "several": (np.full((24, 2), 2), "MultiOutputClassifier"),
