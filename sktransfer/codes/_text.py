@@ -272,12 +272,12 @@ class TokenCodes(
     word in its sentence: features for labels of words, such as parts of speech or names, as those
     of ELMo were [1]_. Nothing is learnt in `fit`; labels are not used.
 
-    Each word has one code, always, also those that a tokenizer leaves out, such as a zero-width
-    space: it is the mean of the codes of all words of the sentence, or, where none has any, of
-    what the network adds to it, such as ``[CLS]``. Sentences that are longer than the network
-    reads are read in windows; a token in two of them counts in the one in which it stands further
-    from the edge. The codes of a sentence do not hang on what other sentences are computed with
-    it, as those of `TextCodes` do not on other texts.
+    Each word has one code, always. That of a word that the tokenizer leaves out, such as a
+    zero-width space, or that `long_texts` cuts off is the mean of the codes of all others of the
+    sentence, or, where none has any, of what the network adds to it, such as ``[CLS]``.
+    Sentences that are longer than the network reads are read in windows; a token in two of them
+    counts in the one in which it stands further from the edge. The codes of a sentence do not hang
+    on what other sentences are computed with it, as those of `TextCodes` do not on other texts.
 
     See Also
     --------
