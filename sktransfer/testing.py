@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from sklearn.utils.validation import validate_data
 
+from ._parameters import parameters
 from .codes import CNNCodes, TextCodes
 from .finetune import FineTuneClassifier, FineTuneRegressor
 from .selection import AutoTransferClassifier
@@ -27,6 +28,7 @@ _MINI_BATCHES = {
 }
 
 
+@parameters
 class CodesOfNumbers(TextCodes):
     """`TextCodes` for rows of numbers, which scikit-learn's checks feed: a row is a text.
 
