@@ -135,6 +135,18 @@ def test_the_network_is_advised_where_it_wins(meant):
     assert advice.estimator.fit(X, y).score(X, y) > 0.9
 
 
+def test_what_is_cheap_is_advised_where_nothing_is_better(small):
+    y = np.arange(60) % 2
+    X = [f"w{50 * one} w{i % 7} w{50 * one} w{50 * one}" for i, one in enumerate(y)]
+    advice = advise(X, y, small)
+    assert max(mean for _, mean, _ in advice.layer_scores) == advice.baseline_score[0] == 1
+    assert advice.strategy == "bag of words"
+    assert "as good, and cheap, so take it" in repr(advice)
+    trained = advise(X, y, small, fine_tune=True)
+    assert trained.strategy == "fine-tune last"
+    assert "as good, and cheap, so fine-tuning has to beat it" in repr(trained)
+
+
 def test_all_questions_take_one_pass(small, toned, passes):
     X, y = toned
     ranking = rank_backbones(X, y, [small], metric=["logme", "leep", "cv"])

@@ -66,7 +66,7 @@ def advise(
     probes. Where the last layer wins, the items are like those the network was trained
     on; where an earlier one does, they are not. With the number of items that makes the
     four scenarios of the tutorials, and each has its strategy. Of texts a bag of words is judged
-    on the same folds, and advised where it is better by more than a standard error.
+    on the same folds, and advised where no layer is better.
 
     Parameters
     ----------
@@ -351,8 +351,12 @@ class Study:
 
     @property
     def baseline_wins(self) -> bool:
-        """Whether what needs no network is likely to be better than any layer."""
-        return self.baseline is not None and is_better(self.baseline, self.best, LIKELY)
+        """Whether what needs no network is at least as good as any layer.
+
+        The best of several layers looks a little better than it is, what needs no network is cheap.
+        """
+        one, best = self.baseline, self.best
+        return one is not None and one.mean >= best.mean and not is_better(best, one, LIKELY)
 
     @property
     def similar(self) -> bool:
@@ -538,11 +542,13 @@ def _about_baseline(study: Study, baseline: LayerScore, strategy: str) -> str:
     probe = f"the probe on {best.name} {write(best.mean)}"
     if study.baseline_wins:
         verdict = "take it" if strategy == BAG_OF_WORDS else "fine-tuning has to beat it"
-        return f"{told}, {probe}: better by more than a standard error, so {verdict}."
+        sure = is_better(baseline, best, LIKELY)
+        how = "better by more than a standard error" if sure else "as good, and cheap"
+        return f"{told}, {probe}: {how}, so {verdict}."
     if is_better(best, baseline, LIKELY):
         return f"{told}, {probe}: the network is better by more than a standard error."
     return (
-        f"{told}, {probe}: within a standard error of each other, so that the bag of words will do "
+        f"{told}, {probe}: better by less than a standard error, so that the bag of words will do "
         "where what is cheap matters."
     )
 
