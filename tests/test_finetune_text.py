@@ -422,3 +422,28 @@ def test_what_is_cut_off_is_told_once(settings):
             call()
         told = [one for one in caught if one.category is TruncationWarning]
         assert len(told) == 1 and "2 of 5 texts" in str(told[0].message)
+
+
+def test_adapters_beside_a_layer_that_is_no_part_of_a_block(settings):
+    """It is a part of the network and of its tail, and is replaced in both."""
+    pytest.importorskip("peft")
+    given = {**settings, "backbone": small_model("electra narrow"), "trainable": "all"}
+    clf = FineTuneTextClassifier(**given, tokenizer=small_tokenizer(), method="lora")
+    clf.fit(TEXTS, LABELS)
+    trained = {n: p for n, p in clf.net_.module_.tail.named_parameters() if p.requires_grad}
+    beside = [p for n, p in trained.items() if "embeddings_project.lora_B" in n]
+    assert len(beside) == 1 and beside[0].abs().max() > 0
+
+
+def test_a_very_long_text_goes_through_the_tail_in_parts(settings, monkeypatch):
+    clf = FineTuneTextClassifier(**settings).fit(TEXTS, LABELS)
+    texts = [words(3000, seed=1), *LONG]
+    expected = clf.transform(texts)
+    seen = []
+    tail = clf._load_model().module.tail
+    plain = tail.forward
+    monkeypatch.setattr(
+        tail, "forward", lambda hidden, mask: (seen.append(mask.numel()), plain(hidden, mask))[1]
+    )
+    np.testing.assert_array_equal(clf.transform(texts), expected)
+    assert max(seen) <= 768 < 3000

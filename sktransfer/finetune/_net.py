@@ -439,7 +439,8 @@ class _Steps(ScaledSteps):
         except EngineError as error:
             raise TrainingError(
                 f"The memory of {self.device} does not hold one sample. Train fewer stages, "
-                "or take a smaller image_size."
+                "or take a smaller image_size; of texts a smaller max_tokens, or "
+                'long_texts="head_tail".'
             ) from error
         if size < at_first:
             self._part = size

@@ -24,13 +24,19 @@ __all__ = [
     "order_by_length",
     "rows_of",
     "sizes_of",
+    "tokens_at_a_time",
 ]
 
 
 # In the place of a word where a text has ended, see `TextPreparation`.
 PADDING = -2
-# Items of one shape that go through a tail together to be predicted, and tokens of texts.
+# Items of one shape that go through a tail together to be predicted on a CPU; tokens of texts.
 _ITEMS, _TOKENS, _TOKENS_OF_GPU = 16, 768, 32_768
+
+
+def tokens_at_a_time(device: torch.device) -> int:
+    """Tokens of texts that go through a tail together to be predicted."""
+    return _TOKENS if device.type == "cpu" else _TOKENS_OF_GPU
 
 
 class Rows(ABC):
@@ -192,7 +198,7 @@ class TextRows(Rows):
 
     def alike(self, device: torch.device) -> list[np.ndarray]:
         """Texts of equal shape: nothing is filled up, so that none hangs on its neighbours."""
-        most = _TOKENS if device.type == "cpu" else _TOKENS_OF_GPU
+        most = tokens_at_a_time(device)
         found = []
         for shape in np.unique(self.sizes, axis=0):
             numbers = np.flatnonzero((self.sizes == shape).all(axis=1))

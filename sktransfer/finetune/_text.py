@@ -35,7 +35,7 @@ from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._base import FineTuneBase, Fitted
 from ._callbacks import Mixup, named_callbacks
 from ._model import Design, FineTuneModule
-from ._rows import PADDING, TextBatch, rows_of
+from ._rows import PADDING, TextBatch, rows_of, tokens_at_a_time
 
 __all__ = ["WORDS", "FineTuneTextClassifier", "FineTuneTextRegressor", "ReadsTexts"]
 
@@ -213,8 +213,16 @@ class TextModule(FineTuneModule):
         times = 1 if self.training else -(-_LEAST // mask.numel())
         if times > 1:
             values = values.repeat(times, 1, *[1] * (values.ndim - 2))
-        hidden = self.tail(values, mask.repeat(times, 1))[: len(mask)]
+        hidden = self._hidden(values, mask.repeat(times, 1))[: len(mask)]
         return pool_windows(hidden.float(), batch, self.pooling)
+
+    def _hidden(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What the tail makes of windows; of some at a time where no gradients keep them all."""
+        if self.training:
+            return self.tail(values, mask)
+        most = tokens_at_a_time(values.device) // mask.shape[1]
+        parts = zip(values.split(max(1, most)), mask.split(max(1, most)), strict=True)
+        return torch.cat([self.tail(one, there) for one, there in parts])
 
     def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
         """One by one: what is said of a text is the same to the last bit, alone or not."""

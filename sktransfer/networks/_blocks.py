@@ -566,6 +566,12 @@ class TextTail(nn.Module):
             self.add_module(name, part)
         self._network = (network,)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A part that is replaced, by an adapter beside it, is one of the network as well."""
+        super().__setattr__(name, value)
+        if "_network" in vars(self) and name in self._network[0]._modules:
+            setattr(self._network[0], name, value)
+
     def _cut(self, blocks: Any, last: int, lengths: Mapping[int, int]) -> None:
         if self.start == 0:
             hands = _NoteInput(self.recorder, hands=True)
