@@ -40,6 +40,7 @@ LONG = {
     "when_and_how_to_fine_tune.md",
     "how_many_images.md",
     "fine_tune.md",
+    "fine_tune_text.md",
     "search_cheaply.md",
     "several_tags.md",
     "words.md",

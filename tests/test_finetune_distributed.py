@@ -146,3 +146,46 @@ def test_the_example_runs_in_two_processes(tmp_path, sample):
     X = sample.data[40:60]
     # Adam takes whole steps also where a gradient is little more than rounding.
     np.testing.assert_allclose(together.predict_proba(X), one.predict_proba(X), atol=3e-3)
+
+
+# Texts, whose parts of a batch have other lengths, and of words other numbers of places.
+TEXTS_SCRIPT = """
+import os, pickle, sys
+import numpy as np
+import sktransfer
+
+folder = sys.argv[1]
+with open(f"{folder}/given", "rb") as file:
+    name, parameters, X, y = pickle.load(file)
+clf = getattr(sktransfer, name)(distributed=True, **parameters).fit(X, y)
+np.savez(f"{folder}/{os.environ['RANK']}.npz", **clf._load_model().learnt())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["FineTuneTextClassifier", "FineTuneTokenLabeller"])
+def test_processes_share_batches_of_texts(name, tmp_path):
+    from networks_for_text import small_model, small_tokenizer, words
+
+    import sktransfer
+
+    small_model().save_pretrained(tmp_path)
+    small_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    texts = [words(2 + 7 * (seed % 9), seed=seed) for seed in range(21)]
+    X, y = texts, [seed % 3 for seed in range(21)]
+    if name == "FineTuneTokenLabeller":
+        X = [text.split() for text in texts]
+        y = [[int(word[1:]) % 2 for word in one] for one in X]
+    parameters = {
+        "backbone": str(tmp_path), "trainable": 2, "batch_size": 5, "max_epochs": 2, "lr": 1e-2,
+        "random_state": 0, "device": "cpu", "amp": "float32", "engine": "torch",
+    }  # fmt: skip
+    (tmp_path / "given").write_bytes(pickle.dumps((name, parameters, X, y)))
+    (tmp_path / "script.py").write_text(TEXTS_SCRIPT)
+    done = torchrun(tmp_path / "script.py", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone = getattr(sktransfer, name)(**parameters).fit(X, y)
+    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in (0, 1))
+    for key, value in alone._load_model().learnt().items():
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+        np.testing.assert_allclose(first[key], value, atol=1e-4, err_msg=key)

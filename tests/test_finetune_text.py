@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 
 from sktransfer import FineTuneTextClassifier, FineTuneTextRegressor, TextCodes  # noqa: E402
 from sktransfer.exceptions import (  # noqa: E402
+    CheckpointError,
     InputError,
     LayerError,
     TextError,
@@ -284,6 +285,17 @@ def test_a_fit_that_was_killed_resumes(settings, tmp_path, monkeypatch, n_steps,
         with pytest.raises(RuntimeError, match="killed"):
             clf.fit(TEXTS, LABELS)
     assert_equal(learnt(clf.fit(TEXTS, LABELS)), learnt(whole))
+
+
+def test_checkpoints_are_of_one_tokenizer(settings, tmp_path):
+    given = {**settings, "backbone": small_model(), "checkpoint_dir": tmp_path}
+    clf = FineTuneTextClassifier(**given, tokenizer=small_tokenizer()).fit(TEXTS, LABELS)
+    again = FineTuneTextClassifier(**given, tokenizer=small_tokenizer()).fit(TEXTS, LABELS)
+    assert_equal(learnt(again), learnt(clf))
+    other = small_tokenizer()
+    other.normalizer = __import__("tokenizers").normalizers.Lowercase()
+    with pytest.raises(CheckpointError, match=r"the tokenizer was .* and is "):
+        FineTuneTextClassifier(**given, tokenizer=other).fit(TEXTS, LABELS)
 
 
 @pytest.mark.filterwarnings("ignore:early_stopping=True needs some 100")

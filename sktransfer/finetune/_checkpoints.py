@@ -655,8 +655,8 @@ def open_checkpoints(
 # told by its fingerprint, and the seed is given.
 _NO_MATTER = {
     "backbone", "bundle_weights", "cache", "cache_activations", "checkpoint_dir", "device",
-    "distributed", "keep_checkpoints", "n_jobs", "random_state", "verbose", "warm_start",
-    "weights",
+    "distributed", "keep_checkpoints", "n_jobs", "random_state", "tokenizer", "verbose",
+    "warm_start", "weights",
 }  # fmt: skip
 _MOST_NAMED = 4
 

@@ -86,6 +86,9 @@ class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
         pooling = self._pooling(backbone)
         return TextDesign.of(self, pooling=pooling, n_outputs=n_outputs, seed=seed)
 
+    def _facts(self, fitted: Fitted) -> dict[str, Any]:
+        return {"the tokenizer": self._preparation(fitted, fitted.model.backbone).digest}
+
     def _info(self, backbone: Backbone) -> BackboneInfo:
         return TextBackboneInfo.of(backbone, self.weights)
 
