@@ -455,3 +455,18 @@ def test_the_hub(tmp_path):
     web.server.server_close()
     assert ask() == found
     assert ask("hf-hub:me/parts")[-1] == expected.fingerprint
+
+
+def test_a_tokenizer_whose_special_tokens_cannot_be_told(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    # It knows neither of the letters by which special tokens are found, and leaves them out.
+    deaf = Tokenizer(models.BPE(vocab={"x": 0, "y": 1}, merges=[]))
+    model = transformers.BertModel(
+        transformers.BertConfig(
+            vocab_size=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=8,
+        )
+    )  # fmt: skip
+    with pytest.raises(PreprocessingError, match=r"makes \[\] of 'a' alone"):
+        TextCodes(model, tokenizer=deaf).fit(["x y"])

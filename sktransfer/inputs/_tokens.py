@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..exceptions import PreprocessingError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -295,7 +297,14 @@ def _found_frame(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Frame:
     for text in texts:
         own = tokenizer.encode(text, add_special_tokens=False).ids
         places = range(at, len(ids) - len(own) + 1)
-        place = next(i for i in places if ids[i : i + len(own)] == own)
+        place = next((i for i in places if own and ids[i : i + len(own)] == own), None)
+        if place is None:
+            raise PreprocessingError(
+                f"The tokenizer makes {own} of {text!r} alone, and {ids} of {' and '.join(texts)} "
+                "with special tokens around: it must be a tokenizer of words or parts of words, "
+                "that puts special tokens before, between and behind texts. Pass another one as "
+                "tokenizer=."
+            )
         bounds.append(slice(at, place))
         segments.append(types[place])
         at = place + len(own)
