@@ -459,3 +459,11 @@ def test_a_very_long_text_goes_through_the_tail_in_parts(settings, monkeypatch):
     )
     np.testing.assert_array_equal(clf.transform(texts), expected)
     assert max(seen) <= 768 < 3000
+
+
+def test_what_is_in_memory_at_a_time_changes_nothing(settings, monkeypatch):
+    clf = FineTuneTextClassifier(**settings).fit(TEXTS, LABELS)
+    texts = [*LONG, *TEXTS]
+    expected = clf.predict_proba(texts)
+    monkeypatch.setattr("sktransfer.finetune._rows._CHUNK_OF_TOKENS", 30)
+    np.testing.assert_array_equal(clf.predict_proba(texts), expected)

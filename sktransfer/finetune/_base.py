@@ -368,7 +368,7 @@ class FineTuneBase(
         Raises
         ------
         ItemError
-            If an image cannot be read.
+            If an image or a text cannot be read.
         """
         return self._outputs(X, codes=True)
 

@@ -22,7 +22,7 @@ from ..inputs import Items, Subset
 from ..networks import Backbone, Cuttable, Layer, Pool, Stage, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, plain_name, trainable_names
-from ._rows import Rows, rows_of
+from ._rows import Rows, chunks_of, rows_of
 
 __all__ = [
     "Design",
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 
-_CHUNK = 256
 # Before names of what a head holds beside its state_dict.
 _BESIDE = "beside the state of the head: "
 
@@ -153,8 +152,7 @@ class Model:
         if self.start is None:
             return (), None
         # The codes themselves are pooled where they are made, as CNNCodes has them.
-        # Of every word, behind them.
-        pooled = not self.stages_learn and self.pooling != "words"
+        pooled = not self.stages_learn and self.module.takes_pooled
         return (self.start,), self.pooling if pooled else None
 
     @property
@@ -169,15 +167,18 @@ class Model:
 
     def outputs(self, prefix: FrozenPass, items: Items, *, codes: bool = False) -> np.ndarray:
         """Outputs of the head, or codes before it, of every item; memory stays flat."""
-        return np.concatenate(list(self.in_chunks(prefix, items, codes=codes)))
+        numbers, found = zip(*self.in_chunks(prefix, items, codes=codes), strict=True)
+        out = np.concatenate(found)
+        out[np.concatenate(numbers)] = out.copy()
+        return out
 
     def in_chunks(
         self, prefix: FrozenPass, items: Items, *, codes: bool = False
-    ) -> Iterator[np.ndarray]:
-        """The same, some hundred items at a time."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same of some items at a time: their numbers, and what is said of them."""
         self.module.eval()
         head = nn.Identity() if codes else _exact(self.module.head)
-        for numbers in _chunks(len(items)):
+        for numbers in chunks_of(items, prefix):
             some = Subset(items, numbers, tells=False)
             found = self._of_chunk(rows_of(some, prefix, prefix.dtype), head, len(some))
             bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
@@ -187,7 +188,7 @@ class Model:
                     f"What the network gives for {items.noun} {number} must be finite numbers, "
                     "got NaN or infinity. Fit again with a smaller lr."
                 )
-            yield found
+            yield numbers, found
         items.tell()
 
     def _of_chunk(self, rows: Rows, head: nn.Module, n: int) -> np.ndarray:
@@ -251,11 +252,6 @@ def _exact(head: nn.Module) -> nn.Module:
     ):
         return copy.deepcopy(head).double()
     return head
-
-
-def _chunks(n: int) -> Iterator[np.ndarray]:
-    for start in range(0, n, _CHUNK):
-        yield np.arange(start, min(start + _CHUNK, n))
 
 
 def build_model(backbone: Backbone, cuts: Cuttable, design: Design) -> Model:
@@ -349,6 +345,9 @@ class FineTuneModule(nn.Module, ABC):
     What does not learn stays in eval mode whatever calls ``train()``: frozen weights with
     drifting statistics are not frozen.
     """
+
+    # Whether codes may be pooled before they come here, where there is no tail.
+    takes_pooled = True
 
     def __init__(self, tail: nn.Module, head: nn.Module, *, live_norms: bool = False):
         super().__init__()

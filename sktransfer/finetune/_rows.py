@@ -21,6 +21,7 @@ __all__ = [
     "Rows",
     "TextBatch",
     "TextRows",
+    "chunks_of",
     "order_by_length",
     "rows_of",
     "sizes_of",
@@ -32,6 +33,8 @@ __all__ = [
 PADDING = -2
 # Items of one shape that go through a tail together to be predicted on a CPU; tokens of texts.
 _ITEMS, _TOKENS, _TOKENS_OF_GPU = 16, 768, 32_768
+# The same for what is in memory at a time: at a width of 384, activations of 100 MB.
+_CHUNK, _CHUNK_OF_TOKENS = 256, 65_536
 
 
 def tokens_at_a_time(device: torch.device) -> int:
@@ -76,6 +79,19 @@ def sizes_of(items: Items, prefix: FrozenPass) -> np.ndarray | None:
     if -1 not in prefix.shape:
         return None
     return np.array([one.shape[:2] for one in prefix.at((), None).rows(items)])
+
+
+def chunks_of(items: Items, prefix: FrozenPass) -> list[np.ndarray]:
+    """Numbers of the items whose rows are in memory at a time, to be predicted.
+
+    Texts are sorted by length, so that as many as can be of each are together.
+    """
+    n, sizes = len(items), sizes_of(items, prefix)
+    if sizes is None:
+        return [np.arange(i, min(i + _CHUNK, n)) for i in range(0, n, _CHUNK)]
+    order = np.lexsort((sizes[:, 0], sizes[:, 1]))
+    chunk = np.cumsum(sizes[order].prod(axis=1)) // _CHUNK_OF_TOKENS
+    return np.split(order, np.flatnonzero(np.diff(chunk)) + 1)
 
 
 class EvenRows(Rows):

@@ -199,6 +199,7 @@ class TextModule(FineTuneModule):
     def __init__(self, tail: nn.Module, head: nn.Module, pooling: str, width: int):
         super().__init__(tail, head)
         self.pooling, self.width = pooling, width
+        self.takes_pooled = pooling != WORDS
 
     def codes(self, activations: Any) -> torch.Tensor:
         if isinstance(activations, torch.Tensor):  # pooled where they were made
@@ -233,7 +234,7 @@ class TextModule(FineTuneModule):
         return torch.cat(rows).view(*codes.shape[:-1], -1)
 
     def first_codes(self, prefix: FrozenPass, items: Items) -> Any:
-        if self.pooling != WORDS:
+        if self.takes_pooled:
             return prefix.rows(items)
         rows = rows_of(items, prefix.at(prefix.layers, None), prefix.dtype)
         found = np.empty(len(items), object)

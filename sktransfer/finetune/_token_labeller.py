@@ -66,9 +66,9 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         entities. "auto" is "BIO" where labels are "O", "B-…" and "I-…", or "B" and "I", and
         entities begin with "B".""")
     transition_weight: float = param(
-        default=0.5, valid=[Interval(Real, 0, None, closed="left")], type="float", doc="""
-        How much counts with ``decode="viterbi"`` which labels follow each other in training: 0
-        leaves the rules of `scheme` alone.""")
+        default=1.0, valid=[Interval(Real, 0, None, closed="left")], type="float", doc="""
+        How much counts with ``decode="viterbi"`` which labels follow each other in training, beside
+        how often each is there at all; 0 leaves the rules of `scheme` alone.""")
     label_smoothing: float = param(
         default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
         Share of the target that is spread over all classes, in [0, 1).""")
@@ -209,13 +209,13 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         check_is_fitted(self, "backbone_")
         items, model = self._items(X), self._load_model()
         prefix = self._frozen_pass(self._fitted, usable_devices(self.device))
-        found: list[np.ndarray] = []
-        for chunk in model.in_chunks(prefix, items, codes=codes):
-            for rows in chunk:
-                n = items.n_words(len(found))
+        found = np.empty(len(items), dtype=object)
+        for numbers, chunk in model.in_chunks(prefix, items, codes=codes):
+            for number, rows in zip(numbers, chunk, strict=True):
+                n = items.n_words(number)
                 # The last place stands for words without tokens.
-                found.append(rows[np.arange(n).clip(max=len(rows) - 1)])
-        return _objects(found)
+                found[number] = rows[np.arange(n).clip(max=len(rows) - 1)]
+        return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
