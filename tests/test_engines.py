@@ -99,7 +99,7 @@ def test_several_devices_share_the_batches(sample):
     met = threading.Barrier(2, timeout=30)
 
     class One(Engine):
-        name, precision, batch_size = "torch-cuda", "float16", 64
+        name, precision, batch_size, batch_tokens = "torch-cuda", "float16", 64, 8192
 
         def __init__(self, number):
             self.number = number

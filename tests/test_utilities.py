@@ -171,7 +171,7 @@ def test_as_many_at_a_time_as_memory_holds():
     def too_large(size):
         raise torch.cuda.OutOfMemoryError("no room")
 
-    with pytest.warns(EngineWarning), pytest.raises(EngineError, match="one image"):
+    with pytest.warns(EngineWarning), pytest.raises(EngineError, match="one item"):
         within_memory(too_large, 4, "cuda:0")
 
 

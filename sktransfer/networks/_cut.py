@@ -208,8 +208,8 @@ class NumberedLayers(ABC):
         if -len(self.layers) <= layer < 0:
             return self.layers[layer]
         raise LayerError(
-            f"layer={layer!r} is not a cut point of {self.name}: numbers go from -1, "
-            f"{self.layers[-1].name}, to {-len(self.layers)} (nearest the input)."
+            f"layer={layer!r} is not a cut point of {self.name}: numbers go from -1 "
+            f"({self.layers[-1].name}) to {-len(self.layers)} (nearest the input)."
         )
 
     def several(self, layer: str | int | Sequence[str | int] | None) -> tuple[Layer, ...]:
