@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
+    # Before torch is imported: threads of two processes that wait for each other on the same cores
+    # make training ten times as slow.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
