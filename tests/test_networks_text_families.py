@@ -231,7 +231,7 @@ def test_a_sparse_attention_that_hangs_on_what_came_before_is_not_taken(made):
     [
         ("block.4", 'layer=\'block.4\' is not a layer of bertmodel. Did you mean'),
         ("blok.2", "Did you mean 'block.2'"),
-        (-5, "numbers go from -1, block.3, to -4"),
+        (-5, "numbers go from -1 .block.3. to -4"),
         (0, "numbers go from -1"),
     ],
 )

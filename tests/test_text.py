@@ -21,9 +21,10 @@ pytest.importorskip("transformers")
 
 from networks_for_text import small_model, small_tokenizer, words
 
-from sktransfer import TextCodes, count_computed
+from sktransfer import TextCodes, TokenCodes, count_computed
 from sktransfer.exceptions import (
     InputError,
+    SktransferWarning,
     TextError,
     TextSkippedWarning,
     TruncationWarning,
@@ -301,9 +302,31 @@ def test_special_tokens_in_a_text_are_text_to_a_tokenizer_of_pieces():
 def test_unknown_words_are_told_of():
     with pytest.warns(VocabularyWarning, match="does not know 30 of 33 tokens"):
         small().fit_transform([" ".join(["x"] * 30), "w1 w2 w3"])
+    with pytest.warns(VocabularyWarning, match="of 1 of 1 texts it knows less than half"):
+        small().fit([words(30)]).transform(["x y w1"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small().fit_transform([words(30), "x"])
+        small().fit_transform([*(words(30 + i) for i in range(20)), "x"])
+
+
+def test_names_of_images_are_told_of():
+    with pytest.warns(SktransferWarning, match="names of image files, such as 'a.jpg'"):
+        small().fit(["a.jpg", "b.PNG"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small().fit(["w1 a.jpg", "w2"])
+
+
+def test_all_that_is_no_text_is_counted():
+    with pytest.raises(TextError, match=r"text 1: is missing \(None\), and 2 more cannot be read"):
+        small().fit(["w1"]).transform(["w1", None, "w2", "", 3])
+
+
+def test_one_sentence_is_not_taken_for_several():
+    with pytest.raises(TextError, match=r"If X is one sentence, pass \[X\]"):
+        TokenCodes().fit([["w1"]]).transform(["w1", "w2"])
+    with pytest.raises(InputError, match=r"alone; pass \[X.split\(\)\]"):
+        TokenCodes().fit("w1 w2")
 
 
 # What may go in.

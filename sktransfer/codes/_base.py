@@ -171,7 +171,9 @@ class CodesBase(KeepsNetwork, TransformerMixin):
             )
         if errors and strict:
             kept = "the codes computed so far are kept where there is a cache"
-            raise unreadable(errors[:1], f"{OR_NAN}; {kept}") from errors[0]
+            # Of files no more were opened than one knows of; texts are all there.
+            told = errors if items.in_memory else errors[:1]
+            raise unreadable(told, f"{OR_NAN}; {kept}") from errors[0]
         return errors
 
     def _progress(self, n_items: int) -> AbstractContextManager[Any]:

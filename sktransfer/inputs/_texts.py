@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..exceptions import InputError, TextError, TruncationWarning, VocabularyWarning, shown
+from ..exceptions import (
+    InputError,
+    SktransferWarning,
+    TextError,
+    TruncationWarning,
+    VocabularyWarning,
+    shown,
+)
 from ._collect import is_missing, name_of
 from ._images import digest_of
 
@@ -18,8 +25,11 @@ __all__ = ["OpenedText", "TextReading", "Texts", "as_texts"]
 
 
 _SPLITS = ("texts", "pairs", "words")
-# Above that share of unknown tokens, of so many at least, a text is hardly read at all.
-_UNKNOWN, _ENOUGH = 0.1, 20
+# Above that share of unknown tokens, or of texts of which half is unknown, texts are hardly read.
+_UNKNOWN, _HARDLY = 0.1, 0.5
+# Texts that are files of images say that they were meant for another network.
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_LOOKED_AT = 20
 
 
 def as_texts(X: Any, *, split: str = "texts") -> Texts:
@@ -49,6 +59,14 @@ def as_texts(X: Any, *, split: str = "texts") -> Texts:
         raise InputError(
             "Found array with 0 sample(s): X is empty, at least one text is required."
         )
+    some = items[:_LOOKED_AT]
+    if split == "texts" and all(str(one).lower().endswith(_IMAGES) for one in some):
+        warnings.warn(
+            f"X looks like names of image files, such as {shown(repr(some[0]), 60)}: what is read "
+            "is the names, not the images. For images take CNNCodes or FineTuneClassifier.",
+            SktransferWarning,
+            stacklevel=3,
+        )
     return Texts(items, split, n_columns)
 
 
@@ -77,6 +95,7 @@ class _Account:
     n_tokens: int = 0
     n_lost: int = 0
     n_unknown: int = 0
+    n_strange: int = 0
     seen: set[int] = field(default_factory=set)
 
 
@@ -151,12 +170,12 @@ class Texts:
                 TruncationWarning,
                 stacklevel=2,
             )
-        known = seen.n_tokens - seen.n_unknown
-        if seen.n_tokens >= _ENOUGH and seen.n_unknown > _UNKNOWN * seen.n_tokens:
+        if seen.n_unknown > _UNKNOWN * seen.n_tokens or seen.n_strange > _UNKNOWN * seen.n_read:
             warnings.warn(
                 f"The tokenizer of the network does not know {seen.n_unknown} of {seen.n_tokens} "
-                f"tokens of the texts ({1 - known / seen.n_tokens:.0%}), such as letters of other "
-                "scripts or emoji: their codes say little. Take a network of this language.",
+                f"tokens of the texts ({seen.n_unknown / seen.n_tokens:.0%}), such as letters of "
+                f"other scripts or emoji; of {seen.n_strange} of {seen.n_read} texts it knows less "
+                "than half. Their codes say little. Take a network of this language.",
                 VocabularyWarning,
                 stacklevel=2,
             )
@@ -215,6 +234,7 @@ class OpenedText:
         account.n_tokens += n_tokens
         account.n_lost += n_lost
         account.n_unknown += n_unknown
+        account.n_strange += n_unknown > _HARDLY * n_tokens
 
 
 # From any input to a list of items.
@@ -223,7 +243,8 @@ class OpenedText:
 def _collected(X: Any, split: str) -> tuple[list[Any], int | None]:
     what = {"texts": "texts", "pairs": "pairs of texts", "words": "lists of words"}[split]
     if isinstance(X, (str, bytes, bytearray)):
-        raise InputError(f"X must be a collection of {what}, got {name_of(X)} alone; pass [X].")
+        way = "[X.split()]" if split == "words" else "[X]"
+        raise InputError(f"X must be a collection of {what}, got {name_of(X)} alone; pass {way}.")
     if isinstance(X, (Mapping, Set)) or hasattr(X, "tocsr"):
         raise InputError(
             f"X must be a list, an array or a column of {what}, got {name_of(X)}."
@@ -249,8 +270,9 @@ def _of_frame(X: Any, split: str, what: str) -> tuple[list[Any], int]:
         names = ", ".join(repr(str(name)) for name in list(columns)[:8])
         raise InputError(
             f"X must be {'two columns' if wanted == 2 else 'one column'} of {what}, got a data "
-            f"frame with {X.shape[1]} ({shown(names)}). Choose by its name, X[[name]], or give "
-            "each column a transformer of its own in a ColumnTransformer."
+            f"frame with {X.shape[1]} ({shown(names)}). Choose by name, X[[name]], join columns, "
+            'X["a"] + ". " + X["b"], or give each a transformer of its own in a ColumnTransformer; '
+            "pairs=True reads two columns together."
         )
     lists = [_listed(X[name]) for name in columns]
     if wanted == 1:
@@ -319,8 +341,8 @@ def _pair(item: Any, index: int) -> tuple[str, str]:
 def _words(item: Any, index: int) -> tuple[str, ...]:
     if isinstance(item, str):
         raise TextError(
-            f"must be a list of words, got the str {shown(repr(item), 60)}; split it: "
-            "sentence.split()", index
+            f"must be a list of words, got the str {shown(repr(item), 60)}. If X is one sentence, "
+            "pass [X]; if its items are sentences, split each: sentence.split()", index
         )  # fmt: skip
     if not isinstance(item, Sequence | np.ndarray):
         raise TextError(_cause(item, "a list of words"), index)

@@ -369,7 +369,7 @@ def _source_of(name: str) -> _Folder:
         hint = "It is one for images, which CNNCodes takes. "
     elif path.exists():
         hint = "It is a file; the folder around it is needed. "
-    elif "/" in name:
+    elif "/" in name and not name.startswith(("/", ".", "~")):
         hint += f'A repository of the hub is "hf-hub:{shown(name)}". '
     raise UnknownBackboneError(
         f"backbone={shown(repr(name))} is no known network for text, nor a folder. {hint}It must "
