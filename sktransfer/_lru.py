@@ -29,6 +29,9 @@ class LRU(Generic[T]):
         How much memory they take at most; the newest is kept however large it is.
     bytes_of : callable, default=None
         The memory that several things take together, some of which they may share.
+    of_process : bool, default=False
+        Whether things serve the process alone that made them, since they have threads. A forked
+        child forgets them without ending them: it would wait for threads that it does not have.
     """
 
     def __init__(
@@ -36,7 +39,10 @@ class LRU(Generic[T]):
         max_count: int,
         max_bytes: int | None = None,
         bytes_of: Callable[[Collection[T]], int] | None = None,
+        *,
+        of_process: bool = False,
     ):
+        self.of_process = of_process
         self._max_count, self._max_bytes, self._bytes_of = max_count, max_bytes, bytes_of
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.RLock()
@@ -78,12 +84,17 @@ class LRU(Generic[T]):
 
 
 _instances: weakref.WeakSet[LRU[Any]] = weakref.WeakSet()
+# What the process had that this one was forked from.
+_of_parents: list[Any] = []
 
 
 def _after_fork() -> None:
-    """A thread that held a lock does not live in the child."""
+    """A thread that held a lock, or works for an engine, does not live in the child."""
     for lru in list(_instances):
         lru._lock = threading.RLock()
+        if lru.of_process:
+            _of_parents.append(lru._kept)
+            lru._kept = OrderedDict()
 
 
 if hasattr(os, "register_at_fork"):

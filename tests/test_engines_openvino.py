@@ -469,3 +469,32 @@ def test_what_cannot_be_compiled_is_said_in_a_sentence(sample, monkeypatch):
     with pytest.warns(EngineWarning, match=r"^OpenVINO cannot compile the network: Wrong value f"):
         codes = CNNCodes(image_size=44, cache=None).fit_transform(sample.data[:2])
     assert np.isfinite(codes).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_leaves_the_engines_of_its_parent_alone(sample):
+    """To end one waits for its threads, which the child does not have: it crashed or hung."""
+    script = """
+import multiprocessing, os, warnings
+import numpy as np
+from sktransfer import CNNCodes
+
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+
+
+def codes(sizes):
+    for size in sizes:
+        CNNCodes(image_size=size, engine="openvino", cache=None).fit_transform(X)
+    return sizes
+
+
+codes([32, 40, 48, 56])  # as many as are kept
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.apply_async(codes, [[32, 40, 64, 72, 80]]).get(timeout=250))
+"""
+    words = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[32, 40, 64, 72, 80]\n"

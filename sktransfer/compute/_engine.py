@@ -24,7 +24,7 @@ __all__ = ["ENGINES", "engine_identity", "make_engine"]
 
 
 ENGINES = ("auto", "torch", "openvino")
-_engines: LRU[Engine] = LRU(4)
+_engines: LRU[Engine] = LRU(4, of_process=True)
 
 
 def make_engine(
