@@ -357,8 +357,9 @@ def test_a_builder_that_gives_one_module_again_and_again(registered, photos):
 @pytest.mark.slow
 def test_registered_networks_in_worker_processes(registered, photos, fresh_workers):
     X, y = photos
-    registered("mine", lambda: Small(), preprocessing=FACTS)
-    registered("other", lambda: Small(3.0), preprocessing=FACTS)
+    # Of what workers can import, wherever they were started.
+    registered("mine", lambda: models.squeezenet1_1(num_classes=3), preprocessing=FACTS)
+    registered("other", lambda: models.squeezenet1_0(num_classes=3), preprocessing=FACTS)
     pipe = make_pipeline(CNNCodes("mine", cache=None), RidgeClassifier())
     expected = cross_val_score(pipe, X, y, cv=2)
     for backend in ("loky", "multiprocessing"):
@@ -380,6 +381,7 @@ def test_networks_typed_into_a_prompt(photos, tmp_path):
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         import numpy as np, joblib
         from torch import nn
+from torchvision import models
         from sklearn.linear_model import RidgeClassifier
         from sklearn.model_selection import cross_val_score
         from sklearn.pipeline import make_pipeline
