@@ -356,6 +356,8 @@ def test_a_builder_that_gives_one_module_again_and_again(registered, photos):
 
 @pytest.mark.slow
 def test_registered_networks_in_worker_processes(registered, photos, fresh_workers):
+    from torchvision import models
+
     X, y = photos
     # Of what workers can import, wherever they were started.
     registered("mine", lambda: models.squeezenet1_1(num_classes=3), preprocessing=FACTS)
