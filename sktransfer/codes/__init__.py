@@ -7,11 +7,13 @@ from ._labeller import TokenLabeller
 
 # What other rooms ask of labels of words; not for users.
 from ._sequences import Transitions as Transitions
-from ._sequences import check_lengths as check_lengths
+from ._sequences import as_objects as as_objects
+from ._sequences import check_sentences as check_sentences
 from ._sequences import entity_f1
 from ._sequences import label_lists as label_lists
 from ._sequences import one_kind_of_labels as one_kind_of_labels
 from ._sequences import scheme_of as scheme_of
+from ._sequences import score_of as score_of
 from ._text import TextCodes, TokenCodes
 from ._to_file import TransformReport
 

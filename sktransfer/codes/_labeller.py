@@ -16,11 +16,12 @@ from ..exceptions import InputError
 from ..inputs import as_texts, name_of
 from ._sequences import (
     Transitions,
-    check_lengths,
-    entity_f1,
+    as_objects,
+    check_sentences,
     label_lists,
     one_kind_of_labels,
     scheme_of,
+    score_of,
 )
 
 __all__ = ["TokenLabeller"]
@@ -143,7 +144,7 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
             If a sentence has not as many labels as words, or a label is missing; says which.
         """
         labels = label_lists(y)
-        n_words = self._n_words(X, labels)
+        n_words = check_sentences(as_texts(X, split="words"), labels)
         flat = one_kind_of_labels(labels)
         scheme = scheme_of(self.scheme, labels, flat)
         codes = clone(self.codes).fit(X)
@@ -230,27 +231,14 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self, "estimator_")
         labels = label_lists(y)
-        n_words = self._n_words(X, labels)
-        found = self.predict(X)
-        if self.scheme_ == "BIO":
-            return entity_f1(labels, found)
-        if not sum(n_words):
-            raise InputError("The sentences must have words, to be judged by, but have none.")
-        right = [a == b for one, other in zip(labels, found, strict=True)
-                 for a, b in zip(one, other.tolist(), strict=True)]  # fmt: skip
-        return float(np.mean(right))
+        check_sentences(as_texts(X, split="words"), labels)
+        return score_of(labels, self.predict(X), self.scheme_)
 
     @staticmethod
-    def _n_words(X: Any, labels: Sequence[Sequence[Any]] | None = None) -> list[int]:
-        """How many words each sentence has, which is how many labels it must have."""
+    def _n_words(X: Any) -> list[int]:
+        """How many words each sentence has."""
         sentences = as_texts(X, split="words")
-        n_words = [sentences.n_words(i) for i in range(len(sentences))]
-        if labels is not None:
-            for number, (n, own) in enumerate(zip(n_words, labels, strict=False)):
-                if own and not n:
-                    sentences.raw(number)  # says what is wrong with what is no list of words
-            check_lengths(n_words, [len(one) for one in labels])
-        return n_words
+        return [sentences.n_words(i) for i in range(len(sentences))]
 
     @staticmethod
     def _features(
@@ -314,7 +302,4 @@ def _log_probabilities(estimator: Any, features: np.ndarray) -> np.ndarray:
 
 def _by_sentence(rows: np.ndarray, n_words: Sequence[int]) -> np.ndarray:
     """An array of objects with the rows of the words of each sentence."""
-    parts = np.empty(len(n_words), dtype=object)
-    for number, part in enumerate(np.split(rows, np.cumsum(n_words)[:-1])):
-        parts[number] = part
-    return parts
+    return as_objects(np.split(rows, np.cumsum(n_words)[:-1]))

@@ -15,17 +15,20 @@ from typing import Any, Self
 import numpy as np
 
 from ..exceptions import InputError, shown
-from ..inputs import is_missing
+from ..inputs import Texts, is_missing
 
 __all__ = [
     "Transitions",
+    "as_objects",
     "begins_with_b",
     "check_lengths",
+    "check_sentences",
     "entity_f1",
     "follows_bio",
     "label_lists",
     "one_kind_of_labels",
     "scheme_of",
+    "score_of",
 ]
 
 
@@ -228,6 +231,49 @@ def check_lengths(
                 f"Sentence {number} has {words} words but {labels} {what}; there must be one for "
                 "each word."
             )
+
+
+def check_sentences(sentences: Texts, labels: Sequence[Sequence[Any]]) -> list[int]:
+    """How many words each sentence has, of which each has one label.
+
+    Raises
+    ------
+    TextError
+        If what has labels is no list of words.
+    InputError
+        If a word has no label, or a label no word.
+    """
+    n_words = [sentences.n_words(number) for number in range(len(sentences))]
+    for number, (n, own) in enumerate(zip(n_words, labels, strict=False)):
+        if own and not n:
+            sentences.raw(number)  # says what is wrong with what is no list of words
+    check_lengths(n_words, [len(one) for one in labels])
+    return n_words
+
+
+def score_of(labels: Sequence[Sequence[Any]], found: np.ndarray, scheme: str | None) -> float:
+    """F1 of entities where the scheme is "BIO", else the share of words that are right.
+
+    Raises
+    ------
+    InputError
+        If there is no word.
+    """
+    if scheme == "BIO":
+        return entity_f1(labels, found)
+    right = [a == b for one, other in zip(labels, found, strict=True)
+             for a, b in zip(one, other.tolist(), strict=True)]  # fmt: skip
+    if not right:
+        raise InputError("The sentences must have words, to be judged by, but have none.")
+    return float(np.mean(right))
+
+
+def as_objects(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """An array of objects with an array of each sentence, whatever their lengths."""
+    found = np.empty(len(parts), dtype=object)
+    for number, part in enumerate(parts):
+        found[number] = part
+    return found
 
 
 def scheme_of(

@@ -21,6 +21,7 @@ from .._parameters import (
     TextPairs,
     TokenCodesParameters,
     parameters,
+    values_of,
 )
 from .._sklearn import check_columns, fit_context
 from ..compute import ComputeSettings, FrozenPass, normalize_rows, resolve_devices
@@ -51,10 +52,6 @@ class ReadsTexts(CodesBase):
     tokenizer: Any
     layer: Any
     normalize: str | None
-    max_tokens: int | None
-    long_texts: str
-    stride: float
-    prompt: str | None
     batch_tokens: Any
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -167,14 +164,7 @@ class ReadsTexts(CodesBase):
         return text_cuts_of(network)
 
     def _prepare(self, network: Backbone) -> TextPreparation:
-        return text_preparation(
-            network,
-            max_tokens=self.max_tokens,
-            long_texts=self.long_texts,
-            stride=self.stride,
-            prompt=self.prompt,
-            split=self._split,
-        )
+        return text_preparation(network, **values_of(self, TextInput), split=self._split)
 
     # What a fitted transformer computes.
 
@@ -251,7 +241,7 @@ class TextCodes(
 
     def _pooling_of(self, network: Backbone) -> str:
         facts: Any = network.preprocessing
-        return (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
+        return facts.pooled_by(self.pooling)
 
 
 @parameters

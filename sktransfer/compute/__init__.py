@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ._base import PRECISIONS, Engine, resolve_devices, resolve_precision, usable_devices
+from ._base import (
+    PRECISIONS,
+    Engine,
+    batch_tokens,
+    copies_of_few,
+    resolve_devices,
+    resolve_precision,
+    usable_devices,
+)
 from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
 from ._frozen_pass import FrozenPass, normalize_rows
@@ -18,6 +26,8 @@ __all__ = [
     "Engine",
     "FrozenPass",
     "available_cores",
+    "batch_tokens",
+    "copies_of_few",
     "count_computed",
     "engine_identity",
     "make_engine",

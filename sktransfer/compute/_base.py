@@ -11,7 +11,15 @@ import torch
 
 from ..exceptions import EngineError, EngineWarning
 
-__all__ = ["PRECISIONS", "Engine", "resolve_devices", "resolve_precision", "usable_devices"]
+__all__ = [
+    "PRECISIONS",
+    "Engine",
+    "batch_tokens",
+    "copies_of_few",
+    "resolve_devices",
+    "resolve_precision",
+    "usable_devices",
+]
 
 
 class Engine(ABC):
@@ -49,6 +57,24 @@ class Engine(ABC):
         tuple of ndarray, float32
             One array for each layer of the frozen network, with n rows.
         """
+
+
+# Tokens of texts that go through a network together: what the caches of a CPU hold.
+_CPU_TOKENS, _GPU_TOKENS = 768, 32_768
+# Products of fewer rows than these add in another order, by up to 48 (AVX2) or 15 rows (AVX-512):
+# the last bits of a short text would differ alone and among others.
+_FEWEST_TOKENS = 64
+
+
+def batch_tokens(device: torch.device) -> int:
+    """Tokens that go through a network together on a device."""
+    return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
+
+
+def copies_of_few(n_tokens: int) -> int:
+    """How many times so few tokens are put beside themselves, so that a text alone has the same
+    bits as among others."""
+    return -(-_FEWEST_TOKENS // n_tokens)
 
 
 # Which device, and which precision.

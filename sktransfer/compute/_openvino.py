@@ -20,7 +20,7 @@ from .._files import atomic_write, draft_folder, open_regular
 from .._optional import import_openvino
 from ..exceptions import EngineError
 from ..networks import FrozenModule, tracing
-from ._base import Engine
+from ._base import Engine, batch_tokens
 from ._threads import available_cores
 from ._torch import TorchEngine
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-_BATCH, _TOKENS = 8, 768
+_BATCH = 8
 _meeting = threading.Lock()
 
 
@@ -52,7 +52,7 @@ class OpenVinoEngine(Engine):
     """
 
     name = "openvino-cpu"
-    batch_size, batch_tokens = _BATCH, _TOKENS
+    batch_size, batch_tokens = _BATCH, batch_tokens(torch.device("cpu"))
 
     def __init__(self, model: Any, precision: str):
         self.precision = precision

@@ -380,7 +380,8 @@ class BatchRunner:
         step = max(1, self._most_tokens(engine) // windows.shape[1])
         parts = [engine.run(part) for part in _in_parts(step, windows)]
         outputs = [np.concatenate(one) for one in zip(*parts, strict=True)]
-        return tuple(merge(one, np.stack(arrays)) for one in outputs)
+        tokens = np.stack(arrays)
+        return tuple(merge(one, tokens) for one in outputs)
 
     def _check(
         self, way: Pass, outputs: tuple[np.ndarray, ...], items: Sequence[Item]

@@ -12,7 +12,7 @@ import torch
 
 from ..exceptions import EngineError, EngineWarning
 from ..networks import FrozenModule, running, tracing
-from ._base import Engine
+from ._base import Engine, batch_tokens, copies_of_few
 from ._threads import Lanes, worker_pool
 
 __all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
@@ -21,10 +21,6 @@ __all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Small batches keep activations in the processor's cache; a GPU wants large ones.
 _CPU_BATCH, _GPU_BATCH = 8, 128
-_CPU_TOKENS, _GPU_TOKENS = 768, 32_768
-# Products of fewer rows than these add in another order, by up to 48 (AVX2) or 15 rows (AVX-512):
-# the last bits of a short text would differ alone and among others.
-_FEWEST_TOKENS = 64
 
 
 class TorchEngine(Engine):
@@ -56,7 +52,7 @@ class TorchEngine(Engine):
         self.name, self.precision, self.device = f"torch-{device.type}", precision, device
         on_cpu = device.type == "cpu"
         self.batch_size = _CPU_BATCH if on_cpu else _GPU_BATCH
-        self.batch_tokens = _CPU_TOKENS if on_cpu else _GPU_TOKENS
+        self.batch_tokens = batch_tokens(device)
         network = network.folded().to(device).in_precision(_DTYPES[precision])
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
         if compile_for is not None:
@@ -67,17 +63,13 @@ class TorchEngine(Engine):
         self._largest = 2**31  # items that the memory holds, as far as is known
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        if batch.ndim == 3 and batch.size and len(batch) < (few := self._fewest(batch.shape[1])):
+        if batch.ndim == 3 and batch.size and len(batch) < (few := copies_of_few(batch.shape[1])):
             filled = np.resize(batch, (few, *batch.shape[1:]))  # with the same ones again
             return tuple(rows[: len(batch)] for rows in self.run(filled))
         if self.device.type == "cpu":
             return self._compute(batch)
         with self._lanes.take():
             return self._within_memory(batch)
-
-    @staticmethod
-    def _fewest(n_tokens: int) -> int:
-        return -(-_FEWEST_TOKENS // n_tokens)
 
     def _within_memory(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         def by(size: int) -> tuple[np.ndarray, ...]:

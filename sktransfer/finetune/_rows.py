@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..compute import FrozenPass
+from ..compute import FrozenPass, batch_tokens
 from ..inputs import Items
 
 __all__ = [
@@ -25,21 +25,15 @@ __all__ = [
     "order_by_length",
     "rows_of",
     "sizes_of",
-    "tokens_at_a_time",
 ]
 
 
 # In the place of a word where a text has ended, see `TextPreparation`.
 PADDING = -2
-# Items of one shape that go through a tail together to be predicted on a CPU; tokens of texts.
-_ITEMS, _TOKENS, _TOKENS_OF_GPU = 16, 768, 32_768
+# Items of one shape that go through a tail together to be predicted on a CPU.
+_ITEMS = 16
 # The same for what is in memory at a time: at a width of 384, activations of 100 MB.
 _CHUNK, _CHUNK_OF_TOKENS = 256, 65_536
-
-
-def tokens_at_a_time(device: torch.device) -> int:
-    """Tokens of texts that go through a tail together to be predicted."""
-    return _TOKENS if device.type == "cpu" else _TOKENS_OF_GPU
 
 
 class Rows(ABC):
@@ -214,7 +208,7 @@ class TextRows(Rows):
 
     def alike(self, device: torch.device) -> list[np.ndarray]:
         """Texts of equal shape: nothing is filled up, so that none hangs on its neighbours."""
-        most = tokens_at_a_time(device)
+        most = batch_tokens(device)
         found = []
         for shape in np.unique(self.sizes, axis=0):
             numbers = np.flatnonzero((self.sizes == shape).all(axis=1))

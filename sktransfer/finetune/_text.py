@@ -17,8 +17,9 @@ from .._parameters import (
     TextPooling,
     TextTraining,
     parameters,
+    values_of,
 )
-from ..compute import FrozenPass
+from ..compute import FrozenPass, batch_tokens, copies_of_few
 from ..inputs import Items, TextPreparation, Texts, as_texts
 from ..networks import (
     TEXT_NETWORK,
@@ -35,7 +36,7 @@ from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._base import FineTuneBase, Fitted
 from ._callbacks import Mixup, named_callbacks
 from ._model import Design, FineTuneModule
-from ._rows import PADDING, TextBatch, rows_of, tokens_at_a_time
+from ._rows import PADDING, TextBatch, rows_of
 
 __all__ = ["WORDS", "FineTuneTextClassifier", "FineTuneTextRegressor", "ReadsTexts"]
 
@@ -66,14 +67,7 @@ class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
         return load_text_backbone(self.backbone, weights=self.weights, tokenizer=self.tokenizer)
 
     def _prepare(self, backbone: Backbone) -> dict[str, Any]:
-        prepared = text_preparation(
-            backbone,
-            max_tokens=self.max_tokens,
-            long_texts=self.long_texts,
-            stride=self.stride,
-            prompt=self.prompt,
-            split=self._split,
-        )
+        prepared = text_preparation(backbone, **values_of(self, TextInput), split=self._split)
         return prepared.facts
 
     def _preparation(self, fitted: Fitted, backbone: Backbone) -> TextPreparation:
@@ -104,7 +98,7 @@ class FineTuneTexts(ReadsTexts, TextPooling, TextPairs):
 
     def _pooling(self, backbone: Backbone) -> str:
         facts: Any = backbone.preprocessing
-        return (facts.pooling or "avg") if self.pooling == "auto" else self.pooling
+        return facts.pooled_by(self.pooling)
 
 
 @parameters
@@ -167,11 +161,6 @@ class FineTuneTextRegressor(FineTunedRegressor, FineTuneTexts):
 # The network that is trained.
 
 
-# With fewer tokens matrices are multiplied in another way, and last digits differ: a short text
-# that is alone stands beside copies of itself.
-_LEAST = 64
-
-
 @dataclass(frozen=True, kw_only=True)
 class TextDesign(Design):
     """The parameters that decide what a network for text is."""
@@ -214,7 +203,7 @@ class TextModule(FineTuneModule):
         if isinstance(self.tail, nn.Identity):
             return pool_windows(values, batch, self.pooling)
         mask = (batch.words > PADDING).int()
-        times = 1 if self.training else -(-_LEAST // mask.numel())
+        times = 1 if self.training else copies_of_few(mask.numel())
         if times > 1:
             values = values.repeat(times, 1, *[1] * (values.ndim - 2))
         hidden = self._hidden(values, mask.repeat(times, 1))[: len(mask)]
@@ -224,7 +213,7 @@ class TextModule(FineTuneModule):
         """What the tail makes of windows; of some at a time where no gradients keep them all."""
         if self.training:
             return self.tail(values, mask)
-        most = tokens_at_a_time(values.device) // mask.shape[1]
+        most = batch_tokens(values.device) // mask.shape[1]
         parts = zip(values.split(max(1, most)), mask.split(max(1, most)), strict=True)
         return torch.cat([self.tail(one, there) for one, there in parts])
 

@@ -9,13 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._parameters import param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
-from ..codes import check_lengths, entity_f1, label_lists
+from ..codes import as_objects, check_sentences, label_lists, score_of
 from ..compute import usable_devices
-from ..exceptions import InputError
 from ..inputs import Texts
 from ..networks import TEXT_NETWORK, Backbone
 from ._text import WORDS, ReadsTexts
-from ._words import Words
+from ._words import Words, rows_of_words
 
 __all__ = ["FineTuneTokenLabeller"]
 
@@ -110,7 +109,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
             For each sentence an array (n_words,) of labels.
         """
         scores = self._outputs(X)
-        return _objects(self._task.decoded(scores, together=self.decode == "viterbi"))
+        return as_objects(self._task.decoded(scores, together=self.decode == "viterbi"))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Tell the probabilities of the labels of each word, before they are decoded.
@@ -125,7 +124,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         probabilities : ndarray of object, shape (n_sentences,)
             For each sentence an array (n_words, n_classes), in the order of `classes_`.
         """
-        return _objects([self._task.predict_proba(one) for one in self._outputs(X)])
+        return as_objects([self._task.predict_proba(one) for one in self._outputs(X)])
 
     def transform(self, X: Any) -> np.ndarray:
         """Compute the fine-tuned codes of all words: what goes into the head.
@@ -160,14 +159,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         """
         check_is_fitted(self, "backbone_")
         self._check_targets(self._items(X), y, "y")
-        labels, found = label_lists(y), self.predict(X)
-        if self.scheme_ == "BIO":
-            return entity_f1(labels, found)
-        right = [a == b for one, other in zip(labels, found, strict=True)
-                 for a, b in zip(one, other.tolist(), strict=True)]  # fmt: skip
-        if not right:
-            raise InputError("The sentences must have words, to be judged by, but have none.")
-        return float(np.mean(right))
+        return score_of(label_lists(y), self.predict(X), self.scheme_)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -197,12 +189,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         )  # fmt: skip
 
     def _check_targets(self, items: Texts, y: Any, name: str) -> None:
-        labels = label_lists(y, name)
-        n_words = [items.n_words(number) for number in range(len(items))]
-        for number, (n, own) in enumerate(zip(n_words, labels, strict=False)):
-            if own and not n:
-                items.raw(number)  # says what is wrong with what is no list of words
-        check_lengths(n_words, [len(one) for one in labels])
+        check_sentences(items, label_lists(y, name))
 
     def _outputs(self, X: Any, *, codes: bool = False) -> Any:
         """What the head gives for each word of a sentence, or what goes into it."""
@@ -212,20 +199,10 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         found = np.empty(len(items), dtype=object)
         for numbers, chunk in model.in_chunks(prefix, items, codes=codes):
             for number, rows in zip(numbers, chunk, strict=True):
-                n = items.n_words(number)
-                # The last place stands for words without tokens.
-                found[number] = rows[np.arange(n).clip(max=len(rows) - 1)]
+                found[number] = rows_of_words(rows, items.n_words(number))
         return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _objects(parts: list[np.ndarray]) -> np.ndarray:
-    """An array of objects with an array of each sentence."""
-    found = np.empty(len(parts), dtype=object)
-    for number, part in enumerate(parts):
-        found[number] = part
-    return found

@@ -15,7 +15,12 @@ from ..codes import Transitions, label_lists, one_kind_of_labels, scheme_of
 from ..exceptions import shown
 from ._tasks import Labels, Sides, Task
 
-__all__ = ["Words"]
+__all__ = ["Words", "rows_of_words"]
+
+
+def rows_of_words(rows: np.ndarray, n: int) -> np.ndarray:
+    """Those of the words of a sentence; the last row stands for all words without tokens."""
+    return rows[np.arange(n).clip(max=len(rows) - 1)]
 
 
 # In the place of the label of a word behind the last.
@@ -124,9 +129,7 @@ class Words(Labels):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Rows of all words, one below the other; `codes` has an array for each sentence."""
         counts = (target != _NONE).sum(1)
-        rows = [
-            one[np.arange(n).clip(max=len(one) - 1)] for one, n in zip(codes, counts, strict=True)
-        ]
+        rows = [rows_of_words(one, n) for one, n in zip(codes, counts, strict=True)]
         if weight is not None:  # of a sentence, that of its words together
             weight = np.repeat(weight / np.maximum(counts, 1), counts)
             weight = weight / (weight.mean() or 1.0)

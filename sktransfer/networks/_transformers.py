@@ -94,6 +94,10 @@ class TextPreprocessing:
     prompt: str = ""
     pooling: str | None = None
 
+    def pooled_by(self, asked: str) -> str:
+        """The pooling that is asked for; of "auto" that of training, "avg" where none is known."""
+        return (self.pooling or "avg") if asked == "auto" else asked
+
 
 # Names.
 
