@@ -11,6 +11,9 @@ that memory stays flat::
                                                         ImagePreparation(opened) ─► what a
                                                            _resize                  network sees
 
+Masks (`_masks`), a label for every pixel, become the numbers of their classes as the network sees
+the image: `ImagePreparation.placement` says where an image stands in that, and the way back.
+
 Texts end as windows of tokens, all of one length for a text::
 
     as_texts(X) ─► Texts ── open(i) ─► OpenedText ─► TextPreparation(opened) ─► what a network sees
@@ -31,15 +34,17 @@ from ._images import (
     float_extremes,
     float_range_of,
 )
+from ._masks import NO_LABEL, Masks, as_masks, check_fits, encode_masks
 from ._process import pack_settings, take_settings
 from ._range import check_value_range, each_told_once
-from ._resize import READING, RESIZES, ImagePreparation
+from ._resize import READING, RESIZES, ImagePreparation, Placement
 from ._texts import OpenedText, TextReading, Texts, as_texts
 from ._tokens import LONG_TEXTS, TextPreparation, digest_of_tokenizer, frame_of
 
 __all__ = [
     "HINTS",
     "LONG_TEXTS",
+    "NO_LABEL",
     "OR_NAN",
     "READING",
     "RESIZES",
@@ -47,8 +52,10 @@ __all__ = [
     "Images",
     "Item",
     "Items",
+    "Masks",
     "OpenedImage",
     "OpenedText",
+    "Placement",
     "Preparation",
     "Reading",
     "Subset",
@@ -56,11 +63,14 @@ __all__ = [
     "TextReading",
     "Texts",
     "as_images",
+    "as_masks",
     "as_texts",
+    "check_fits",
     "check_value_range",
     "digest_of",
     "digest_of_tokenizer",
     "each_told_once",
+    "encode_masks",
     "float_extremes",
     "float_range_of",
     "frame_of",

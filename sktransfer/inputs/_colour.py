@@ -109,6 +109,21 @@ def _strips(image: Image.Image) -> Iterator[Strip]:
         yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image, which need not be loaded, as it is meant to be seen."""
+    return image.size if _orientation(image) in _SIDEWAYS else image.size[::-1]
+
+
+def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Turn what is stored of an image, (height, width), as it is meant to be seen."""
+    turn = _orientation(image)
+    if turn not in _STORED:
+        return pixels
+    turned = np.empty(upright_size(image), pixels.dtype)
+    _STORED[turn](turned)[...] = pixels
+    return turned
+
+
 def is_upright(image: Image.Image) -> bool:
     """Tell whether an image, which need not be loaded, is stored as it is meant to be seen."""
     return _orientation(image) not in _STORED

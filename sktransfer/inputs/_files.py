@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ..exceptions import ImageError, shown
-from ._colour import is_upright, load_pixels
+from ._colour import is_upright, load_pixels, upright_size
 from ._deep import Depth, check_parts, is_deep, tiff_tag, why_tiff_is_unknown
 from ._formats import file_of, readable_formats, what_it_is
 
@@ -225,7 +225,7 @@ def decode_pixels(data: bytes, depth: Depth) -> np.ndarray:
             return quick
         return load_pixels(_checked_image(image, data, depth, quick), depth)
 
-    return _read(data, pixels)
+    return read_image(data, pixels)
 
 
 def _checked_image(
@@ -265,12 +265,12 @@ def depth_decides(data: bytes) -> bool:
     if data.startswith(_JPEG):  # nearly all there are, and of 8 bits
         return False
     try:
-        return _read(data, is_deep)
+        return read_image(data, is_deep)
     except ImageError:
         return False
 
 
-def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
+def read_image(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
     """Open the bytes of a file and make something of it; whatever fails becomes an ImageError."""
     if not data:
         raise ImageError("is empty (0 bytes)")
@@ -295,6 +295,17 @@ def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
         raise ImageError(f"{str(error).rstrip('.')}. {_BOMB_REMEDY}") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise ImageError(_damaged(error)) from error
+
+
+def size_of_file(data: bytes) -> tuple[int, int]:
+    """Height and width of the image in a file as it is seen, from its header.
+
+    Raises
+    ------
+    ImageError
+        If it is no image.
+    """
+    return read_image(data, upright_size)
 
 
 def from_pil(image: Image.Image, depth: Depth) -> np.ndarray:

@@ -18,7 +18,15 @@ from ..exceptions import ImageError, ValueRangeWarning, shown
 from ._arrays import as_array, is_array_like, is_tensor, no_pixels, to_hwc, to_rgb_pixels
 from ._collect import Collected, check_image_shape, collect, is_missing, is_open_file
 from ._deep import Account, Depth
-from ._files import decode, decode_pixels, depth_decides, from_pil, read_file, read_open_file
+from ._files import (
+    decode,
+    decode_pixels,
+    depth_decides,
+    from_pil,
+    read_file,
+    read_open_file,
+    size_of_file,
+)
 from ._range import (
     BYTE,
     DARK,
@@ -293,16 +301,17 @@ class Images:
 # One image in memory: its digest, and its picture when asked for.
 
 
-Made = TypeVar("Made", Image.Image, np.ndarray)
+Made = TypeVar("Made", Image.Image, np.ndarray, tuple[int, int])
 
 
 class Content(NamedTuple):
-    """An item in memory, and what makes its picture and its pixels."""
+    """An item in memory, and what makes its picture and its pixels, and tells its size."""
 
     digest: bytes
     n_bytes: int
     picture: Callable[[], Image.Image]
     pixels: Callable[[], np.ndarray]
+    size: Callable[[], tuple[int, int]]
 
 
 def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -> Content:
@@ -330,10 +339,12 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -
         if depth.given is not None and depth_decides(data):
             kind += " with values from {!r} to {!r}".format(*depth.given)
         make_pixels = partial(decode_pixels, data, depth)
-        return Content(digest_of(kind, data), len(data), partial(decode, data, depth), make_pixels)
+        make_picture, tell = partial(decode, data, depth), partial(size_of_file, data)
+        return Content(digest_of(kind, data), len(data), make_picture, make_pixels, tell)
     pixels = from_pil(item, depth) if isinstance(item, Image.Image) else pixels_of(item)
     make = partial(Image.fromarray, pixels)
-    return Content(_pixel_digest(pixels), pixels.nbytes, make, lambda: pixels)
+    digest, (height, width) = _pixel_digest(pixels), pixels.shape[:2]
+    return Content(digest, pixels.nbytes, make, lambda: pixels, lambda: (height, width))
 
 
 def _pixel_digest(pixels: np.ndarray) -> bytes:
@@ -411,13 +422,26 @@ class OpenedImage:
         """
         return self._made(self._content.pixels)
 
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright, without decoding.
+
+        Raises
+        ------
+        ImageError
+            If it is no image; says which, its path, and the cause.
+        """
+        return self._made(self._content.size)
+
     def changed(self, digest: bytes, change: Callable[[Image.Image], Image.Image]) -> OpenedImage:
         """The same image with its picture changed; the digest must tell how."""
 
         def picture() -> Image.Image:
             return change(self._content.picture())
 
-        content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()))
+        def size() -> tuple[int, int]:
+            return picture().size[::-1]
+
+        content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()), size)
         return OpenedImage(content, self._index, self._source)
 
     def error(self, cause: str) -> ImageError:

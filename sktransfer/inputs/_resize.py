@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["READING", "RESIZES", "ImagePreparation", "agrees", "crop", "shrink"]
+__all__ = ["READING", "RESIZES", "ImagePreparation", "Placement", "agrees", "crop", "shrink"]
 
 
 RESIZES = ("crop", "squash", "pad")
@@ -98,6 +98,23 @@ class ImagePreparation:
         """
         return self.of(item.pixels())
 
+    def placement(self, size: tuple[int, int]) -> Placement:
+        """Where an image of some height and width stands in the result.
+
+        Raises
+        ------
+        ValueError
+            If a part of it is cut away.
+        """
+        if self.resize == "crop":
+            raise ValueError(
+                'resize= must be "pad" or "squash" where something is said of every place of an '
+                'image: "crop" cuts a part of it away.'
+            )
+        height, width = _scaled_size(*size, self)
+        top, left = (self.image_size[0] - height) // 2, (self.image_size[1] - width) // 2
+        return Placement(size, self.image_size, (top, left, height, width))
+
     def probes(self) -> list[np.ndarray]:
         """Gradients and noise; two images first, then three, since a network may count them."""
         ramp = np.linspace(0, 255, math.prod(self.shape)).reshape(self.shape)
@@ -125,6 +142,83 @@ class ImagePreparation:
         if isinstance(image, np.ndarray):
             image = Image.fromarray(image)
         return _fit(image.convert("L"), self)[..., None]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image stands in what a network sees of it: the way there, and back.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width of the image.
+    image_size : tuple of int
+        The same of what the network sees.
+    box : tuple of int
+        Top, left, height and width of the image in it; the rest are bars.
+    """
+
+    size: tuple[int, int]
+    image_size: tuple[int, int]
+    box: tuple[int, int, int, int]
+
+    def mask(self, labels: np.ndarray, bars: Any) -> np.ndarray:
+        """A mask of the image as the network sees it: of each place the nearest label.
+
+        Parameters
+        ----------
+        labels : ndarray of shape `size`
+        bars : object
+            The label of bars.
+        """
+        top, left, height, width = self.box
+        rows, columns = (
+            ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
+            for new, old in zip((height, width), self.size, strict=True)
+        )
+        seen = np.full(self.image_size, bars, labels.dtype)
+        seen[top : top + height, left : left + width] = labels[rows[:, None], columns]
+        return seen
+
+    def scores(self, seen: Tensor) -> Tensor:
+        """What is said of the places that the network sees, for the pixels of the image.
+
+        Parameters
+        ----------
+        seen : Tensor of shape (n_numbers, *image_size)
+
+        Returns
+        -------
+        Tensor of shape (n_numbers, *size)
+            Bilinear: so a sum of scores is the score of sums.
+        """
+        from torch.nn.functional import interpolate
+
+        top, left, height, width = self.box
+        part = seen[:, top : top + height, left : left + width]
+        if part.shape[1:] == self.size:
+            return part
+        return interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes (n, 4) of x1, y1, x2, y2 in pixels of the image, in those the network sees."""
+        return boxes * self._scale + self._offset
+
+    def boxes_back(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes in pixels that the network sees, in those of the image, within its borders."""
+        height, width = self.size
+        found = (boxes - self._offset) / self._scale
+        return np.clip(found, 0, np.array([width, height, width, height], found.dtype))
+
+    @property
+    def _scale(self) -> np.ndarray:
+        _, _, height, width = self.box
+        return np.array([width / self.size[1], height / self.size[0]] * 2)
+
+    @property
+    def _offset(self) -> np.ndarray:
+        top, left, _, _ = self.box
+        return np.array([left, top, left, top], np.float64)
 
 
 def _fit(picture: Image.Image | np.ndarray, to: ImagePreparation) -> np.ndarray:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ._blocks import TextTail, pool_tokens, text_cuts_of
-from ._cut import POOLINGS, Cuttable, FrozenModule, Layer, Pool, Stage, has_token, pooled_shape
+from ._cut import (
+    POOLINGS,
+    Cuttable,
+    FrozenModule,
+    Layer,
+    Pool,
+    Stage,
+    as_map,
+    has_token,
+    pooled_shape,
+)
 from ._fitted import (
     NETWORK,
     TEXT_NETWORK,
@@ -16,7 +26,7 @@ from ._fitted import (
 from ._layers import cuts_of
 from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._registry import list_backbones, register_backbone
-from ._spec import Backbone, Preprocessing, image_preparation
+from ._spec import Backbone, Preprocessing, dense_preparation, image_preparation
 from ._tracer import running, tracing
 from ._transformers import (
     TEXT_POOLINGS,
@@ -44,8 +54,10 @@ __all__ = [
     "TextBackboneInfo",
     "TextPreprocessing",
     "TextTail",
+    "as_map",
     "check_given",
     "cuts_of",
+    "dense_preparation",
     "given_of",
     "has_token",
     "image_preparation",

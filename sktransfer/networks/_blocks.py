@@ -184,13 +184,19 @@ class BlockCuts(NumberedLayers):
         numbers = [self._all.index(layer) for layer in layers]
         return FrozenBlocks(self.backbone.module, self._path, numbers, len(self._all) - 1, pooling)
 
-    def tail(self, start: Layer | None) -> nn.Module:
+    def taps(self) -> list[Layer]:
+        """None of its layers has places of an image."""
+        raise LayerError(f"{self.name} reads texts and gives no maps of an image.")
+
+    def tail(self, start: Layer | None, ends: Sequence[Layer] = ()) -> nn.Module:
         """A copy of what is behind a layer, up to the default one.
 
         Parameters
         ----------
         start : Layer or None
             Where the tail begins; None is the tokens.
+        ends : sequence of Layer
+            Not for texts.
 
         Raises
         ------

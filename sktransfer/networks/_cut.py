@@ -24,6 +24,7 @@ __all__ = [
     "NumberedLayers",
     "Pool",
     "Stage",
+    "as_map",
     "has_token",
     "pooled_shape",
 ]
@@ -46,6 +47,9 @@ class Layer:
         Tokens before the first patch: class and register tokens.
     is_token : bool
         Whether it is a row that was made of the class token alone.
+    grid : tuple of int or None
+        Rows and columns of the places of an image, one of each patch where it gives tokens; None
+        where there are no places.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Layer:
     kind: str
     n_prefix_tokens: int = 0
     is_token: bool = False
+    grid: tuple[int, int] | None = None
 
     @property
     def n_channels(self) -> int:
@@ -178,8 +183,15 @@ class Cuttable(Protocol):
         """What is before some layers, each of them pooled, without gradients."""
         ...
 
-    def tail(self, start: Layer | None) -> nn.Module:
-        """A copy of what is between a layer and the default one, which can be trained."""
+    def taps(self) -> list[Layer]:
+        """Layers that give maps of an image: of each resolution the last that stages end with."""
+        ...
+
+    def tail(self, start: Layer | None, ends: Sequence[Layer] = ()) -> nn.Module:
+        """A copy of what is between a layer and the default one, which can be trained.
+
+        Of several `ends` behind the layer it gives a tuple, what each of them gives.
+        """
         ...
 
     def classifier(self) -> list[tuple[str, nn.Module | None]]:
@@ -279,6 +291,22 @@ class Pool(nn.Module):
             return x[:, 0].clone()
         places = x[:, self.skip :].transpose(1, 2) if self.kind == "tokens" else x.flatten(2)
         return _reduce(places, self.pooling)
+
+
+def as_map(values: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """What a layer gives without a pooling, (n, ...), as a map (n, channels, height, width).
+
+    Raises
+    ------
+    LayerError
+        If it has no places.
+    """
+    if layer.grid is None:
+        raise LayerError(f"The layer {layer.name!r} gives {layer.shape}, which is no map.")
+    if layer.kind != "tokens":
+        return values
+    patches = values[:, layer.n_prefix_tokens :]
+    return patches.transpose(1, 2).unflatten(2, layer.grid)
 
 
 def has_token(layer: Layer) -> bool:

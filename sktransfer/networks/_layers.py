@@ -21,7 +21,7 @@ from ._head import Head, cut_nodes, find_head, is_passive, is_passive_module, we
 from ._load import bytes_of_modules
 from ._sizes import fit_to_size, slide_fully_connected
 from ._spec import Backbone
-from ._split import FrozenNetwork, Normalization, check_tail, prefix_of, tail_of
+from ._split import FrozenNetwork, Normalization, check_tail, prefix_of, tail_of, tail_to
 from ._trace import TracedNetwork, is_faithful, trace
 from ._tracer import tracing
 
@@ -214,13 +214,41 @@ class TracedCuts(NumberedLayers):
         taps = {self.node(layer): layer for layer in layers}
         return prefix_of(self.network, taps, pooling, Normalization(facts.mean, facts.std))
 
-    def tail(self, start: Layer | None) -> nn.Module:
+    def taps(self) -> list[Layer]:
+        """Layers that give maps of an image: of each resolution the last that stages end with.
+
+        Where all have one resolution, as in vision transformers, four of them, evenly spaced.
+
+        Raises
+        ------
+        LayerError
+            If no stage gives a map.
+        """
+        found: list[Layer] = []
+        for stage in self.stages():
+            end = stage.end
+            if end.grid is None and self.has(stage.name):
+                end = self.resolve(stage.name)
+            if end.grid is not None and end in self.layers and end not in found:
+                found.append(end)
+        last = {layer.grid: layer for layer in found}
+        if len(last) == 1:
+            places = sorted({round(len(found) * part / 4) - 1 for part in range(1, 5)})
+            return [found[place] for place in places if place >= 0]
+        if not last:
+            raise LayerError(f"{self.name} has no stage that gives a map of an image.")
+        return list(last.values())
+
+    def tail(self, start: Layer | None, ends: Sequence[Layer] = ()) -> nn.Module:
         """A copy of what is behind a layer, up to the default one, as a module of its own.
 
         Parameters
         ----------
         start : Layer or None
             Where the tail begins; None is the normalised pixels.
+        ends : sequence of Layer
+            Layers behind it, in order: of these the tail gives a tuple, what each of them gives
+            as (channels, height, width) or (tokens, channels).
 
         Raises
         ------
@@ -231,11 +259,16 @@ class TracedCuts(NumberedLayers):
         if start == end:
             return nn.Identity()
         begin = network.input if start is None else self.node(start)
-        tail = tail_of(network, start, begin, self.node(end))
+        if ends:
+            tail = tail_to(network, start, begin, {self.node(one): one for one in ends})
+            wanted = [pooled_shape(one, None) for one in ends]
+        else:
+            tail = tail_of(network, start, begin, self.node(end))
+            wanted = [end.shape]
         pixels = (network.n_channels, *self.image_size)
         shape = pixels if start is None else pooled_shape(start, None)
         # A network that could not be followed may not run without numbers.
-        check_tail(tail, start, shape, end.shape, numbers=bool(network.whole))
+        check_tail(tail, start, shape, wanted, numbers=bool(network.whole))
         return tail
 
     def stages(self) -> list[Stage]:
@@ -381,7 +414,9 @@ class TracedCuts(NumberedLayers):
         shape = self.network.shapes[node][1:]
         kind = _kind(shape, self.image_size)
         prefix = self._prefix_tokens(shape) if kind == "tokens" else 0
-        return Layer(best, shape, kind, prefix, kind == "vector" and self._is_token(node))
+        is_token = kind == "vector" and self._is_token(node)
+        grid = _grid(shape, kind, prefix, self.image_size)
+        return Layer(best, shape, kind, prefix, is_token, grid)
 
     def _is_token(self, node: fx.Node) -> bool:
         """Whether a row comes from the first of some tokens."""
@@ -464,6 +499,25 @@ def _kind(shape: tuple[int, ...], image_size: tuple[int, int]) -> str:
         last = abs(shape[0] / shape[1] - aspect)
         return "map_last" if last < first else "map"
     return {1: "vector", 2: "tokens"}.get(len(shape), "other")
+
+
+def _grid(
+    shape: tuple[int, ...], kind: str, n_prefix_tokens: int, image_size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Rows and columns of the places of a layer; of patches in proportion to the image."""
+    if kind == "map":
+        rows, columns = shape[1:]
+    elif kind == "map_last":
+        rows, columns = shape[:2]
+    elif kind == "tokens":
+        n = shape[0] - n_prefix_tokens
+        rows = round((n * image_size[0] / image_size[1]) ** 0.5)
+        columns = n // max(rows, 1)
+        if rows * columns != n:
+            return None
+    else:
+        return None
+    return (rows, columns) if rows * columns > 1 else None
 
 
 def _shorten(names: list[str]) -> str:

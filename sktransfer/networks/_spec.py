@@ -9,6 +9,8 @@ from dataclasses import MISSING, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..exceptions import PreprocessingError, did_you_mean, shown
 from ..inputs import ImagePreparation
 
@@ -161,6 +163,66 @@ def _asked_size(asked: int | tuple[int, int] | None, facts: Preprocessing) -> tu
             )
         return int(asked[0]), int(asked[1])
     return int(asked), int(asked)
+
+
+# The longer side that is seen of images, where nobody says how large they are to be: more
+# costs in proportion to the area.
+_LONGEST = 512
+# Images whose sizes are looked at, and what the size is a multiple of: how much most networks
+# reduce an image.
+_LOOKED_AT, _MULTIPLE = 100, 32
+
+
+def dense_preparation(
+    backbone: Backbone,
+    images: Any,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "pad",
+) -> ImagePreparation:
+    """How images are made to fit where something is said of every place of them.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    images : Images
+        None can be unreadable.
+    image_size : int, (int, int) or None
+        None is the median height and width of the images, reduced so that the longer side has
+        at most 512 pixels.
+    resize : {"pad", "squash"}
+
+    Raises
+    ------
+    ValueError
+        If a part of an image would be cut away.
+    ImageError
+        If an image cannot be read.
+    """
+    if image_size is None:
+        numbers = sorted({round(i) for i in np.linspace(0, len(images) - 1, _LOOKED_AT)})
+        sizes = [images.open(number).size() for number in numbers]
+        height, width = np.median(sizes, axis=0)
+        scale = min(1.0, _LONGEST / max(height, width))
+        step = _patch_of(backbone)
+        height, width = (max(step, round(side * scale / step) * step) for side in (height, width))
+        image_size = (height, width)
+    preparation = image_preparation(
+        backbone.preprocessing, image_size=image_size, resize=resize, crop_pct=None
+    )
+    preparation.placement(preparation.image_size)  # or an error
+    return preparation
+
+
+def _patch_of(backbone: Backbone) -> int:
+    """What sizes are to be a multiple of: networks that begin with patches need whole ones."""
+    for module in backbone.module.modules():
+        stride = getattr(module, "stride", None)
+        if isinstance(stride, tuple):
+            patch = max(stride)
+            whole = stride == getattr(module, "kernel_size", None) and _MULTIPLE % patch
+            return patch if whole else _MULTIPLE
+    return _MULTIPLE
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ __all__ = [
     "fold_batch_norms",
     "prefix_of",
     "tail_of",
+    "tail_to",
 ]
 
 
@@ -188,14 +189,40 @@ def tail_of(
     LayerError
         If the tail needs more of the prefix than this one tensor.
     """
-    source = network.module
     graph = fx.Graph()
+    graph.output(_copier(network, graph, start, begin).copy(end))
+    return _tail(network, graph, {})
+
+
+def tail_to(
+    network: TracedNetwork, start: Layer | None, begin: fx.Node, ends: Mapping[fx.Node, Layer]
+) -> fx.GraphModule:
+    """The same up to several operations: it gives a tuple, one for each, maps as (n, c, h, w)."""
+    graph = fx.Graph()
+    copier, pools, outputs = _copier(network, graph, start, begin), {}, []
+    for number, (end, layer) in enumerate(ends.items()):
+        copied = copier.copy(end)
+        # Taken at once: an activation that works in place may follow.
+        pools[f"tap_{number}"] = Pool(None, layer)
+        outputs.append(graph.call_module(f"tap_{number}", (copied,)))
+    graph.output(tuple(outputs))
+    return _tail(network, graph, pools)
+
+
+def _copier(
+    network: TracedNetwork, graph: fx.Graph, start: Layer | None, begin: fx.Node
+) -> _Copier:
     first = graph.placeholder("activations")
     if start is not None and start.kind == "map_last":
         # Activations are kept as (channels, height, width), whatever the network has.
         first = graph.call_method("permute", (first, 0, 2, 3, 1))
-    graph.output(_Copier(network, graph, begin, first).copy(end))
-    tail = fx.GraphModule(referred(source, graph), graph, "Tail")
+    return _Copier(network, graph, begin, first)
+
+
+def _tail(
+    network: TracedNetwork, graph: fx.Graph, others: Mapping[str, nn.Module]
+) -> fx.GraphModule:
+    tail = fx.GraphModule({**referred(network.module, graph), **others}, graph, "Tail")
     tail.delete_all_unused_submodules()
     return copy.deepcopy(tail)
 
@@ -204,7 +231,7 @@ def check_tail(
     tail: nn.Module,
     start: Layer | None,
     shape: tuple[int, ...],
-    wanted: tuple[int, ...],
+    wanted: Sequence[tuple[int, ...]],
     *,
     numbers: bool,
 ) -> None:
@@ -216,8 +243,10 @@ def check_tail(
     tail : torch.nn.Module
     start : Layer or None
         What is said of it in errors.
-    shape, wanted : tuple of int
-        Of what goes in and is to come out for one image.
+    shape : tuple of int
+        Of what goes in for one image.
+    wanted : sequence of tuple of int
+        Of what is to come out for one image, from each end.
     numbers : bool
         Whether it needs numbers to run; else neither memory nor arithmetic is spent.
     """
@@ -226,13 +255,14 @@ def check_tail(
             warnings.simplefilter("ignore")
             device = "cpu" if numbers else "meta"
             copied = tail if numbers else copy.deepcopy(tail).to("meta")
-            found = tuple(copied(torch.zeros(2, *shape, device=device)).shape)
+            out = copied(torch.zeros(2, *shape, device=device))
+            found = [tuple(one.shape) for one in (out if isinstance(out, tuple) else (out,))]
     except Exception as error:
         reason = reason_of(error)
         raise LayerError(f"what follows {start!r} cannot be run on its own: {reason}.") from error
-    if found != (2, *wanted):
+    if found != [(2, *one) for one in wanted]:
         raise LayerError(
-            f"what follows {start!r} must give {(2, *wanted)} for two images, gave {found}."
+            f"what follows {start!r} must give {wanted} for each of two images, gave {found}."
         )
 
 
@@ -242,6 +272,12 @@ class _Copier:
     def __init__(self, network: TracedNetwork, graph: fx.Graph, begin: fx.Node, first: fx.Node):
         self._network, self._graph, self._begin = network, graph, begin
         self._copies: dict[fx.Node, Any] = {begin: first}
+        # What is computed of the beginning: the size of such a tensor need not be that of a batch,
+        # as where windows of all images stand below each other.
+        self._behind = {begin}
+        for node in network.nodes:
+            if not self._behind.isdisjoint(node.all_input_nodes):
+                self._behind.add(node)
 
     def copy(self, end: fx.Node) -> fx.Node:
         needed = self._needed(end)
@@ -269,6 +305,8 @@ class _Copier:
         """Replace the number of images, read from an earlier tensor, by that of the tail."""
         reads_size = node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
         if not reads_size and not _is_item_of_shape(node):
+            return False
+        if node in self._behind:
             return False
         begin = self._copies[self._begin]
         self._copies[node] = self._graph.call_method("size", (begin, 0))
