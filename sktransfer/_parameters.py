@@ -38,6 +38,7 @@ __all__ = [
     "ClassifierLoss",
     "Codes",
     "Compute",
+    "DenseInput",
     "General",
     "ImageInput",
     "ImageTail",
@@ -234,6 +235,22 @@ class ImageInput:
         1 are that, floats within 0 to 255 that reach 128 are that; anything else is an error. Files
         are 0 to the largest value of their type. A warning is given where images look nearly black
         so. With a tuple, values beyond are clipped with a warning.""")
+
+
+@parameters
+class DenseInput:
+    """The same where something is said of every place of an image."""
+
+    image_size: int | tuple[int, int] | None = changed(ImageInput, "image_size",
+        default=None, doc="""
+        Height and width in pixels that the network sees, of any size. None is the median height and
+        width of the images of `fit`, reduced so that the longer side has at most 512 pixels. The
+        answers always have the size of each image; small things need a larger size.""")
+    resize: str = param(default="pad", choices=("pad", "squash"), doc="""
+        How an image of other proportions is made to fit: with bars of the mean colour, or by
+        changing its proportions.""")
+    value_range: Literal["auto"] | tuple[float, float] = changed(
+        ImageInput, "value_range", default="auto")
 
 
 @parameters
