@@ -5,6 +5,12 @@ from __future__ import annotations
 from ._estimator import CNNCodes
 from ._labeller import TokenLabeller
 
+# What fine-tuning asks of codes of places; not for users.
+from ._linear import default_pixel_estimator as default_pixel_estimator
+from ._linear import linear_map_of as linear_map_of
+from ._places import codes_at as codes_at
+from ._places import sample_places as sample_places
+
 # What other rooms ask of labels of words; not for users.
 from ._sequences import Transitions as Transitions
 from ._sequences import as_objects as as_objects
