@@ -21,12 +21,12 @@ IGNORED = set(
 
 def public_names() -> list[str]:
     names = []
-    for part in ["", ".datasets", ".finetune", ".selection", ".testing"]:
+    for part in ["", ".datasets", ".finetune", ".metrics", ".selection", ".testing"]:
         home = f"sktransfer{part}"
         module = importlib.import_module(home)
         for name in module.__all__:
             thing = getattr(module, name)
-            if not callable(thing):
+            if not (inspect.isclass(thing) or inspect.isfunction(thing)):
                 continue
             names.append(f"{home}.{name}")
             if inspect.isclass(thing):

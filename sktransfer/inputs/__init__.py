@@ -23,6 +23,7 @@ What Pillow was told in the main process (`_process`) travels to workers with th
 """
 
 from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
+from ._boxes import Boxes, as_boxes
 from ._collect import is_missing, name_of
 from ._formats import HINTS, readable_formats
 from ._images import (
@@ -48,6 +49,7 @@ __all__ = [
     "OR_NAN",
     "READING",
     "RESIZES",
+    "Boxes",
     "ImagePreparation",
     "Images",
     "Item",
@@ -62,6 +64,7 @@ __all__ = [
     "TextPreparation",
     "TextReading",
     "Texts",
+    "as_boxes",
     "as_images",
     "as_masks",
     "as_texts",

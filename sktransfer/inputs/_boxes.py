@@ -1,0 +1,330 @@
+"""Boxes: where the objects in an image are and what they are, in any form people have them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..exceptions import InputError, shown
+from ._arrays import is_tensor
+from ._collect import is_missing, name_of
+
+__all__ = ["Boxes", "as_boxes"]
+
+
+_FORMS = (
+    'a list, Series or object array with an entry for each image: a dict {"boxes": (k, 4), '
+    '"labels": (k,)}, or an array (k, 4) where there is one class; x1, y1, x2, y2 in pixels'
+)
+# Corners of boxes that say what they hold, as torchvision's do; of width and height, and centres.
+_TO_CORNERS = {
+    "XYXY": np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    "XYWH": np.array([[1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    "CXCYWH": np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]]),
+}
+
+
+class Boxes:
+    """The boxes of some images, one after the other; made by :func:`as_boxes`.
+
+    Parameters
+    ----------
+    corners : ndarray of shape (n_boxes, 4), float64
+        x1, y1, x2, y2 in pixels.
+    labels : ndarray of shape (n_boxes,)
+        Whole numbers, bool or str; 0 for all where none were given.
+    scores : ndarray of shape (n_boxes,), float64
+        NaN where none were given.
+    counts : sequence of int
+        How many boxes each image has.
+    name : str
+        What messages call them, such as ``y``.
+    """
+
+    def __init__(
+        self,
+        corners: np.ndarray,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        counts: Sequence[int],
+        name: str = "y",
+    ):
+        self.corners, self.labels, self.scores = corners, labels, scores
+        self.name = name
+        self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.intp)]).astype(np.intp)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, index: int) -> slice:
+        """Which boxes are those of an image."""
+        return slice(self.starts[index], self.starts[index + 1])
+
+    @property
+    def images(self) -> np.ndarray:
+        """The number of the image of each box, (n_boxes,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def label(self, box: int, source: str | None = None) -> str:
+        """Name a box in messages, such as ``box 2 of y[5] (a.png)``."""
+        image = int(self.images[box])
+        where = f" ({shown(source)})" if source else ""
+        return f"box {box - self.starts[image]} of {self.name}[{image}]{where}"
+
+    def check_scored(self) -> None:
+        """Check that there is a score for each box.
+
+        Raises
+        ------
+        InputError
+            If not; says where the first is missing.
+        """
+        missing = np.flatnonzero(np.isnan(self.scores))
+        if len(missing):
+            raise InputError(
+                f'{self.name} must hold "scores" beside "boxes", as predict gives them, but '
+                f"{self.label(missing[0])} has none."
+            )
+
+    def check_corners(self) -> None:
+        """Check that x1 <= x2 and y1 <= y2.
+
+        Raises
+        ------
+        InputError
+            If not; says which, and what the numbers look like.
+        """
+        x1, y1, x2, y2 = self.corners.T
+        wrong = np.flatnonzero((x2 < x1) | (y2 < y1))
+        if not len(wrong):
+            return
+        first = wrong[0]
+        if len(wrong) > 0.2 * len(self.corners):
+            why = (
+                f"So have {len(wrong)} of {len(self.corners)}: your boxes look like x, y, width, "
+                "height; make corners of them by boxes[:, 2:] += boxes[:, :2]"
+            )
+        else:
+            why = "Exchange its corners, or leave it out"
+        raise InputError(
+            f"Boxes must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, but {self.label(first)} has "
+            f"{shown_box(self.corners[first])}. {why}."
+        )
+
+
+def shown_box(corners: np.ndarray) -> str:
+    """Four numbers as a message shows them, such as ``[3, 4.5, 10, 12]``."""
+    return f"[{', '.join(f'{one:.6g}' for one in corners)}]"
+
+
+def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
+    """Take anything that holds the boxes of images.
+
+    Parameters
+    ----------
+    y : list, tuple, Series, object array or data frame with one column
+        An entry for each image:
+
+        - a dict of ``"boxes"`` (k, 4), ``"labels"`` (k,) and, of predictions, ``"scores"`` (k,);
+          other keys, as torchvision's targets have them, are passed over;
+        - an array (k, 4), if there is one class;
+        - ``[]`` or (0, 4) for an image without boxes.
+
+        Arrays, tensors and lists alike. Boxes of torchvision that say of which format they are
+        (``tv_tensors.BoundingBoxes``) become corners.
+    n : int or None
+        How many images there are.
+    name : str
+        What messages call them.
+
+    Raises
+    ------
+    InputError
+        If it holds no boxes, or not of so many images; says of which image, and what to do.
+    """
+    items = _items_of(y, name)
+    if n is not None and len(items) != n:
+        raise InputError(
+            f"{name} must hold an entry for each of {n} images, [] where there are no boxes, got "
+            f"{len(items)}."
+        )
+    parts = [_Entry(item, f"{name}[{index}]") for index, item in enumerate(items)]
+    filled = [one for one in parts if len(one.corners)]
+    return Boxes(
+        np.concatenate([np.empty((0, 4)), *(one.corners for one in filled)]),
+        _joined_labels(filled),
+        np.concatenate([np.empty(0), *(one.scores for one in filled)]),
+        [len(one.corners) for one in parts],
+        name,
+    )
+
+
+def _items_of(y: Any, name: str) -> Sequence[Any] | np.ndarray:
+    if hasattr(type(y), "columns"):
+        if len(y.columns) != 1:
+            raise InputError(
+                f"{name} must be one column with the boxes of each image, got a table of "
+                f"{len(y.columns)} columns. Of a table with a row for each box make that by "
+                "sktransfer.boxes_by_image(table)."
+            )
+        y = y[y.columns[0]]
+    if isinstance(y, dict):
+        raise InputError(
+            f"{name} must be {_FORMS}; got one dict. If it is that of one image, pass [target]."
+        )
+    if is_tensor(y) or (hasattr(y, "__array__") and np.asarray(y).dtype != object):
+        y = _as_numpy(y)
+        if y.size and y.ndim != 3:
+            raise InputError(
+                f"{name} must be {_FORMS}; got one array of shape {y.shape}. If these are the "
+                "boxes of one image, pass [boxes]; if each image has one, list(boxes[:, None])."
+            )
+    if not (hasattr(y, "__len__") and hasattr(y, "__getitem__")) or isinstance(y, (str, bytes)):
+        raise InputError(f"{name} must be {_FORMS}; got {name_of(y)}.")
+    return y.to_list() if hasattr(y, "to_list") else y  # a Series may have an index of its own
+
+
+class _Entry:
+    """Corners, labels (None if there are none) and scores of one image."""
+
+    def __init__(self, item: Any, where: str):
+        if is_missing(item):
+            raise InputError(
+                f"{where} is missing ({item!r}); it must be [] for an image without boxes, and "
+                "images that nobody looked at must be left out."
+            )
+        labels = scores = None
+        boxes = item
+        if isinstance(item, dict):
+            if "boxes" not in item:
+                raise InputError(
+                    f'{where} must be a dict of "boxes" (k, 4) and "labels" (k,), got the keys '
+                    f"{shown(list(item))}."
+                )
+            boxes, labels, scores = item["boxes"], item.get("labels"), item.get("scores")
+        self.where, self.corners = where, _corners(boxes, where)
+        n = len(self.corners)
+        self.labels = None if labels is None else _labels(labels, n, where)
+        self.scores = np.full(n, np.nan) if scores is None else _scores(scores, n, where)
+
+
+def _corners(boxes: Any, where: str) -> np.ndarray:
+    found = _as_numpy(boxes)
+    if found.size == 0 and found.shape[-1] in (0, 4):
+        return np.empty((0, 4))
+    if found.dtype == object and found.ndim == 2:  # as numbers in a column of objects
+        try:
+            found = found.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where} must hold boxes of four numbers: {error}.") from error
+    if found.ndim != 2 or found.shape[1] != 4 or found.dtype.kind not in "iuf":
+        what = f"an array of shape {found.shape}" if found.ndim else name_of(boxes)
+        extra = ""
+        if found.dtype == object and found.ndim == 1:
+            what = "rows of different lengths"
+        if found.shape == (4,):
+            extra = " Put the box into a list: [[x1, y1, x2, y2]]."
+        elif found.ndim == 2 and found.shape[1] in (5, 6):
+            extra = ' Labels and scores belong into a dict: {"boxes": …, "labels": …, "scores": …}.'
+        raise InputError(f"{where} must hold boxes (k, 4) of numbers, got {what}.{extra}")
+    found = found.astype(np.float64)
+    kind = getattr(boxes, "format", None)  # of torchvision
+    if kind is not None:
+        kind = getattr(kind, "value", kind)
+        if kind not in _TO_CORNERS:
+            raise InputError(
+                f"{where} must hold boxes of the format {', '.join(_TO_CORNERS)}, got {kind}."
+            )
+        found = found @ _TO_CORNERS[kind]
+    wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(wrong):
+        raise InputError(
+            f"Boxes must be finite numbers, but box {wrong[0]} of {where} is "
+            f"{shown_box(found[wrong[0]])}. Leave it out, or look where it comes from."
+        )
+    return found
+
+
+def _labels(labels: Any, n: int, where: str) -> np.ndarray:
+    found = _as_numpy(labels)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    _check_as_many("labels", found, n, where)
+    if found.dtype.kind == "f" and (found == np.rint(found)).all():
+        found = found.astype(np.int64)
+    if found.dtype.kind not in "biuU" and n:
+        raise InputError(
+            f"{where} must hold labels of one kind, whole numbers or str, got "
+            f"{shown(found.tolist())}."
+        )
+    return found
+
+
+def _scores(scores: Any, n: int, where: str) -> np.ndarray:
+    found = _as_numpy(scores)
+    _check_as_many("scores", found, n, where)
+    if n and (found.dtype.kind not in "iuf" or np.isnan(found).any()):
+        raise InputError(f"{where} must hold scores that are numbers, got {shown(found.tolist())}.")
+    return found.astype(np.float64)
+
+
+def _check_as_many(what: str, found: np.ndarray, n: int, where: str) -> None:
+    if found.size == n == 0:
+        return
+    if found.ndim != 1 or len(found) != n:
+        got = f"{len(found)}" if found.ndim == 1 else f"an array of shape {found.shape}"
+        raise InputError(f'{where} must hold as many "{what}" as "boxes", {n}, got {got}.')
+
+
+def _joined_labels(filled: list[_Entry]) -> np.ndarray:
+    if all(one.labels is None for one in filled):
+        return np.zeros(sum(len(one.corners) for one in filled), np.int64)
+    kinds = {"U": "str", "b": "bool"}
+    first = next(one for one in filled if one.labels is not None)
+    expected = kinds.get(first.labels.dtype.kind, "whole numbers")  # type: ignore[union-attr]
+    for one in filled:
+        if one.labels is None:
+            raise InputError(f'{one.where} must hold "labels", as {first.where} does.')
+        kind = kinds.get(one.labels.dtype.kind, "whole numbers")
+        if kind != expected:
+            raise InputError(
+                f"Labels must be of one kind, but {one.where} holds {kind} and {first.where} "
+                f"{expected}."
+            )
+    joined = np.concatenate([one.labels for one in filled])
+    return joined.astype(np.int64) if joined.dtype.kind in "iu" else joined
+
+
+def _as_numpy(values: Any) -> np.ndarray:
+    """Numbers or words as they are: numpy would make words of numbers in one list with words."""
+    if is_tensor(values):
+        values = values.detach().cpu()
+        return np.asarray(values.float() if values.is_floating_point() else values)
+    if isinstance(values, (list, tuple)):
+        if any(is_tensor(one) for one in values):
+            values = [_as_numpy(one) for one in values]
+        try:
+            found = np.asarray(values)
+        except ValueError:  # rows of different lengths
+            found = np.empty(len(values), object)
+            found[:] = values
+            return found
+        if found.dtype.kind in "biuf" or found.size == 0:
+            return found
+        values = np.array(values, object)
+    found = np.asarray(values)
+    if found.dtype.kind != "O":
+        return found
+    return _of_one_kind(found)
+
+
+def _of_one_kind(found: np.ndarray) -> np.ndarray:
+    """An array of words, bools or whole numbers, if that is what the objects are."""
+    flat = found.ravel().tolist()
+    kinds = {type(one.item()) if isinstance(one, np.generic) else type(one) for one in flat}
+    for kind, dtype in ((str, np.str_), (bool, np.bool_), (int, np.int64)):
+        if kinds == {kind}:
+            return found.astype(dtype)
+    return found
