@@ -91,6 +91,37 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_words(settings):
     assert asked.tolist() == [len(one) for one in SENTENCES]
 
 
+@pytest.mark.parametrize("class_weight", ["balanced", {"even": 1.0, "rare": 7.0}])
+def test_the_loss_weighs_the_labels_of_words(settings, class_weight):
+    """As torch's own weighted cross-entropy over all words does, for the head and the stages."""
+    labels = [["rare" if word.endswith("7") else one for word, one in zip(*pair, strict=True)]
+              for pair in zip(SENTENCES, LABELS, strict=True)]  # fmt: skip
+    given = {**settings, "max_epochs": 0, "class_weight": class_weight}
+    labeller = FineTuneTokenLabeller(**given).fit(SENTENCES, labels)
+    task, target = labeller._task, labeller._task.encode(labels, N)
+    flat = np.array([one for sentence in labels for one in sentence])
+    counts = np.array([(flat == one).sum() for one in labeller.classes_])
+    weights = np.array([1.0, 1.0, 7.0])
+    if class_weight == "balanced":
+        weights = len(flat) / (3 * counts)
+    assert labeller.classes_.tolist() == ["even", "odd", "rare"]
+    out = torch.randn(N, target.shape[1] + 1, 3, generator=torch.manual_seed(0))
+    weight = torch.from_numpy(task.sample_weights(target, None))
+    found = (task.losses(out, torch.from_numpy(target)) * weight).sum() / weight.sum()
+    there = target >= 0
+    expected = torch.nn.functional.cross_entropy(
+        out[:, :-1][torch.from_numpy(there)], torch.from_numpy(target[there]).long(),
+        weight=torch.tensor(weights, dtype=torch.float32),
+    )  # fmt: skip
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-5)
+    _, _, of_words = task.for_head(list(out[:, :-1].numpy()), target, None)
+    np.testing.assert_allclose(of_words / of_words.mean(), weights[target[there]] / (
+        weights[target[there]].mean()), rtol=1e-6)  # fmt: skip
+    if class_weight == "balanced":
+        with pytest.raises(ValueError, match="needs all labels at once"):
+            FineTuneTokenLabeller(**given).partial_fit(SENTENCES, labels)
+
+
 def test_it_learns_and_every_word_has_a_label(settings):
     more = {**settings, "max_epochs": 12, "trainable": "all"}
     labeller = FineTuneTokenLabeller(**more).fit(SENTENCES, LABELS)

@@ -12,6 +12,7 @@ from .._parameters import ClassifierLoss
 from .._sklearn import fit_context
 from ._base import FineTuneBase
 from ._tags import Tags, is_indicator
+from ._targets import check_balanced
 from ._tasks import Labels, Task, Values
 
 __all__ = ["FineTunedClassifier", "FineTunedRegressor"]
@@ -47,12 +48,7 @@ class FineTunedClassifier(ClassifierMixin, ClassifierLoss, FineTuneBase):
         -------
         self : object
         """
-        unknown = "_fitted" not in vars(self) or self._task.class_weight is None
-        if isinstance(self.class_weight, str) and unknown:
-            raise ValueError(
-                'class_weight="balanced" needs all labels at once, which partial_fit does not '
-                "have. Name the weights in a dict, or call fit first."
-            )
+        check_balanced(self.class_weight, vars(self).get("_fitted"))
         return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
 
     def decision_function(self, X: Any) -> np.ndarray:

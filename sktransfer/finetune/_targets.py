@@ -22,6 +22,7 @@ __all__ = [
     "as_weights",
     "check_classes",
     "check_length",
+    "check_balanced",
     "class_weights",
     "is_missing",
     "labels_of",
@@ -404,6 +405,20 @@ def class_weights(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -
             f"class_weight must be numbers from 0, not 0 for all, got {shown(repr(class_weight))}."
         )
     return weights
+
+
+def check_balanced(class_weight: Any, fitted: Any) -> None:
+    """Refuse weights by the number of samples in `partial_fit`, where no `fit` has told them.
+
+    Raises
+    ------
+    ValueError
+    """
+    if isinstance(class_weight, str) and (fitted is None or fitted.task.class_weight is None):
+        raise ValueError(
+            'class_weight="balanced" needs all labels at once, which partial_fit does not '
+            "have. Name the weights in a dict, or call fit first."
+        )
 
 
 def weights_by_label(given: Any, classes: np.ndarray, name: str = "class_weight") -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._parameters import param, parameters
+from .._parameters import ClassifierLoss, changed, param, parameters
 from .._sklearn import Interval, Real, StrOptions, fit_context
 from ..codes import as_objects, check_sentences, label_lists, score_of
 from ..compute import usable_devices
 from ..inputs import Texts
 from ..networks import TEXT_NETWORK, Backbone
+from ._targets import check_balanced
 from ._text import WORDS, ReadsTexts
 from ._words import Words, rows_of_words
 
@@ -68,8 +69,12 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         default=1.0, valid=[Interval(Real, 0, None, closed="left")], type="float", doc="""
         How much counts with ``decode="viterbi"`` which labels follow each other in training, beside
         how often each is there at all; 0 leaves the rules of `scheme` alone.""")
-    label_smoothing: float = param(
-        default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
+    class_weight: dict[Any, float] | Literal["balanced"] | None = changed(
+        ClassifierLoss, "class_weight", default=None, doc="""
+        Weights of the labels of words in the loss; "balanced" makes them inversely proportional
+        to how often each is there. With ``decode="viterbi"`` it is still counted which labels
+        follow each other.""")
+    label_smoothing: float = changed(ClassifierLoss, "label_smoothing", default=0.0, doc="""
         Share of the target that is spread over all classes, in [0, 1).""")
 
     _given = (*TEXT_NETWORK, "scheme", "transition_weight")
@@ -93,6 +98,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         -------
         self : object
         """
+        check_balanced(self.class_weight, vars(self).get("_fitted"))
         return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -179,14 +185,18 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
     def _encode(
         self, y: Any, n_samples: int, before: Words | None, classes: Any, name: str
     ) -> tuple[Words, np.ndarray]:
-        if before is not None:
+        if before is None:
+            task, target = Words.of_sentences(
+                y, classes, name, scheme=self.scheme, transition_weight=self.transition_weight,
+                label_smoothing=self.label_smoothing,
+            )  # fmt: skip
+        else:
             if classes is not None:
                 before.check_classes(classes)
-            return before, before.encode(y, n_samples, name)
-        return Words.of_sentences(
-            y, classes, name, scheme=self.scheme, transition_weight=self.transition_weight,
-            label_smoothing=self.label_smoothing,
-        )  # fmt: skip
+            task, target = before, before.encode(y, n_samples, name)
+        if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
+            task = task.weighted(self.class_weight, target)
+        return task, target
 
     def _check_targets(self, items: Texts, y: Any, name: str) -> None:
         check_sentences(items, label_lists(y, name))

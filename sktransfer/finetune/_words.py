@@ -13,6 +13,7 @@ from torch import nn
 
 from ..codes import Transitions, label_lists, one_kind_of_labels, scheme_of
 from ..exceptions import shown
+from ._targets import class_weights, weights_by_class
 from ._tasks import Labels, Sides, Task
 
 __all__ = ["Words", "rows_of_words"]
@@ -32,10 +33,12 @@ class Words(Labels):
     """A label for each word of a sentence; encoded as numbers of classes, (n, most words), or -1.
 
     A head gives (n, most words of the batch + 1, n_classes): the last place stands for all words
-    that are no part of what the network sees. Each word counts the same.
+    that are no part of what the network sees. Each word counts the same, but for its class.
 
     Attributes
     ----------
+    class_weight : ndarray of shape (n_classes,) or None
+        With mean 1 over the words of the first call.
     scheme : "BIO" or None
     transitions : Transitions
         Which labels follow each other.
@@ -74,6 +77,13 @@ class Words(Labels):
         task = replace(task, transitions=transitions, label_smoothing=label_smoothing)
         return task, _padded(sentences)
 
+    def weighted(self, class_weight: Any, target: np.ndarray) -> Self:
+        numbers = target[target != _NONE]
+        found = class_weights(class_weight, self.classes, numbers)
+        if found is not None:
+            found = found / found[numbers].mean()
+        return replace(self, class_weight=found)
+
     def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         return _padded(self._numbers(label_lists(y, name), name))
 
@@ -104,8 +114,11 @@ class Words(Labels):
             out.flatten(0, 1), target.flatten(), ignore_index=_NONE, reduction="none",
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
-        counts = (target != _NONE).sum(1).clamp(min=1)
-        return losses.view(target.shape).sum(1) / counts
+        losses = losses.view(target.shape)
+        if self.class_weight is not None:
+            by_class = torch.as_tensor(self.class_weight, dtype=out.dtype, device=out.device)
+            losses = losses * by_class[target.clamp(min=0)]
+        return losses.sum(1) / (target != _NONE).sum(1).clamp(min=1)
 
     def hits(self, out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         out, target = _side_by_side(out, target)
@@ -133,7 +146,10 @@ class Words(Labels):
         if weight is not None:  # of a sentence, that of its words together
             weight = np.repeat(weight / np.maximum(counts, 1), counts)
             weight = weight / (weight.mean() or 1.0)
-        return np.concatenate(rows), target[target != _NONE].astype(np.int64), weight
+        numbers = target[target != _NONE].astype(np.int64)
+        if self.class_weight is not None:
+            weight = weights_by_class(self.class_weight[numbers], weight)
+        return np.concatenate(rows), numbers, weight
 
     def decoded(self, scores: Sequence[np.ndarray], *, together: bool) -> list[np.ndarray]:
         """The labels that outputs stand for, (n_words, n_classes) of each sentence.
