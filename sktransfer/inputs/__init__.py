@@ -12,7 +12,8 @@ that memory stays flat::
                                                            _resize                  network sees
 
 Masks (`_masks`), a label for every pixel, become the numbers of their classes as the network sees
-the image: `ImagePreparation.placement` says where an image stands in that, and the way back.
+the image: `ImagePreparation.placement` says where an image stands in that, and the way back. So do
+boxes (`_boxes`), which are checked beside their images.
 
 Texts end as windows of tokens, all of one length for a text::
 
@@ -23,7 +24,7 @@ What Pillow was told in the main process (`_process`) travels to workers with th
 """
 
 from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
-from ._boxes import Boxes, as_boxes
+from ._boxes import NO_BOX, Boxes, as_boxes, check_boxes, encode_boxes
 from ._collect import is_missing, name_of
 from ._formats import HINTS, readable_formats
 from ._images import (
@@ -45,6 +46,7 @@ from ._tokens import LONG_TEXTS, TextPreparation, digest_of_tokenizer, frame_of
 __all__ = [
     "HINTS",
     "LONG_TEXTS",
+    "NO_BOX",
     "NO_LABEL",
     "OR_NAN",
     "READING",
@@ -68,11 +70,13 @@ __all__ = [
     "as_images",
     "as_masks",
     "as_texts",
+    "check_boxes",
     "check_fits",
     "check_value_range",
     "digest_of",
     "digest_of_tokenizer",
     "each_told_once",
+    "encode_boxes",
     "encode_masks",
     "float_extremes",
     "float_range_of",

@@ -10,9 +10,14 @@ import numpy as np
 from ..exceptions import InputError, shown
 from ._arrays import is_tensor
 from ._collect import is_missing, name_of
+from ._images import Images
+from ._resize import ImagePreparation
 
-__all__ = ["Boxes", "as_boxes"]
+__all__ = ["NO_BOX", "Boxes", "as_boxes", "check_boxes", "encode_boxes"]
 
+
+# In the rows behind the last box of an image.
+NO_BOX = -1
 
 _FORMS = (
     'a list, Series or object array with an entry for each image: a dict {"boxes": (k, 4), '
@@ -96,27 +101,23 @@ class Boxes:
         InputError
             If not; says which, and what the numbers look like.
         """
-        x1, y1, x2, y2 = self.corners.T
-        wrong = np.flatnonzero((x2 < x1) | (y2 < y1))
-        if not len(wrong):
-            return
-        first = wrong[0]
-        if len(wrong) > 0.2 * len(self.corners):
-            why = (
-                f"So have {len(wrong)} of {len(self.corners)}: your boxes look like x, y, width, "
-                "height; make corners of them by boxes[:, 2:] += boxes[:, :2]"
+        wrong = np.flatnonzero(_is_reversed(self.corners))
+        if len(wrong):
+            raise InputError(
+                "Boxes must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, but "
+                f"{self.label(wrong[0])} is {shown_box(self.corners[wrong[0]])}, one of "
+                f"{len(wrong)}. If they are x, y, width, height, make corners of them by "
+                "boxes[:, 2:] += boxes[:, :2]; else fix or remove them."
             )
-        else:
-            why = "Exchange its corners, or leave it out"
-        raise InputError(
-            f"Boxes must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, but {self.label(first)} has "
-            f"{shown_box(self.corners[first])}. {why}."
-        )
 
 
 def shown_box(corners: np.ndarray) -> str:
     """Four numbers as a message shows them, such as ``[3, 4.5, 10, 12]``."""
     return f"[{', '.join(f'{one:.6g}' for one in corners)}]"
+
+
+def _is_reversed(corners: np.ndarray) -> np.ndarray:
+    return (corners[:, 2:] < corners[:, :2]).any(axis=1)
 
 
 def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
@@ -328,3 +329,159 @@ def _of_one_kind(found: np.ndarray) -> np.ndarray:
         if kinds == {kind}:
             return found.astype(dtype)
     return found
+
+
+# What boxes are beside their images.
+
+
+# Boxes may end that many pixels outside of their image: from rounding, or counting from 1.
+_BEYOND = 1.0
+
+
+def check_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
+    """Check that boxes lie in their images and have an area.
+
+    Parameters
+    ----------
+    boxes : Boxes
+    images : Images
+
+    Returns
+    -------
+    ndarray of shape (n_boxes, 4), float64
+        The corners; what was outside of the image by at most a pixel is cut off.
+
+    Raises
+    ------
+    InputError
+        If there is one that does not; names the first, and tells what they look like: x, y, width,
+        height; shares of width and height; y before x.
+    ImageError
+        If an image with boxes cannot be read.
+    """
+    return _checked(boxes, images, _sizes(boxes, images))
+
+
+def _sizes(boxes: Boxes, images: Any) -> np.ndarray:
+    """Height and width of each image that has boxes, (n, 2)."""
+    sizes = np.zeros((len(boxes), 2), np.intp)
+    for index in np.flatnonzero(np.diff(boxes.starts)):
+        sizes[index] = images.open(index).size()
+    return sizes
+
+
+def _checked(boxes: Boxes, images: Any, sizes: np.ndarray) -> np.ndarray:
+    corners = boxes.corners
+    if not len(corners):
+        return corners
+    limits = sizes[boxes.images][:, [1, 0, 1, 0]]
+    look, is_share = _look(corners, limits)
+
+    def refuse(wrong: np.ndarray, what: str, remedy: str) -> None:
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            width, height = limits[first, :2]
+            more = f", one of {wrong.sum()} such boxes" if wrong.sum() > 1 else ""
+            raise InputError(
+                f"Boxes must {what}, but {boxes.label(first, images.source(boxes.images[first]))} "
+                f"is {shown_box(corners[first])} in an image of {width}×{height} pixels (width × "
+                f"height){more}. {remedy}."
+            )
+
+    refuse(np.full(len(corners), is_share), "be x1, y1, x2, y2 in pixels", look)
+    refuse(_is_reversed(corners), "be x1, y1, x2, y2 with x1 < x2 and y1 < y2", look)
+    refuse(_is_outside(corners, limits), "lie in their image, in its pixels, upright", look)
+    clipped = np.clip(corners, 0, limits)
+    flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    refuse(flat, "have an area", "Fix or remove them")
+    return clipped
+
+
+def _is_outside(corners: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    return ((corners < -_BEYOND) | (corners > limits + _BEYOND)).any(axis=1)
+
+
+def _look(corners: np.ndarray, limits: np.ndarray) -> tuple[str, bool]:
+    """What to do about boxes by what they look like; whether they are shares of the sides."""
+    is_share = bool(corners.min() >= 0 and corners.max() <= 1 and limits.min() > 2)
+    pixels = corners * limits if is_share else corners
+    forms = {
+        "x1, y1, x2, y2": pixels,
+        "x, y, width, height": pixels @ _TO_CORNERS["XYWH"],
+        "centre x, centre y, width, height": pixels @ _TO_CORNERS["CXCYWH"],
+        "y1, x1, y2, x2": pixels[:, [1, 0, 3, 2]],
+    }
+    for form, tried in forms.items():
+        if (_is_reversed(tried) | _is_outside(tried, limits)).any():
+            continue
+        shares = " as shares of the width and height of the image" if is_share else ""
+        look = f"Your boxes look like {form}{shares}; make x1, y1, x2, y2 in pixels of them"
+        if form == "y1, x1, y2, x2":
+            look += ". Or they were drawn before the image was turned by its EXIF orientation"
+        return look, is_share
+    return "Fix or remove them; they are of an image as it was before it was resized, perhaps", (
+        is_share
+    )
+
+
+def encode_boxes(
+    boxes: Boxes,
+    images: Images | Any,
+    preparation: ImagePreparation,
+    *,
+    classes: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of some images in pixels of what a network sees, and the numbers of their classes.
+
+    Parameters
+    ----------
+    boxes : Boxes
+        Those of each image; an image may have none.
+    images : Images
+    preparation : ImagePreparation
+        How images are made to fit the network.
+    classes : ndarray or None
+        The labels there may be; None finds them.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        All labels, in order.
+    found : ndarray of shape (n, most, 5), float32
+        x1, y1, x2, y2 and the number of the class, of each image as many rows as the one with most
+        boxes has; `NO_BOX` in the rows behind the last.
+
+    Raises
+    ------
+    InputError
+        If a box is not one in its image, or holds a label that is not in `classes`.
+    ImageError
+        If an image with boxes cannot be read.
+    """
+    sizes = _sizes(boxes, images)
+    corners = _checked(boxes, images, sizes)
+    classes = np.unique(boxes.labels) if classes is None else classes
+    numbers = _numbers_of(boxes, classes)
+    counts = np.diff(boxes.starts)
+    found = np.full((len(boxes), int(counts.max(initial=0)), 5), NO_BOX, np.float32)
+    for index in np.flatnonzero(counts):
+        own, seen = boxes.of(index), found[index, : counts[index]]
+        seen[:, :4] = preparation.placement(tuple(sizes[index].tolist())).boxes(corners[own])
+        seen[:, 4] = numbers[own]
+    return classes, found
+
+
+def _numbers_of(boxes: Boxes, classes: np.ndarray) -> np.ndarray:
+    if not len(boxes.labels):
+        return np.empty(0, np.intp)
+    if (boxes.labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
+        unknown = np.ones(len(boxes.labels), bool)
+    else:
+        unknown = ~np.isin(boxes.labels, classes)
+    if unknown.any():
+        first = np.flatnonzero(unknown)[0]
+        raise InputError(
+            f"{boxes.label(first)} has the label {boxes.labels[first].item()!r}, which is none of "
+            f"the classes {shown(classes.tolist())}."
+        )
+    return np.searchsorted(classes, boxes.labels)
