@@ -26,10 +26,13 @@ _HOMES = {
     "TokenLabeller": "codes",
     "advise": "selection",
     "count_computed": "compute",
+    "boxes_by_image": "datasets",
+    "boxes_to_frame": "datasets",
     "config_context": "config",
     "entity_f1": "codes",
     "get_config": "config",
     "list_backbones": "networks",
+    "load_boxes": "datasets",
     "load_image_folder": "datasets",
     "rank_backbones": "selection",
     "register_backbone": "networks",
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from .codes import CNNCodes, TextCodes, TokenCodes, TokenLabeller, entity_f1
     from .compute import count_computed
     from .config import config_context, get_config, set_config
-    from .datasets import load_image_folder
+    from .datasets import boxes_by_image, boxes_to_frame, load_boxes, load_image_folder
     from .finetune import (
         FineTuneClassifier,
         FineTuneRegressor,

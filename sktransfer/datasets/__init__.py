@@ -1,12 +1,17 @@
-"""Small real data that ships, larger data that is fetched, and folders of your own images."""
+"""Small real data that ships, larger data that is fetched, and your own images and boxes."""
 
+from sktransfer.datasets._box_tables import boxes_by_image, boxes_to_frame
+from sktransfer.datasets._boxes import load_boxes
 from sktransfer.datasets._cifar10 import fetch_cifar10, load_cifar10_sample
 from sktransfer.datasets._folder import load_image_folder
 from sktransfer.datasets._texts import load_addresses_sample, load_film_sentences_sample
 
 __all__ = [
+    "boxes_by_image",
+    "boxes_to_frame",
     "fetch_cifar10",
     "load_addresses_sample",
+    "load_boxes",
     "load_cifar10_sample",
     "load_film_sentences_sample",
     "load_image_folder",

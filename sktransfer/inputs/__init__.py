@@ -24,7 +24,7 @@ What Pillow was told in the main process (`_process`) travels to workers with th
 """
 
 from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
-from ._boxes import NO_BOX, Boxes, as_boxes, check_boxes, encode_boxes
+from ._boxes import NO_BOX, Boxes, as_boxes, bad_boxes, check_boxes, encode_boxes
 from ._collect import is_missing, name_of
 from ._formats import HINTS, readable_formats
 from ._images import (
@@ -70,6 +70,7 @@ __all__ = [
     "as_images",
     "as_masks",
     "as_texts",
+    "bad_boxes",
     "check_boxes",
     "check_fits",
     "check_value_range",

@@ -13,7 +13,7 @@ from ._collect import is_missing, name_of
 from ._images import Images
 from ._resize import ImagePreparation
 
-__all__ = ["NO_BOX", "Boxes", "as_boxes", "check_boxes", "encode_boxes"]
+__all__ = ["NO_BOX", "Boxes", "as_boxes", "bad_boxes", "check_boxes", "encode_boxes"]
 
 
 # In the rows behind the last box of an image.
@@ -117,7 +117,7 @@ def shown_box(corners: np.ndarray) -> str:
 
 
 def _is_reversed(corners: np.ndarray) -> np.ndarray:
-    return (corners[:, 2:] < corners[:, :2]).any(axis=1)
+    return np.any(corners[:, 2:] < corners[:, :2], axis=1)
 
 
 def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
@@ -362,6 +362,25 @@ def check_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
     return _checked(boxes, images, _sizes(boxes, images))
 
 
+def bad_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
+    """Which boxes `check_boxes` refuses by themselves, (n_boxes,) of bool."""
+    limits = _limits(boxes, _sizes(boxes, images))
+    return (
+        _is_reversed(boxes.corners)
+        | _is_outside(boxes.corners, limits)
+        | _is_flat(np.clip(boxes.corners, 0, limits))
+    )
+
+
+def _limits(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
+    """Largest x1, y1, x2, y2 of each box."""
+    return sizes[boxes.images][:, [1, 0, 1, 0]]
+
+
+def _is_flat(corners: np.ndarray) -> np.ndarray:
+    return np.any(corners[:, 2:] <= corners[:, :2], axis=1)
+
+
 def _sizes(boxes: Boxes, images: Any) -> np.ndarray:
     """Height and width of each image that has boxes, (n, 2)."""
     sizes = np.zeros((len(boxes), 2), np.intp)
@@ -374,7 +393,7 @@ def _checked(boxes: Boxes, images: Any, sizes: np.ndarray) -> np.ndarray:
     corners = boxes.corners
     if not len(corners):
         return corners
-    limits = sizes[boxes.images][:, [1, 0, 1, 0]]
+    limits = _limits(boxes, sizes)
     look, is_share = _look(corners, limits)
 
     def refuse(wrong: np.ndarray, what: str, remedy: str) -> None:
@@ -392,13 +411,12 @@ def _checked(boxes: Boxes, images: Any, sizes: np.ndarray) -> np.ndarray:
     refuse(_is_reversed(corners), "be x1, y1, x2, y2 with x1 < x2 and y1 < y2", look)
     refuse(_is_outside(corners, limits), "lie in their image, in its pixels, upright", look)
     clipped = np.clip(corners, 0, limits)
-    flat = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-    refuse(flat, "have an area", "Fix or remove them")
+    refuse(_is_flat(clipped), "have an area", "Fix or remove them")
     return clipped
 
 
 def _is_outside(corners: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    return ((corners < -_BEYOND) | (corners > limits + _BEYOND)).any(axis=1)
+    return np.any((corners < -_BEYOND) | (corners > limits + _BEYOND), axis=1)
 
 
 def _look(corners: np.ndarray, limits: np.ndarray) -> tuple[str, bool]:
@@ -464,7 +482,7 @@ def encode_boxes(
     numbers = _numbers_of(boxes, classes)
     counts = np.diff(boxes.starts)
     found = np.full((len(boxes), int(counts.max(initial=0)), 5), NO_BOX, np.float32)
-    for index in np.flatnonzero(counts):
+    for index in np.flatnonzero(counts).tolist():
         own, seen = boxes.of(index), found[index, : counts[index]]
         seen[:, :4] = preparation.placement(tuple(sizes[index].tolist())).boxes(corners[own])
         seen[:, 4] = numbers[own]
