@@ -20,6 +20,7 @@ _HOMES = {
     "FineTuneTextClassifier": "finetune",
     "FineTuneTextRegressor": "finetune",
     "FineTuneTokenLabeller": "finetune",
+    "PixelClassifier": "codes",
     "Preprocessing": "networks",
     "TextCodes": "codes",
     "TokenCodes": "codes",
@@ -42,7 +43,14 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from .codes import CNNCodes, TextCodes, TokenCodes, TokenLabeller, entity_f1
+    from .codes import (
+        CNNCodes,
+        PixelClassifier,
+        TextCodes,
+        TokenCodes,
+        TokenLabeller,
+        entity_f1,
+    )
     from .compute import count_computed
     from .config import config_context, get_config, set_config
     from .datasets import boxes_by_image, boxes_to_frame, load_boxes, load_image_folder

@@ -8,6 +8,7 @@ from ._labeller import TokenLabeller
 # What fine-tuning asks of codes of places; not for users.
 from ._linear import default_pixel_estimator as default_pixel_estimator
 from ._linear import linear_map_of as linear_map_of
+from ._pixels import PixelClassifier
 from ._places import codes_at as codes_at
 from ._places import sample_places as sample_places
 
@@ -25,6 +26,7 @@ from ._to_file import TransformReport
 
 __all__ = [
     "CNNCodes",
+    "PixelClassifier",
     "TextCodes",
     "TokenCodes",
     "TokenLabeller",

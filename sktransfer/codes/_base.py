@@ -25,7 +25,7 @@ from ..store import open_store
 from ._dask import is_lazy, transform_lazily
 from ._to_file import TransformReport, check_target, write_codes
 
-__all__ = ["CodesBase", "FittedCodes", "RowCodes"]
+__all__ = ["CodesBase", "FittedCodes", "RowCodes", "progress_over"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ class FittedCodes:
     normalize: str | None
     reading: Any
     given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+
+
+def progress_over(
+    n_items: int, title: str, noun: str, verbose: int
+) -> AbstractContextManager[Any]:
+    """A bar of so many items, or None where a user with this `verbose` wants none."""
+    if not shows_progress(verbose):
+        return nullcontext()
+    from tqdm.auto import tqdm
+
+    return tqdm(total=n_items, desc=title, unit=noun, unit_scale=True, file=sys.stderr)
 
 
 class CodesBase(KeepsNetwork, TransformerMixin):
@@ -177,14 +188,8 @@ class CodesBase(KeepsNetwork, TransformerMixin):
         return errors
 
     def _progress(self, n_items: int) -> AbstractContextManager[Any]:
-        if not shows_progress(self.verbose):
-            return nullcontext()
-        from tqdm.auto import tqdm
-
         title = f"{self._title} ({self.backbone_.name})"
-        return tqdm(
-            total=n_items, desc=title, unit=self._noun, unit_scale=True, file=sys.stderr
-        )
+        return progress_over(n_items, title, self._noun, self.verbose)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

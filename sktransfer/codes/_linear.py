@@ -31,7 +31,7 @@ _CLOSE = 1e-3
 
 def default_pixel_estimator() -> Pipeline:
     """The classifier of codes of places where none is given: logistic regression, regularised."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=200))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=1000))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ class LinearScores:
             return False
         if not np.allclose(found, expected, _CLOSE, _CLOSE * np.abs(expected).max()):
             return False
-        labels = estimator.classes_[self.numbers(expected.T)]
+        single = expected.shape[1] == 1
+        numbers = (expected[:, 0] > 0).astype(np.intp) if single else expected.argmax(axis=1)
+        labels = estimator.classes_[numbers]
         if not np.array_equal(labels, estimator.predict(rows)):
             return False
         if not hasattr(estimator, "predict_proba"):
@@ -110,10 +112,9 @@ class LinearScores:
             self.probabilities(expected), estimator.predict_proba(rows), atol=_CLOSE
         )
 
-    @staticmethod
-    def numbers(scores: Any) -> Any:
-        """Numbers of the classes that scores (n_scores, ...) mean."""
-        return (scores[0] > 0).astype(np.intp) if len(scores) == 1 else scores.argmax(0)
+    def for_probabilities(self) -> Self:
+        """The same: probabilities are made of scores."""
+        return self
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities (n_rows, n_classes) of the classes, from scores (n_rows, n_scores)."""
