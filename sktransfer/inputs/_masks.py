@@ -45,6 +45,10 @@ class Masks:
     def __len__(self) -> int:
         return len(self._items)
 
+    def one(self, index: int) -> Masks:
+        """One of them alone."""
+        return Masks([self._items[index]], self._name)
+
     def label(self, index: int) -> str:
         """Name a mask in messages, such as ``mask 3 of y (masks/a.png)``."""
         item = self._items[index]

@@ -1,4 +1,4 @@
-"""Images of what was learnt, made like scikit-learn's Displays."""
+"""Curves over the epochs of a fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._optional import import_pyplot
+from .._optional import import_pyplot
 
 __all__ = ["TrainingCurveDisplay"]
 
