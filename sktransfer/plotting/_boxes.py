@@ -27,6 +27,7 @@ class BoxDisplay:
     Parameters
     ----------
     images : list of ndarray of shape (height, width, 3), uint8
+        Those that are shown.
     y_pred : list of dict
         ``"boxes"`` (k, 4), x1, y1, x2, y2 in pixels, ``"labels"`` (k,) and, if there are any,
         ``"scores"`` (k,).

@@ -24,6 +24,7 @@ class MaskDisplay:
     Parameters
     ----------
     images : list of ndarray of shape (height, width, 3), uint8
+        Those that are shown.
     y_pred : list of ndarray of shape (height, width)
         What is predicted of each.
     y_true : list of ndarray of shape (height, width) or None, default=None
