@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sktransfer import boxes_by_image, boxes_to_frame, load_boxes
 from sktransfer.exceptions import InputError, SktransferWarning
@@ -230,10 +230,48 @@ def test_sizes_that_differ_are_told(tmp_path):
     Image.new("RGB", (WIDTH * 2, HEIGHT * 2)).save(tmp_path / "JPEGImages" / "a.png")
     with pytest.raises(InputError, match=r"a\.png has 120×80 .*a\.xml says 60×40\. If its"):
         load_boxes(tmp_path)
+    Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "JPEGImages" / "a.png")
+    with pytest.raises(InputError, match=r"a\.png has 40×60"):
+        load_boxes(tmp_path)
+
+
+def save_turned(path, orientation):
+    """An image that lies 60 x 40 in the file, with a square where the first box of a.png is."""
     exif = Image.Exif()
-    exif[274] = 6
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages" / "a.png", exif=exif)
-    with pytest.raises(InputError, match=r"a\.png has 40×60 .* EXIF orientation"):
+    exif[274] = orientation
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[3:12, 2:10] = 255
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+def test_boxes_are_turned_with_images_that_lie(tmp_path):
+    """By a tool that does not know EXIF: it writes the sizes of images as they lie."""
+    scene = {f"{turn}.png": SCENE["a.png"] for turn in range(1, 9)}
+    voc(tmp_path, scene)
+    for turn in range(1, 9):
+        save_turned(tmp_path / "JPEGImages" / f"{turn}.png", turn)
+    found = load_boxes(tmp_path)
+    for path, one in zip(found.data, found.target, strict=True):
+        lit = np.asarray(ImageOps.exif_transpose(Image.open(path)))[..., 0] > 0
+        columns, rows = np.flatnonzero(lit.any(0)), np.flatnonzero(lit.any(1))
+        expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_array_equal(one["boxes"][0], expected)
+        assert one["labels"].tolist() == ["dog", "cat"]
+    assert load_boxes(tmp_path, on_bad="keep").target[5]["boxes"][0].tolist() == [2, 3, 10, 12]
+
+
+def test_boxes_of_upright_images_are_left_alone(tmp_path):
+    voc(tmp_path, {"a.png": SCENE["a.png"][:1]})
+    save_turned(tmp_path / "JPEGImages" / "a.png", 3)
+    assert load_boxes(tmp_path).target[0]["boxes"].tolist() == [[2, 3, 10, 12]]
+    file = tmp_path / "Annotations" / "a.xml"
+    save_turned(tmp_path / "JPEGImages" / "a.png", 6)
+    upright = file.read_text().replace("<width>60", "<width>40")
+    file.write_text(upright.replace("<height>40", "<height>60"))
+    assert load_boxes(tmp_path).target[0]["boxes"].tolist() == [[2, 3, 10, 12]]
+    voc(tmp_path, {"b.png": SCENE["a.png"][:1]})
+    save_turned(tmp_path / "JPEGImages" / "b.png", 8)
+    with pytest.raises(InputError, match=r"those of .*a\.png are, and those of .*b\.png are not"):
         load_boxes(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from sktransfer.datasets._box_formats import (
     read_yolo,
     yolo_names,
 )
+from sktransfer.datasets._exif import SIDEWAYS, orientation_of, turned
 from sktransfer.datasets._folder import readable_extensions
 from sktransfer.datasets._paths import PathIndex, files_below
 from sktransfer.exceptions import InputError, SktransferWarning, shown
-from sktransfer.inputs import as_boxes, as_images, bad_boxes, check_boxes
+from sktransfer.inputs import Images, as_boxes, as_images, bad_boxes, check_boxes
 
 _FORMATS = {"coco": ".json", "voc": ".xml", "yolo": ".txt", "csv": ".csv"}
 _ON_BAD = ("raise", "drop", "keep")
@@ -58,8 +60,8 @@ def load_boxes(
         "auto" tells it by the content.
     on_bad : {"raise", "drop", "keep"}, default="raise"
         What to do with boxes that have no area or are not in their image: an error that names the
-        first, leave them out with a warning that counts them, or keep them unseen, which reads no
-        image. Of YOLO images are always read, for their sizes.
+        first, leave them out with a warning that counts them, or keep all boxes as they are
+        written, which reads no image. Of YOLO images are always read, for their sizes.
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
 
@@ -106,6 +108,10 @@ def load_boxes(
     Numbers are taken as they are written. VOC counts pixels from 1, which moves its boxes by one
     pixel at most. XML that declares entities is refused.
 
+    Boxes are those of images as they are seen, turned by their EXIF orientation. Where the sizes in
+    a file tell that its boxes were drawn on images as they lie, the boxes are turned too; not with
+    ``on_bad="keep"``.
+
     Examples
     --------
     >>> from sktransfer import load_boxes
@@ -129,15 +135,19 @@ def load_boxes(
     if not paths:
         raise InputError(f"{shown(root)} must hold boxes of at least one image, and holds none.")
     _check_once(paths, entries)
-    if kind == "yolo" or on_bad != "keep":
-        for one, (height, width) in zip(entries, _sizes(paths, entries), strict=True):
-            if kind == "yolo":
-                one.boxes = one.boxes * np.array([width, height, width, height])
+    opened = as_images(paths, value_range=(0, 1))
+    sizes = _sizes(opened) if kind == "yolo" or on_bad != "keep" else np.zeros((len(paths), 2))
+    if kind == "yolo":
+        for one, size in zip(entries, sizes, strict=True):
+            one.boxes = one.boxes * size[[1, 0, 1, 0]]
+    if on_bad != "keep":
+        _stand_up(paths, entries, sizes)
+        _check_sizes(paths, entries, sizes)
     target = _targets(entries)
     if on_bad == "raise":
-        _check(target, paths)
+        _check(target, opened, sizes)
     elif on_bad == "drop":
-        skipped += _drop(target, paths)
+        skipped += _drop(target, opened, sizes)
     bunch = _bunch(root, paths, target, names, skipped)
     return (bunch.data, bunch.target) if return_X_y else bunch
 
@@ -337,24 +347,55 @@ def _check_once(paths: Sequence[str], entries: Sequence[Annotated]) -> None:
         first[path] = entry
 
 
-def _sizes(paths: Sequence[str], entries: Sequence[Annotated]) -> list[tuple[int, int]]:
-    """Height and width of each image, upright, which must be what its file says."""
-    opened = as_images(paths, value_range=(0, 1))
-    sizes = []
-    for index, entry in enumerate(entries):
-        height, width = opened.open(index).size()
-        sizes.append((height, width))
-        if entry.size in (None, (height, width)):
-            continue
-        turned = entry.size == (width, height)
-        why = "It is turned by its EXIF orientation; turn the boxes, or save it upright without"
-        other = 'If its boxes are right nevertheless, pass on_bad="keep"'
+def _sizes(images: Images) -> np.ndarray:
+    """Height and width of each image as it is seen, (n_images, 2)."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return np.array(list(threads.map(lambda i: images.open(i).size(), range(len(images)))))
+
+
+def _stand_up(paths: Sequence[str], entries: Sequence[Annotated], sizes: np.ndarray) -> None:
+    """Turn boxes as EXIF turns their images, if they were drawn on these as they lie.
+
+    Tools that draw so write sizes of images as they lie. Where images lie on their side these tell;
+    what they tell holds for the others, which are upside down or mirrored.
+
+    Raises
+    ------
+    InputError
+        If sizes tell both.
+    """
+    written = [one.size for one in entries]
+    seen = [(height, width) for height, width in sizes.tolist()]
+    if not any(one == two[::-1] != two for one, two in zip(written, seen, strict=True)):
+        return
+    turns = [orientation_of(path) for path in paths]
+    lies: dict[bool, str] = {}
+    for path, one, two, turn in zip(paths, written, seen, turns, strict=True):
+        if turn in SIDEWAYS and one in (two, two[::-1]) and two != two[::-1]:
+            lies.setdefault(one != two, path)
+    if len(lies) == 2:
         raise InputError(
-            f"Images must have the size that their boxes were drawn on, but {shown(paths[index])} "
-            f"has {width}×{height} pixels (width × height), and {shown(entry.file)} says "
-            f"{entry.size[1]}×{entry.size[0]}. {why if turned else other}."
+            "Boxes must be drawn on images all of which were turned by their EXIF orientation, or "
+            f"none, but by their sizes those of {shown(lies[False])} are, and those of "
+            f"{shown(lies[True])} are not. Load them apart."
         )
-    return sizes
+    for entry, two, turn in zip(entries, seen, turns, strict=True):
+        if True in lies:
+            entry.boxes = turned(entry.boxes, turn, two)
+            if turn in SIDEWAYS and entry.size is not None:
+                entry.size = entry.size[::-1]
+
+
+def _check_sizes(paths: Sequence[str], entries: Sequence[Annotated], sizes: np.ndarray) -> None:
+    """Check that images have the size that their files say."""
+    for path, entry, (height, width) in zip(paths, entries, sizes.tolist(), strict=True):
+        if entry.size not in (None, (height, width)):
+            raise InputError(
+                f"Images must have the size that their boxes were drawn on, but {shown(path)} has "
+                f"{width}×{height} pixels (width × height), and {shown(entry.file)} says "
+                f"{entry.size[1]}×{entry.size[0]}. If its boxes are right nevertheless, pass "
+                'on_bad="keep".'
+            )
 
 
 # What is made of it.
@@ -372,30 +413,29 @@ def _targets(entries: Sequence[Annotated]) -> np.ndarray:
     return target
 
 
-def _check(target: np.ndarray, paths: Sequence[str]) -> None:
+def _check(target: np.ndarray, images: Images, sizes: np.ndarray) -> None:
     try:
-        check_boxes(as_boxes(target, len(paths), "target"), as_images(paths, value_range=(0, 1)))
+        check_boxes(as_boxes(target, len(images), "target"), images, sizes)
     except InputError as error:
         raise InputError(
             f'{error} load_boxes(..., on_bad="drop") leaves bad boxes out, "keep" keeps them.'
         ) from error
 
 
-def _drop(target: np.ndarray, paths: Sequence[str]) -> list[tuple[str, str]]:
+def _drop(target: np.ndarray, images: Images, sizes: np.ndarray) -> list[tuple[str, str]]:
     """Remove bad boxes, and say which."""
-    images = as_images(paths, value_range=(0, 1))
-    boxes = as_boxes(target, len(paths), "target")
-    bad = bad_boxes(boxes, images)
+    boxes = as_boxes(target, len(images), "target")
+    bad = bad_boxes(boxes, sizes)
     n_bad = int(bad.sum())
     if not n_bad:
         return []
     if 2 * n_bad > len(bad):  # another format, or other images
-        _check(target, paths)
+        _check(target, images, sizes)
     dropped = []
     for number in np.flatnonzero(bad).tolist():
-        index = int(boxes.images[number])
+        path = str(images.source(int(boxes.images[number])))
         corners = shown(boxes.corners[number].tolist())
-        dropped.append((paths[index], f"the box {corners} has no area, or is not in the image"))
+        dropped.append((path, f"the box {corners} has no area, or is not in the image"))
     for index, one in enumerate(target):
         keep = ~bad[boxes.of(index)]
         target[index] = {key: values[keep] for key, values in one.items()}

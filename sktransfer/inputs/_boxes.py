@@ -338,13 +338,17 @@ def _of_one_kind(found: np.ndarray) -> np.ndarray:
 _BEYOND = 1.0
 
 
-def check_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
+def check_boxes(
+    boxes: Boxes, images: Images | Any, sizes: np.ndarray | None = None
+) -> np.ndarray:
     """Check that boxes lie in their images and have an area.
 
     Parameters
     ----------
     boxes : Boxes
     images : Images
+    sizes : ndarray of shape (n_images, 2) or None
+        Height and width of each image, if they are known.
 
     Returns
     -------
@@ -359,12 +363,12 @@ def check_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
     ImageError
         If an image with boxes cannot be read.
     """
-    return _checked(boxes, images, _sizes(boxes, images))
+    return _checked(boxes, images, _sizes(boxes, images) if sizes is None else sizes)
 
 
-def bad_boxes(boxes: Boxes, images: Images | Any) -> np.ndarray:
+def bad_boxes(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
     """Which boxes `check_boxes` refuses by themselves, (n_boxes,) of bool."""
-    limits = _limits(boxes, _sizes(boxes, images))
+    limits = _limits(boxes, sizes)
     return (
         _is_reversed(boxes.corners)
         | _is_outside(boxes.corners, limits)
