@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -324,9 +325,9 @@ def average_precision_boxes(
 def _thresholds(iou: float | str) -> np.ndarray:
     if isinstance(iou, str) and iou == "coco":
         return _COCO
-    if isinstance(iou, str) or not 0 < iou <= 1:
+    if not isinstance(iou, Real) or not 0 < iou <= 1:
         raise ValueError(f'iou= must be "coco" or a number in (0, 1], got {shown(iou)}.')
-    return np.array([iou], np.float64)
+    return np.array([float(iou)])
 
 
 def _union(truth: Boxes, predicted: Boxes) -> np.ndarray:

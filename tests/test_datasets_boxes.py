@@ -103,6 +103,16 @@ def roboflow(folder):
     return folder / "boxes.csv"
 
 
+def broken(write, name, change):
+    def make(folder):
+        path = write(folder)
+        file = next(folder.rglob(name))
+        file.write_text(change(file.read_text()))
+        return path
+
+    return make
+
+
 WRITERS = {
     "COCO": coco,
     "COCO, its folder": lambda at: coco(at).parent,
@@ -119,6 +129,8 @@ WRITERS = {
     "CSV": table,
     "CSV, other names": lambda at: table(at, header="File Name,x1,y1,x2,y2,Class"),
     "CSV, semicolons": lambda at: table(at, separator=";"),
+    "CSV of a spreadsheet": broken(lambda at: table(at, separator=";"), "*.csv",
+                                   lambda s: s.replace("20", "20,0")),
     "CSV without header": lambda at: table(at, header=""),
     "CSV with sizes": roboflow,
 }  # fmt: skip
@@ -278,16 +290,6 @@ def test_boxes_of_upright_images_are_left_alone(tmp_path):
 # Broken files.
 
 
-def broken(write, name, change):
-    def make(folder):
-        path = write(folder)
-        file = next(folder.rglob(name))
-        file.write_text(change(file.read_text()))
-        return path
-
-    return make
-
-
 def without(content, key, part):
     content = json.loads(content)
     del content[key][0][part]
@@ -307,6 +309,13 @@ BROKEN = {
                    "annotation 0 of .* is of image 5, which"),
     "lost category": (broken(coco, "*.json", lambda s: s.replace("y_id\": 3", "y_id\": 4")),
                       "annotation 0 of .* is of category 4, which"),
+    "no list": (broken(coco, "*.json", lambda s: '{"images": 5, "annotations": []}'), "must hold"),
+    "an id": (broken(coco, "*.json", lambda s: s.replace('"id": 10', '"id": [10]')),
+              r'image 0 of .* must have a number as "id", got \[10\]'),
+    "a size": (broken(coco, "*.json", lambda s: s.replace('"height": 40', '"height": "x"', 1)),
+               "image 0 of .* width and height in pixels"),
+    "a size in XML": (broken(voc, "a.xml", lambda s: s.replace("<width>60", "<width>x")),
+                      r"a\.xml must have a width and height"),
     "three numbers": (broken(coco, "*.json", lambda s: s.replace("[2, 3, 8, 9]", "[2, 3, 8]")),
                       "annotation 0 of .* four finite numbers"),
     "XML": (broken(voc, "a.xml", lambda s: s.replace("</object>", "", 1)),
@@ -319,8 +328,8 @@ BROKEN = {
     "a word": (broken(voc, "a.xml", lambda s: s.replace("<xmin>20", "<xmin>x")),
                "object in line 6 .*'x'"),
     "another XML": (broken(voc, "a.xml", lambda s: "<html></html>"), "got <html>"),
-    "a name": (broken(yolo, "a.txt", lambda s: s.replace("2 0", "cat 0")),
-               r"line 2 of .*a\.txt must begin with the number"),
+    "a name": (broken(yolo, "a.txt", lambda s: s.replace("0 0", "cat 0", 1)),
+               r"line 1 of .*a\.txt must begin with the number"),
     "class": (broken(yolo, "a.txt", lambda s: s.replace("2 0", "3 0")), "line 2 .* class 3, but"),
     "pixels": (broken(yolo, "a.txt", lambda s: "0 10 20 30 40\n"), "line 1 .* shares"),
     "short": (broken(yolo, "a.txt", lambda s: s + "\n0 0.5 0.5\n"), "line 4 .* four numbers"),
@@ -372,6 +381,24 @@ def test_a_format_is_named_where_there_are_several(tmp_path):
         load_boxes(tmp_path, format="yaml")
     with pytest.raises(ValueError, match="on_bad= must be raise, drop"):
         load_boxes(tmp_path, on_bad="mend")
+
+
+def test_files_in_another_encoding_are_named(tmp_path):
+    for write, name in ((table, "boxes.csv"), (coco, "annotations.json"), (yolo, "data.yaml")):
+        path = write(tmp_path / name)
+        file = next((tmp_path / name).rglob(name))
+        file.write_bytes(file.read_text().replace("cat", "k\xe4se").encode("latin-1"))
+        with pytest.raises(InputError, match=f"{name} must be text in UTF-8"):
+            load_boxes(path)
+
+
+def test_no_file_but_an_image_is_read(tmp_path):
+    voc(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    file = tmp_path / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("a.png", "../secret"))
+    with pytest.raises(InputError, match=r"must be in .*, and is not"):
+        load_boxes(tmp_path)
 
 
 # Tables.

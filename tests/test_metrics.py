@@ -347,6 +347,7 @@ def test_labels_of_any_kind_give_one_score():
          "one kind"),
         (lambda t, p: (t, p), {"iou": 1.5}, r'must be "coco" or a number in \(0, 1\]'),
         (lambda t, p: (t, p), {"iou": "voc"}, 'must be "coco"'),
+        (lambda t, p: (t, p), {"iou": None}, 'must be "coco"'),
         (lambda t, p: (t, p), {"average": "micro"}, r'must be "macro" or None'),
         (lambda t, p: ([{**one, "boxes": one["boxes"][:, [2, 3, 0, 1]]} for one in t], p), {},
          "x1 <= x2 .* box 0 of y_true"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -52,6 +53,30 @@ def _four(numbers: Any, where: str) -> np.ndarray:
     return found
 
 
+def _size(height: Any, width: Any, where: str) -> tuple[int, int] | None:
+    """Height and width as they are written; None where nothing or 0 is."""
+    try:
+        found = int(float(height or 0)), int(float(width or 0))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} must have a width and height in pixels: {error}.") from error
+    return found if all(found) else None
+
+
+def text_of(file: str) -> str:
+    """The text of a file.
+
+    Raises
+    ------
+    InputError
+        If it is not in UTF-8.
+    """
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            return stream.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown(file)} must be text in UTF-8: {error}. Save it so.") from error
+
+
 def _stacked(boxes: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(boxes) if boxes else np.empty((0, 4))
 
@@ -61,7 +86,8 @@ def _stacked(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 def is_coco(content: Any) -> bool:
     """Whether the content of a JSON file is COCO's."""
-    return isinstance(content, dict) and {"images", "annotations"} <= set(content)
+    parts = ("images", "annotations")
+    return isinstance(content, dict) and all(isinstance(content.get(one), list) for one in parts)
 
 
 def read_json(file: str) -> Any:
@@ -73,14 +99,11 @@ def read_json(file: str) -> Any:
         If it is none; names the line.
     """
     try:
-        with open(file, encoding="utf-8-sig") as stream:
-            return json.load(stream)
+        return json.loads(text_of(file))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{shown(file)} must be a JSON file, but in line {error.lineno}: {error.msg}."
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown(file)} must be a JSON file in UTF-8: {error}.") from error
 
 
 def read_coco(file: str) -> tuple[list[Annotated], list[Any], list[tuple[str, str]]]:
@@ -91,8 +114,8 @@ def read_coco(file: str) -> tuple[list[Annotated], list[Any], list[tuple[str, st
     content = read_json(file)
     if not is_coco(content):
         raise InputError(
-            f'{shown(file)} must be COCO\'s JSON, an object with "images", "annotations" and '
-            '"categories"; results, a list, are no boxes to train on.'
+            f'{shown(file)} must be COCO\'s JSON, an object with lists of "images", "annotations" '
+            'and "categories"; results, which are a list, are no boxes to train on.'
         )
     names = {
         _of(one, "id", "category", n, file): str(_of(one, "name", "category", n, file))
@@ -104,10 +127,10 @@ def read_coco(file: str) -> tuple[list[Annotated], list[Any], list[tuple[str, st
     for n, one in enumerate(content["images"]):
         key = _of(one, "id", "image", n, file)
         name = str(_of(one, "file_name", "image", n, file))
-        size = (int(one.get("height") or 0), int(one.get("width") or 0))
+        size = _size(one.get("height"), one.get("width"), f"image {n} of {shown(file)}")
         if key in images:
             raise InputError(f"Two images of {shown(file)} have the id {shown(key)}.")
-        images[key] = Annotated(name, file, np.empty((0, 4)), [], size if all(size) else None)
+        images[key] = Annotated(name, file, np.empty((0, 4)), [], size)
         boxes[key], labels[key] = [], []
     skipped = []
     for n, one in enumerate(content["annotations"]):
@@ -131,6 +154,10 @@ def read_coco(file: str) -> tuple[list[Annotated], list[Any], list[tuple[str, st
 def _of(entry: Any, key: str, what: str, n: int, file: str) -> Any:
     if not isinstance(entry, dict) or key not in entry:
         raise InputError(f'{what} {n} of {shown(file)} must have "{key}", got {shown(entry)}.')
+    if key.endswith("id") and not isinstance(entry[key], (int, str)):
+        raise InputError(
+            f'{what} {n} of {shown(file)} must have a number as "{key}", got {shown(entry[key])}.'
+        )
     return entry[key]
 
 
@@ -159,11 +186,9 @@ def read_voc(file: str) -> Annotated:
             raise InputError(f"{where} must have <name> and <bndbox>.")
         boxes.append(_four([box.findtext(part) for part in CORNERS], where))
         labels.append(name.strip())
-    size = [root.findtext(f"size/{side}") or "0" for side in ("height", "width")]
-    height, width = (int(float(one)) for one in size)
     image = (root.findtext("filename") or "").strip() or os.path.basename(file)
-    found = (height, width) if height and width else None
-    return Annotated(image, file, _stacked(boxes), labels, found)
+    size = _size(root.findtext("size/height"), root.findtext("size/width"), shown(file))
+    return Annotated(image, file, _stacked(boxes), labels, size)
 
 
 def _parsed(file: str) -> tuple[Element, dict[int, int]]:
@@ -255,8 +280,7 @@ def yolo_names(folders: Sequence[str]) -> list[str] | None:
         for name in sorted(os.listdir(folder)):
             file = os.path.join(folder, name)
             if name == "classes.txt" or name.endswith(".names"):
-                with open(file, encoding="utf-8-sig") as stream:
-                    return [line.strip() for line in stream if line.strip()]
+                return [line.strip() for line in text_of(file).splitlines() if line.strip()]
             if name.endswith((".yaml", ".yml")) and (found := _names_in_yaml(file)):
                 return found
     return None
@@ -266,8 +290,7 @@ def _names_in_yaml(file: str) -> list[str] | None:
     import yaml  # a requirement of timm
 
     try:
-        with open(file, encoding="utf-8-sig") as stream:
-            content = yaml.safe_load(stream)
+        content = yaml.safe_load(text_of(file))
     except yaml.YAMLError as error:
         raise InputError(f"{shown(file)} must be a YAML file: {error}.") from error
     names = content.get("names") if isinstance(content, dict) else None
@@ -288,12 +311,10 @@ def read_csv(file: str) -> list[Annotated]:
 
     Without a header the columns are image_path, xmin, ymin, xmax, ymax and label.
     """
-    with open(file, encoding="utf-8-sig", newline="") as stream:
-        first = stream.readline()
-        separator = max(",;\t", key=first.count)
-        stream.seek(0)
-        lines = [(row, reader.line_num) for reader in [csv.reader(stream, delimiter=separator)]
-                 for row in reader if any(one.strip() for one in row)]  # fmt: skip
+    text = text_of(file)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = [(row, reader.line_num) for row in reader if any(one.strip() for one in row)]
     if not lines:
         raise InputError(f"{shown(file)} must hold a table, and is empty.")
     header, begin = _header(lines[0][0])
@@ -312,10 +333,13 @@ def read_csv(file: str) -> list[Annotated]:
     corners = np.full((len(rows), 4), np.nan)
     for n, row in enumerate(rows):
         words = [row[columns[part]].strip() or "nan" for part in CORNERS]
+        if separator != ",":  # as spreadsheets write numbers in many countries
+            words = [one.replace(",", ".") for one in words]
         try:
             corners[n] = [float(one) for one in words]
         except ValueError as error:
-            raise InputError(f"{where(n)} must have numbers for {CORNERS}: {error}.") from error
+            names = ", ".join(CORNERS)
+            raise InputError(f"{where(n)} must have numbers for {names}: {error}.") from error
     image = [row[columns["image_path"]].strip() for row in rows]
     labels = None
     if "label" in columns:

@@ -10,7 +10,7 @@ import numpy as np
 from sktransfer._optional import import_optional
 from sktransfer.datasets._paths import PathIndex
 from sktransfer.exceptions import InputError, shown
-from sktransfer.inputs import as_boxes, is_missing
+from sktransfer.inputs import as_boxes, is_missing, name_of
 
 # Names of columns in use, without case, blanks and underscores; the first is the one we write.
 NAMES = {
@@ -69,6 +69,11 @@ def boxes_by_image(table: Any, files: Sequence[Any] | None = None) -> tuple[np.n
     >>> y[0]["labels"].tolist()
     ['car', 'bus']
     """
+    if not hasattr(table, "columns") and not isinstance(table, dict):
+        raise InputError(
+            f"table must be a data frame or a dict of columns, got {name_of(table)}. Of a "
+            "file take load_boxes."
+        )
     names = list(table.columns) if hasattr(table, "columns") else list(table)
     columns = find_columns(names)
     image = [one.item() if isinstance(one, np.generic) else one

@@ -197,7 +197,10 @@ def _is_yolo(file: str) -> bool:
         return False
     with open(file, encoding="utf-8-sig", errors="replace") as stream:
         words = stream.readline().split()
-    return len(words) >= 5 and all(one.lstrip("-").replace(".", "", 1).isdigit() for one in words)
+    try:
+        return len([float(one) for one in words[1:]]) >= 4
+    except ValueError:
+        return False
 
 
 def _may_be_yolo(file: str) -> bool:
@@ -272,7 +275,7 @@ class _Finder:
         homes = [beside, *named] if self._folder is None else [self._folder]
         direct = [os.path.join(one, name) for one in homes]
         for path in direct if self._folder is not None else [*direct, os.path.join(above, name)]:
-            if os.path.isfile(path):
+            if os.path.isfile(path) and _is_image(path):
                 return os.path.normpath(path)
         for home in homes:
             found = self.below(home)
@@ -287,12 +290,13 @@ class _Finder:
     def below(self, home: str) -> PathIndex:
         """All images in a folder and those in it, by their path from there."""
         if home not in self._below:
-            endings = readable_extensions()
-            paths = (os.path.relpath(one, home) for one in files_below(home))
-            self._below[home] = PathIndex(
-                [one for one in paths if os.path.splitext(one)[1].lower() in endings]
-            )
+            paths = [os.path.relpath(one, home) for one in files_below(home) if _is_image(one)]
+            self._below[home] = PathIndex(paths)
         return self._below[home]
+
+
+def _is_image(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in readable_extensions()
 
 
 def _yolo_folders(root: str, images: str | None) -> tuple[str, str]:
