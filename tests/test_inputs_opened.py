@@ -3,7 +3,9 @@
 import gc
 import hashlib
 import io
+import struct
 import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -103,6 +105,36 @@ def test_nothing_is_decoded_before_the_picture_is_asked_for():
     assert opened.n_bytes == len(data) // 2
     with pytest.raises(ImageError):
         opened.picture()
+
+
+def png_with(kind, content, size=(3, 2)):
+    """A PNG file with a part behind its pixels, where Pillow does not look before it decodes."""
+    data = encode(np.zeros((*size, 3), np.uint8))
+    part = kind + content
+    added = struct.pack(">I", len(content)) + part + struct.pack(">I", zlib.crc32(part))
+    return data[:-12] + added + data[-12:]
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+EXIF = orientation(6).tobytes()
+RAW = b"\nexif\n      %d\n%s\n" % (len(EXIF), EXIF.hex().encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"eXIf", EXIF[6:]),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(RAW)),
+        (b"tEXt", b"Raw profile type exif\0" + RAW),
+        (b"tEXt", b"Software\0eXIf"),
+    ],
+)
+def test_the_size_is_that_of_the_picture_wherever_its_turn_is_written(kind, content):
+    opened = as_images([png_with(kind, content)]).open(0)
+    assert opened.size() == opened.pixels().shape[:2]
+    if kind == b"eXIf":
+        assert opened.size() == (2, 3)
 
 
 def test_pictures_can_be_asked_for_twice_and_changed():

@@ -297,6 +297,21 @@ def read_image(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
         raise ImageError(_damaged(error)) from error
 
 
+# How a part of a PNG file begins that may say how it is to be turned.
+_TURNING = (
+    b"eXIf", b"tEXtRaw profile", b"zTXtRaw profile", b"iTXtRaw profile", b"iTXtXML:com.adobe",
+)  # fmt: skip
+
+
+def _may_be_turned(png: bytes) -> bool:
+    place = 8
+    while place < len(png):
+        if png.startswith(_TURNING, place + 4):
+            return True
+        place += 12 + int.from_bytes(png[place : place + 4], "big")
+    return False
+
+
 def size_of_file(data: bytes) -> tuple[int, int]:
     """Height and width of the image in a file as it is seen, from its header.
 
@@ -305,7 +320,14 @@ def size_of_file(data: bytes) -> tuple[int, int]:
     ImageError
         If it is no image.
     """
-    return read_image(data, upright_size)
+
+    def size_of(image: Image.Image) -> tuple[int, int]:
+        # That part may come last in a PNG file, so Pillow decodes all of it to look for one.
+        if image.format == "PNG" and not _may_be_turned(data):
+            return image.height, image.width
+        return upright_size(image)
+
+    return read_image(data, size_of)
 
 
 def from_pil(image: Image.Image, depth: Depth) -> np.ndarray:
