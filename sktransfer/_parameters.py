@@ -38,7 +38,10 @@ __all__ = [
     "ClassifierLoss",
     "Codes",
     "Compute",
+    "DenseAugmentation",
     "DenseInput",
+    "DenseTail",
+    "Ending",
     "General",
     "ImageInput",
     "ImageTail",
@@ -475,14 +478,20 @@ class LayerCache(Cache):
 
 
 @parameters
-class Tail:
-    """The tail of a network that is trained behind a frozen prefix, and its head."""
+class Ending:
+    """Where a network that is trained ends."""
 
     layer: str | int | None = param(
         default=None, valid=[str, Integral, None], type="str or int", doc="""
         Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left out.
         None is the layer before the classifier. For images unlike those the network was trained on
         an earlier one may be the better start.""")
+
+
+@parameters
+class Tail:
+    """The tail of a network that is trained behind a frozen prefix, and its head."""
+
     trainable: str | int | Sequence[str] = param(
         default=2, valid=[str, Integral, list, tuple],
         type='{"head", "all"}, int, str or list of str', doc="""
@@ -509,6 +518,17 @@ class ImageTail(Tail):
     batchnorm: str = param(default="frozen", choices=("frozen", "train"), doc="""
         Whether batch norms that are trained keep the pretrained statistics or follow the batches.
         What is frozen keeps them always.""")
+
+
+@parameters
+class DenseTail(ImageTail):
+    """The same where the head takes maps of several layers."""
+
+    layers: Sequence[str | int] | str | int | None = param(
+        default=None, valid=[str, Integral, list, tuple, None],
+        type="str, int, list of str or int, or None", doc="""
+        Layers whose maps the head takes, by name or number as in :class:`sktransfer.CNNCodes`. None
+        is the last layer of each resolution. What is behind the last of them is left out.""")
 
 
 @parameters
@@ -612,6 +632,16 @@ class Augmentation:
 
 
 @parameters
+class DenseAugmentation(Augmentation):
+    """The same where something is said of every place, which moves with the image."""
+
+    augment: Any = changed(Augmentation, "augment", default=None, doc="""
+        "light" mirrors; "auto" also shifts small images, crops large ones and changes colours. Of
+        ``torchvision.transforms.v2`` a transform as it is, or a function of (image, target) that
+        gives both. What is said of an image moves with it.""")
+
+
+@parameters
 class Activations:
     """The activations that training starts from."""
 
@@ -636,10 +666,10 @@ class Checkpointing:
 
 
 @parameters
-class TextTraining(Training, Tail):
+class TextTraining(Training, Tail, Ending):
     """The same of a network for text, with defaults that serve a thousand sentences."""
 
-    layer: str | int | None = changed(Tail, "layer", default=None, doc="""
+    layer: str | int | None = changed(Ending, "layer", default=None, doc="""
         Where the network ends, as in :class:`sktransfer.TextCodes`, such as ``"block.4"``; later
         blocks are left out. None is the last block.""")
     trainable: str | int | Sequence[str] = changed(Tail, "trainable", default=4, doc="""

@@ -66,7 +66,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_words(settings):
     model, fitted = labeller._load_model(), labeller._fitted
     prefix = labeller._frozen_pass(fitted, ["cpu"])
     rows = TextRows(as_texts(SENTENCES, split="words"), prefix, np.float32, path=None, keep=False)
-    target = fitted.task.encode(LABELS, N)
+    target = fitted.task.encode(LABELS, LABELS)
     weight = torch.from_numpy(fitted.task.sample_weights(target, None))
     out = model.module.train()(rows.take(range(N)))
     losses = fitted.task.losses(out, torch.from_numpy(target))

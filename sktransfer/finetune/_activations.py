@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..compute import FrozenPass
-from ..inputs import Items, Subset
-from ._augment import Augment, Augmented
+from ..compute import FrozenPass, worker_pool
+from ..inputs import Subset
+from ._augment import Augment, Augmented, MovedTogether, Targets
 from ._rows import Rows, order_by_length, rows_of
 
-__all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage"]
+__all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage", "room_for"]
 
 
 # Batches among which texts are sorted by length.
@@ -44,6 +45,8 @@ class Views:
         "float16" takes half the room; what is not computed, such as pixels, stays as it is.
     sizes : ndarray of shape (n, 2) or None
         Windows and tokens of texts.
+    moving : Targets or None
+        What moves with the items.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class Views:
         where: str,
         dtype: str,
         sizes: np.ndarray | None = None,
+        moving: Targets | None = None,
     ):
         self._items, self._prefix, self._augment = items, prefix, augment
+        self._moving = moving
         self.n_views, self._where, self.sizes = n_views, where, sizes
         self._dtype = np.dtype(dtype) if prefix.layers else prefix.dtype
         self._kept: dict[int, Rows] = {}
+        self._kept_targets: dict[int, np.ndarray] = {}
         self._folder = tempfile.TemporaryDirectory() if where == "disk" else None
 
     def __len__(self) -> int:
@@ -81,19 +87,47 @@ class Views:
         if view not in self._kept:
             # Views of a transform that cannot be told from others are for this fit alone.
             keep = view == 0 or self._augment is None or self._augment.key is not None
-            path = None if self._folder is None else Path(self._folder.name) / f"view-{view}.bin"
+            path = self._path(f"view-{view}.bin")
             rows = rows_of(self._of(view), self._prefix, self._dtype, path=path, keep=keep)
             self._kept[view] = rows
         return self._kept[view].take(numbers)
 
-    def _of(self, view: int) -> Items:
+    def targets(self, view: int, numbers: np.ndarray) -> np.ndarray | None:
+        """What is said of some items in one view; None where it is the same in all."""
+        view %= self.n_views
+        if self._moving is None or self._augment is None or view == 0:
+            return None
+        moved, to = self._of(view), self._prefix.preparation
+        if self._where == "nowhere":
+            return np.stack([*worker_pool().map(lambda i: moved.target(int(i), to), numbers)])
+        if view not in self._kept_targets:
+            first = moved.target(0, to)
+            path, shape = self._path(f"targets-{view}.bin"), (len(self), *first.shape)
+            room: Any = (
+                np.empty(shape, first.dtype)
+                if path is None
+                else np.memmap(path, first.dtype, "w+", shape=shape)
+            )
+            every = worker_pool().map(lambda i: moved.target(i, to), range(len(self)))
+            for number, one in enumerate(every):
+                room[number] = one
+            self._kept_targets[view] = room
+        return self._kept_targets[view][numbers]
+
+    def _of(self, view: int) -> Any:
         if self._augment is None:
             return self._items
-        return Augmented(self._items, self._augment, view)
+        if self._moving is None:
+            return Augmented(self._items, self._augment, view)
+        return MovedTogether(self._items, self._augment, view, self._moving)  # type: ignore[arg-type]
+
+    def _path(self, name: str) -> Path | None:
+        return None if self._folder is None else Path(self._folder.name) / name
 
     def close(self) -> None:
         """Give the room back."""
         self._kept.clear()
+        self._kept_targets.clear()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -129,7 +163,9 @@ class Examples(Dataset):
     def batch(self, numbers: np.ndarray) -> Any:
         """Some examples: activations, and targets with weights."""
         x = self.views.batch(self.epoch, numbers)
-        return x, (self.target[numbers], self.weight[numbers])
+        moved = self.views.targets(self.epoch, numbers)
+        target = self.target[numbers] if moved is None else torch.from_numpy(moved)
+        return x, (target, self.weight[numbers])
 
 
 class BatchIterator:
@@ -255,6 +291,16 @@ def choose_storage(
         elif wanted * n_bytes <= room:
             return Storage(wanted, where, wanted * n_bytes)
     return Storage(wanted, "nowhere", 0)
+
+
+@contextmanager
+def room_for(n_bytes: int) -> Iterator[Path | None]:
+    """A file for so many bytes that is deleted in the end; None where memory has room for them."""
+    if n_bytes <= _MEMORY * free_memory():
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "maps.bin"
 
 
 def free_memory() -> int:

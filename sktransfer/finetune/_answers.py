@@ -146,15 +146,15 @@ class FineTunedClassifier(ClassifierMixin, ClassifierLoss, FineTuneBase):
         return tags
 
     def _encode(
-        self, y: Any, n_samples: int, before: Labels | Tags | None, classes: Any, name: str
+        self, y: Any, items: Any, before: Labels | Tags | None, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         if before is None:
             kind: Any = Tags if is_indicator(y) else Labels
-            task, target = kind.of(y, n_samples, classes, name)
+            task, target = kind.of(y, len(items), classes, name)
         else:
             if classes is not None:
                 before.check_classes(classes)
-            task, target = before, before.encode(y, n_samples, name)
+            task, target = before, before.encode(y, items, name)
         task = replace(task, label_smoothing=self.label_smoothing)
         if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
             task = task.weighted(self.class_weight, target)
@@ -199,11 +199,11 @@ class FineTunedRegressor(RegressorMixin, FineTuneBase):
         return self._task.predict(outputs)
 
     def _encode(
-        self, y: Any, n_samples: int, before: Values | None, classes: Any, name: str
+        self, y: Any, items: Any, before: Values | None, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         if before is None:
-            return Values.of(y, n_samples, name)
-        target = before.encode(y, n_samples, name)
+            return Values.of(y, len(items), name)
+        target = before.encode(y, items, name)
         before.warn_if_far(target, name)
         return before, target
 

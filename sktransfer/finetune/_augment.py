@@ -3,10 +3,15 @@
 View v of an image is always the same: its random numbers are drawn from the content of the image
 and v. So folds, candidates and runs share what was computed of it, and view 0 is the image as it
 is.
+
+Where something is said of the places of an image, masks and boxes move with it: a `Target` follows
+the same draw. Named augmentations move both by one `Geometry`; transforms of torchvision and
+functions of the user's get the target as they know it, and may look at it.
 """
 
 from __future__ import annotations
 
+import inspect
 import io
 import pickle
 import random as python_random
@@ -14,19 +19,30 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance
+from torch import nn
 
 from .._content import GENERATORS, content_of
 from .._optional import cloudpickle
 from ..exceptions import ImageError, TrainingError, shown
-from ..inputs import Images, OpenedImage, Subset, digest_of
+from ..inputs import ImagePreparation, Images, OpenedImage, Placement, Subset, digest_of
 
-__all__ = ["Augment", "Augmented", "check_augment", "make_augment"]
+__all__ = [
+    "Augment",
+    "Augmented",
+    "Geometry",
+    "MovedTogether",
+    "Target",
+    "Targets",
+    "check_augment",
+    "make_augment",
+]
 
 # A transform that pickles to more than this is not copied for every call: it would cost more than
 # the view itself.
@@ -40,6 +56,82 @@ _NEARLY_BLACK = 4
 _PIL_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 # Images up to this many pixels a side are shifted; larger ones have detail to crop.
 _SMALL = 64
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where what is on an image goes: it is mirrored first, and then a part is cut out.
+
+    Attributes
+    ----------
+    mirrored : bool
+        Left to right.
+    image_width : int
+        Of the whole image.
+    left, top, width, height : int
+        What is cut out, which may go beyond the image.
+    """
+
+    mirrored: bool
+    image_width: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        """The same of a picture, black beyond its borders."""
+        if self.mirrored:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        box = (self.left, self.top, self.left + self.width, self.top + self.height)
+        return picture if box == (0, 0, *picture.size) else picture.crop(box)
+
+
+class Target(ABC):
+    """What is said of the places of one image, in its own pixels, so that it can move with it.
+
+    Attributes
+    ----------
+    noun : str
+        What messages call it.
+    digest : bytes
+        Tells it from any other.
+    """
+
+    noun: ClassVar[str]
+    digest: bytes
+
+    @abstractmethod
+    def moved(self, geometry: Geometry) -> Self:
+        """The same after the image has moved."""
+
+    @abstractmethod
+    def for_transform(self, height: int, width: int) -> Any:
+        """As transforms of torchvision take it: a tv_tensor, or a dict of some."""
+
+    @abstractmethod
+    def from_transform(self, given: Any, height: int, width: int) -> Self:
+        """What a transform made of it, for an image of this size.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or does not fit the image.
+        """
+
+    @abstractmethod
+    def placed(self, placement: Placement) -> np.ndarray:
+        """As the task encodes it, where the network sees the image so: of one shape always."""
+
+
+class Targets(Protocol):
+    """What is said of the places of some images, opened one at a time."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> Target:
+        """What is said of one image."""
+        ...
 
 
 class Augment(ABC):
@@ -58,15 +150,41 @@ class Augment(ABC):
         """A changed copy of an RGB picture."""
 
 
-class Flip(Augment):
+class MovesTargets(Augment):
+    """One way to change images and what is said of their places.
+
+    Attributes
+    ----------
+    looks_at_targets : bool
+        Whether what becomes of an image may hang on its target.
+    """
+
+    looks_at_targets: ClassVar[bool] = False
+
+    @abstractmethod
+    def together(
+        self, opened: OpenedImage, target: Target, random: np.random.Generator
+    ) -> tuple[Target, tuple[int, int]]:
+        """What the same draw makes of a target, and height and width of the image then."""
+
+
+class Flip(MovesTargets):
     """Mirror half of the views, left to right."""
 
     key = "light 1"
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> Image.Image:
-        if random.random() < 0.5:
-            return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return picture
+        return self._geometry(picture.width, picture.height, random)(picture)
+
+    def together(
+        self, opened: OpenedImage, target: Target, random: np.random.Generator
+    ) -> tuple[Target, tuple[int, int]]:
+        height, width = opened.size()
+        geometry = self._geometry(width, height, random)
+        return target.moved(geometry), (geometry.height, geometry.width)
+
+    def _geometry(self, width: int, height: int, random: np.random.Generator) -> Geometry:
+        return Geometry(bool(random.random() < 0.5), width, 0, 0, width, height)
 
 
 class FlipCropColour(Flip):
@@ -77,30 +195,32 @@ class FlipCropColour(Flip):
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> Image.Image:
         picture = super().__call__(picture, random)
-        small = max(picture.size) <= _SMALL
-        picture = _shift(picture, random) if small else _crop(picture, random)
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
             picture = enhance(picture).enhance(random.uniform(0.8, 1.2))
         return picture
 
 
-def _shift(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    def _geometry(self, width: int, height: int, random: np.random.Generator) -> Geometry:
+        mirrored = super()._geometry(width, height, random).mirrored
+        part = _shifted if max(width, height) <= _SMALL else _cropped
+        return Geometry(mirrored, width, *part(width, height, random))
+
+
+def _shifted(width: int, height: int, random: np.random.Generator) -> tuple[int, int, int, int]:
     """Pad by an eighth with black and cut the old size out, as recipes for 32 pixels do."""
-    width, height = picture.size
     across, down = (int(random.integers(-(side // 8), side // 8 + 1)) for side in (width, height))
-    return picture.crop((across, down, across + width, down + height))
+    return across, down, width, height
 
 
-def _crop(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+def _cropped(width: int, height: int, random: np.random.Generator) -> tuple[int, int, int, int]:
     """Cut out 60 to 100% of the area, with sides in proportions of 3:4 to 4:3."""
-    width, height = picture.size
     area = width * height * random.uniform(0.6, 1.0)
     aspect = width / height * np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
     across = min(width, max(1, round(np.sqrt(area * aspect))))
     down = min(height, max(1, round(np.sqrt(area / aspect))))
     left = int(random.integers(0, width - across + 1))
     top = int(random.integers(0, height - down + 1))
-    return picture.crop((left, top, left + across, top + down))
+    return left, top, across, down
 
 
 class Transform(Augment):
@@ -126,21 +246,66 @@ class Transform(Augment):
         self._copied = _pickled(transform, self._generators)
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> Image.Image:
+        return _as_picture(self._changed(random, picture))
+
+    def _changed(self, random: np.random.Generator, *given: Any) -> Any:
+        """What the transform makes of something, with all its draws from one generator."""
         with self._drawing, _drawn_from(random, self._generators):
             try:
-                changed = self._fresh()(picture)
+                return self._fresh()(*given)
             except Exception as error:
                 kind = type(self._transform).__module__.partition(".")[0]
                 remedy = f" {_ALBUMENTATIONS}" if kind == "albumentations" else ""
                 told = shown(error).rstrip(".")
                 why = f"{type(error).__name__}: {told}" if told else type(error).__name__
                 raise TrainingError(f"augment= failed: {why}.{remedy}") from error
-        return _as_picture(changed)
 
     def _fresh(self) -> Any:
         if self._copied is None:
             return self._transform
         return _Unpickler(io.BytesIO(self._copied), self._generators).load()
+
+
+class JointTransform(Transform, MovesTargets):
+    """A transform or function of an image and its target, which gives both."""
+
+    looks_at_targets = True
+
+    def together(
+        self, opened: OpenedImage, target: Target, random: np.random.Generator
+    ) -> tuple[Target, tuple[int, int]]:
+        picture, target = self.both(opened.picture(), target, random)
+        return target, (picture.height, picture.width)
+
+    def both(
+        self, picture: Image.Image, target: Target, random: np.random.Generator
+    ) -> tuple[Image.Image, Target]:
+        """The changed image, and its target."""
+        given = target.for_transform(picture.height, picture.width)
+        changed = self._changed(random, picture, given)
+        if not isinstance(changed, (tuple, list)) or len(changed) != 2:
+            raise ValueError(
+                f"augment= must give a pair (image, {target.noun}), gave "
+                f"{shown(repr(type(changed)))}."
+            )
+        picture = _as_picture(changed[0])
+        return picture, target.from_transform(changed[1], picture.height, picture.width)
+
+
+def takes_targets(transform: Any) -> bool:
+    """Whether a transform takes an image and its target."""
+    from torchvision.transforms import v2
+
+    if isinstance(transform, v2.Transform):
+        return True
+    call = transform.forward if isinstance(transform, nn.Module) else transform
+    try:
+        inspect.signature(call).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature that can be told
+        return True
+    return True
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -313,11 +478,19 @@ def _in_8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
     )
 
 
-def check_augment(augment: Any, images: Images) -> None:
+def check_augment(augment: Any, images: Images, targets: Targets | None = None) -> None:
     """Look at what a transform gives before anything long begins.
 
     It is tried on the first image, and on one that holds black, white and all between, since an
     image can look as before though it was normalised.
+
+    Parameters
+    ----------
+    augment : object
+        As in the estimator.
+    images : Images
+    targets : Targets or None
+        What moves with them.
 
     Raises
     ------
@@ -326,7 +499,7 @@ def check_augment(augment: Any, images: Images) -> None:
     TrainingError
         If it fails on the first image.
     """
-    made = make_augment(augment)
+    made = make_augment(augment, targets)
     if not isinstance(made, Transform) or not len(images):
         return
     try:
@@ -334,18 +507,32 @@ def check_augment(augment: Any, images: Images) -> None:
         picture = first.picture()
     except ImageError:  # said by whoever reads all images
         return
-    Augmented(images, made, 1).open(0).picture()
+    change: Any = made
+    if isinstance(made, JointTransform) and targets is not None:
+        MovedTogether(images, made, 1, targets).open(0).picture()
+        one = targets.open(0)
+
+        def change(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+            return made.both(picture, one, random)[0]
+
+    else:
+        Augmented(images, made, 1).open(0).picture()
+    _check_levels(change, picture.size)
+
+
+def _check_levels(change: Any, size: tuple[int, int]) -> None:
+    """Refuse what makes white nearly black."""
     ramp = np.linspace(0, 255, 256).astype(np.uint8).reshape(1, 256, 1)
-    levels = Image.fromarray(np.broadcast_to(ramp, (256, 256, 3)).copy()).resize(picture.size)
+    levels = Image.fromarray(np.broadcast_to(ramp, (256, 256, 3)).copy()).resize(size)
     # What is cut out of the levels may be their dark end.
-    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white = Image.new("RGB", size, (255, 255, 255))
     brightest = []
     for draw in range(_DRAWS):
         # It may well take images of its own kind alone.
         with suppress(TrainingError):
-            brightest.append(_brightest(made(levels, np.random.default_rng(draw))))
+            brightest.append(_brightest(change(levels, np.random.default_rng(draw))))
             if brightest[-1] <= _NEARLY_BLACK:
-                brightest.append(_brightest(made(white, np.random.default_rng(draw))))
+                brightest.append(_brightest(change(white, np.random.default_rng(draw))))
     # What is all black is meant so, or white by another draw.
     if brightest and 0 < max(brightest) <= _NEARLY_BLACK:
         raise ValueError(
@@ -359,13 +546,29 @@ def _brightest(picture: Image.Image) -> int:
     return int(np.asarray(picture).max())
 
 
-def make_augment(augment: Any) -> Augment | None:
-    """The augmentation that a parameter means."""
+def make_augment(augment: Any, targets: Targets | None = None) -> Augment | None:
+    """The augmentation that a parameter means, of images alone or of what moves with them too.
+
+    Raises
+    ------
+    ValueError
+        If it takes the image alone, and there are targets.
+    """
     if augment is None:
         return None
     if isinstance(augment, str):
         return {"light": Flip, "auto": FlipCropColour}[augment]()
-    return augment if isinstance(augment, Augment) else Transform(augment)
+    if isinstance(augment, Augment):
+        return augment
+    if targets is None:
+        return Transform(augment)
+    if not takes_targets(augment):
+        raise ValueError(
+            "augment= must move what is said of an image with the image, but "
+            f"{shown(repr(augment), 80)} takes the image alone. Take a transform of "
+            "torchvision.transforms.v2, or a function of (image, target) that gives both."
+        )
+    return JointTransform(augment)
 
 
 class Augmented:
@@ -400,7 +603,64 @@ class Augmented:
         self.images.tell()
 
     def _change(self, opened: OpenedImage, seed: int, picture: Image.Image) -> Image.Image:
+        random = np.random.default_rng(seed)
+        changed: Image.Image = self._told(opened, self._augment, picture, random)
+        return changed
+
+    def _told(self, opened: OpenedImage, change: Any, *given: Any) -> Any:
+        """What a change gives; errors name the image."""
         try:
-            return self._augment(picture, np.random.default_rng(seed))
+            return change(*given)
         except (TrainingError, ValueError) as error:
             raise type(error)(str(opened.error(str(error)))) from error.__cause__
+
+
+class MovedTogether(Augmented):
+    """One view of each image of a sequence, and of what is said of its places.
+
+    Parameters
+    ----------
+    images, augment, view : object
+        As above.
+    targets : Targets
+    """
+
+    _augment: MovesTargets
+
+    def __init__(
+        self, images: Images | Subset, augment: MovesTargets, view: int, targets: Targets
+    ):
+        super().__init__(images, augment, view)
+        self._targets = targets
+
+    def open(self, index: int) -> OpenedImage:
+        opened: Any = self.images.open(index)
+        if self._view == 0:
+            return opened
+        target = self._targets.open(index) if self._augment.looks_at_targets else None
+        digest = self._digest(opened, target)
+        seed = int.from_bytes(digest, "little")
+        if target is None:
+            return opened.changed(digest, partial(self._change, opened, seed))
+        return opened.changed(digest, partial(self._change_both, opened, seed, target))
+
+    def target(self, index: int, preparation: ImagePreparation) -> np.ndarray:
+        """What is said of one image, as the network sees it."""
+        opened: Any = self.images.open(index)
+        target = self._targets.open(index)
+        digest = self._digest(opened, target if self._augment.looks_at_targets else None)
+        random = np.random.default_rng(int.from_bytes(digest, "little"))
+        moved, size = self._told(opened, self._augment.together, opened, target, random)
+        return moved.placed(preparation.placement(size))
+
+    def _digest(self, opened: OpenedImage, target: Target | None) -> bytes:
+        content = opened.digest + (b"" if target is None else target.digest)
+        return digest_of(f"view {self._view}, {self._augment.key}", content)
+
+    def _change_both(
+        self, opened: OpenedImage, seed: int, target: Target, picture: Image.Image
+    ) -> Image.Image:
+        augment: Any = self._augment
+        random = np.random.default_rng(seed)
+        changed: Image.Image = self._told(opened, augment.both, picture, target, random)[0]
+        return changed

@@ -45,10 +45,10 @@ from ..networks import (
 from ..store import open_store
 from ._callbacks import EMA, GradualUnfreeze, named_callbacks
 from ._checkpoints import Checkpoints, Follower, Run, digest_of, key_of_fit, open_checkpoints
-from ._checks import check_training, reads_validation
+from ._checks import check_mixing, check_training, reads_validation
 from ._gradients import Team, make_team
 from ._lr_find import LearningRateRange, find_range
-from ._model import Design, Model, build_model, code_width
+from ._model import Design, Model, build_model
 from ._parameter_groups import plain_name, trainable_names
 from ._targets import as_weights
 from ._tasks import Task
@@ -374,7 +374,7 @@ class FineTuneBase(
 
     @abstractmethod
     def _encode(
-        self, y: Any, n_samples: int, before: Any, classes: Any, name: str
+        self, y: Any, items: Any, before: Any, classes: Any, name: str
     ) -> tuple[Task, np.ndarray]:
         """The task, and the targets as it encodes them; `before` is that of earlier calls."""
 
@@ -441,9 +441,12 @@ class FineTuneBase(
             items, known = self._first_items(X), None
         name = "y of partial_fit" if is_partial else "y"
         self._check_targets(items, y, name)
-        task, target = self._encode(y, len(items), known, classes, name)
-        every = Part(items, target, as_weights(sample_weight, items))
-        self._check_items(items)
+        task, target = self._encode(y, items, known, classes, name)
+        augmented = self._augmentation is not None and self._augmentation.augment is not None
+        moving = task.movable(y, items) if augmented else None
+        every = Part(items, target, as_weights(sample_weight, items), moving)
+        self._check_part(every)
+        check_mixing(self.callbacks, task)
         return every, task
 
     def _begun(
@@ -460,9 +463,9 @@ class FineTuneBase(
         columns = type(self).__new__(type(self))
         check_columns(columns, X, reset=True)
         backbone = self._load()
-        preparation = self._prepare(backbone)
+        preparation = self._prepare(backbone, every.items)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        design = self._design(backbone, task.n_outputs, seed)
+        design = self._design(backbone, task, seed)
         model = build_model(backbone, self._cut(backbone, preparation), design)
         fitted = Fitted(
             design, self.trainable, task, preparation, every.items.reading, model,
@@ -562,7 +565,7 @@ class FineTuneBase(
             backbone = fitted.model.backbone
             self._network = None if backbone.portable else backbone
             self.backbone_ = info
-            self._n_features_out = code_width(fitted.model.table)
+            self._n_features_out = fitted.model.n_codes
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
             self.__dict__.update(vars(columns))
@@ -615,7 +618,7 @@ class FineTuneBase(
         """The network of the parameters."""
 
     @abstractmethod
-    def _prepare(self, backbone: Backbone) -> Any:
+    def _prepare(self, backbone: Backbone, items: Any) -> Any:
         """How items are prepared for it, as plain values."""
 
     @abstractmethod
@@ -627,15 +630,15 @@ class FineTuneBase(
         """Where it can be cut; prepared as in `fit`, unless told otherwise."""
 
     @abstractmethod
-    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> Design:
+    def _design(self, backbone: Backbone, task: Any, seed: int) -> Design:
         """What the parameters make of it."""
 
     @abstractmethod
     def _info(self, backbone: Backbone) -> BackboneInfo:
         """What is told of it."""
 
-    def _check_items(self, items: Any) -> None:
-        """Refuse parameters that do not suit the items."""
+    def _check_part(self, part: Part) -> None:
+        """Refuse parameters that do not suit the items, or what is said of them."""
         return
 
     def _check_targets(self, items: Any, y: Any, name: str) -> None:
@@ -705,7 +708,7 @@ def _held_out(validation_data: Any, fitted: Fitted, columns: Any) -> Part:
     X, y = validation_data
     check_columns(columns, X, reset=False)
     items = fitted.reading.items(X)
-    return Part(items, fitted.task.encode(y, len(items), "y of validation_data"), None)
+    return Part(items, fitted.task.encode(y, items, "y of validation_data"), None)
 
 
 # What a pickle holds.

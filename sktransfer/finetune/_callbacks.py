@@ -297,24 +297,27 @@ class BestEpoch(Callback):
     def on_train_begin(self, net: Any, **_: Any) -> None:
         self.best_epoch_ = self._first = len(net.history)
         self.lowest_epoch_ = self.misses_ = 0
-        self._outputs: list[torch.Tensor] = []
+        self._found: list[dict[str, torch.Tensor]] = []
         self._lowest: dict[str, torch.Tensor] | None = None
         self._weights: dict[str, torch.Tensor] | None = None
 
-    def on_batch_end(self, net: Any, training: bool, y_pred: Any, **_: Any) -> None:
-        if not training:
-            self._outputs.append(y_pred.detach())
-
-    def on_epoch_end(self, net: Any, dataset_valid: Any = None, **_: Any) -> None:
-        if not self._outputs:
+    def on_batch_end(self, net: Any, batch: Any, training: bool, y_pred: Any, **_: Any) -> None:
+        if training:
             return
-        task = net.recipe.task
-        out, self._outputs = task.joined(self._outputs).cpu(), []
-        target, weight = dataset_valid.target, dataset_valid.weight
-        now = {"losses": task.losses(out, target).double()}
+        # Outputs may be large: what is kept are numbers of each sample.
+        out, task = y_pred.detach(), net.recipe.task
+        target = batch[1].to(out.device)
+        now = {"losses": task.losses(out, target).double().cpu()}
         hits = task.hits(out, target)
         if hits is not None:
-            now["right"] = hits[0].double() / hits[1].clamp(min=1)
+            now["right"] = (hits[0].double() / hits[1].clamp(min=1)).cpu()
+        self._found.append(now)
+
+    def on_epoch_end(self, net: Any, dataset_valid: Any = None, **_: Any) -> None:
+        if not self._found:
+            return
+        now = {name: torch.cat([one[name] for one in self._found]) for name in self._found[0]}
+        self._found, weight = [], dataset_valid.weight
         epoch = len(net.history)
         lowest = math.nan if self._lowest is None else _mean(self._lowest["losses"], weight)
         if self._lowest is None or not lowest <= _mean(now["losses"], weight):

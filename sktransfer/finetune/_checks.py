@@ -12,10 +12,11 @@ from skorch.callbacks import BatchScoring, EpochScoring, LRScheduler
 
 from .._parameters import Training
 from ..exceptions import SktransferWarning, shown
-from ._callbacks import SCHEDULES
+from ._callbacks import SCHEDULES, Mixup, named_callbacks
 from ._net import OPTIMIZERS
+from ._tasks import Task
 
-__all__ = ["check_training", "monitors_validation", "reads_validation"]
+__all__ = ["check_mixing", "check_training", "monitors_validation", "reads_validation"]
 
 # Parameters of a skorch net that are ours, and what to say instead.
 _OURS = {
@@ -81,6 +82,22 @@ def check_training(training: Training, *, validates: bool, is_partial: bool = Fa
                 f"{parameter}= holds {name}, which needs {reads}, but nothing is held out for "
                 f"validation. {hint}"
             )
+
+
+def check_mixing(callbacks: Any, task: Task) -> None:
+    """Refuse Mixup where samples cannot be blended.
+
+    Raises
+    ------
+    ValueError
+        If a callback mixes.
+    """
+    mixes = any(isinstance(one, Mixup) for _, one in named_callbacks(callbacks))
+    if mixes and not task.mixes:
+        raise ValueError(
+            f"callbacks= must not hold Mixup, which blends two images: {task.kind} say where "
+            "things are, and a blend has those of both in one place. Take augment= instead."
+        )
 
 
 def _check_schedule(schedule: Any) -> None:

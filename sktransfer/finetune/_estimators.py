@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from .._parameters import Augmentation, ImageInput, ImageTail, Network, parameters
+from .._parameters import Augmentation, Ending, ImageInput, ImageTail, Network, parameters
 from ..inputs import ImagePreparation, Images, Reading, as_images
 from ..networks import (
     NETWORK,
@@ -20,12 +20,13 @@ from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._augment import check_augment
 from ._base import FineTuneBase, Fitted
 from ._model import ImageDesign
-from ._training import Trained
+from ._tasks import Task
+from ._training import Part, Trained
 
-__all__ = ["FineTuneClassifier", "FineTuneRegressor"]
+__all__ = ["FineTuneClassifier", "FineTuneRegressor", "ReadsImages"]
 
 
-class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network):
+class ReadsImages(FineTuneBase, Augmentation, ImageTail, Network):
     """What goes in are images.
 
     Attributes
@@ -36,13 +37,10 @@ class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network)
         Height and width that the network sees.
     """
 
-    _given = NETWORK
+    _given: ClassVar[tuple[str, ...]] = NETWORK
 
-    def _first_items(self, X: Any) -> Images:
-        return as_images(X, image_shape=self.image_shape, value_range=self.value_range)
-
-    def _check_items(self, items: Images) -> None:
-        check_augment(self.augment, items)
+    def _check_part(self, part: Part) -> None:
+        check_augment(self.augment, part.items, part.moving)
 
     def _load(self) -> Backbone:
         return load_backbone(
@@ -52,14 +50,6 @@ class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network)
             verbose=self.verbose,
         )
 
-    def _prepare(self, backbone: Backbone) -> ImagePreparation:
-        return image_preparation(
-            backbone.preprocessing,
-            image_size=self.image_size,
-            resize=self.resize,
-            crop_pct=self.crop_pct,
-        )
-
     def _preparation(self, fitted: Fitted, backbone: Backbone) -> ImagePreparation:
         prepared: ImagePreparation = fitted.preparation
         return prepared
@@ -67,9 +57,6 @@ class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network)
     def _cut(self, backbone: Backbone, preparation: ImagePreparation | None = None) -> Cuttable:
         prepared = self._fitted.preparation if preparation is None else preparation
         return cuts_of(backbone, prepared.image_size)
-
-    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> ImageDesign:
-        return ImageDesign.of(self, pooling="avg", n_outputs=n_outputs, seed=seed)
 
     def _info(self, backbone: Backbone) -> BackboneInfo:
         return BackboneInfo.of(backbone, self.weights)
@@ -94,6 +81,24 @@ class FineTuneImages(FineTuneBase, Augmentation, ImageTail, ImageInput, Network)
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+class FineTuneImages(ReadsImages, Augmentation, ImageTail, Ending, ImageInput, Network):
+    """Something is said of each image as a whole."""
+
+    def _first_items(self, X: Any) -> Images:
+        return as_images(X, image_shape=self.image_shape, value_range=self.value_range)
+
+    def _prepare(self, backbone: Backbone, items: Images) -> ImagePreparation:
+        return image_preparation(
+            backbone.preprocessing,
+            image_size=self.image_size,
+            resize=self.resize,
+            crop_pct=self.crop_pct,
+        )
+
+    def _design(self, backbone: Backbone, task: Task, seed: int) -> ImageDesign:
+        return ImageDesign.of(self, pooling="avg", n_outputs=task.n_outputs, seed=seed)
 
 
 @parameters

@@ -49,7 +49,8 @@ class Lot:
 
     Attributes
     ----------
-    x, target, weight : Tensor
+    x : Tensor or Batch
+    target, weight : Tensor
     others : (Tensor, Tensor) or None
         Targets that were mixed in, and their weights.
     share : float
@@ -60,7 +61,7 @@ class Lot:
         Whether the pull towards the pretrained weights is counted here.
     """
 
-    x: torch.Tensor
+    x: Any
     target: torch.Tensor
     weight: torch.Tensor
     others: tuple[torch.Tensor, torch.Tensor] | None
@@ -69,7 +70,7 @@ class Lot:
     pulls: bool = True
 
     @classmethod
-    def of(cls, net: Any, x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> Lot:
+    def of(cls, net: Any, x: Any, target: torch.Tensor, weight: torch.Tensor) -> Lot:
         """A whole batch, mixed as the recipe says."""
         x, partners, share = net.recipe.mix(x)
         others = None if partners is None else (target[partners], weight[partners])

@@ -14,14 +14,16 @@ from torch import nn
 
 from .._lru import LRU
 from ..compute import worker_pool
+from ..networks import running
 from ._gradients import Dropout, own_draws
-from ._model import Scale, has_hooks
-from ._tasks import LinearFit, Task
+from ._model import FineTuneModule, Scale, has_hooks
+from ._rows import Rows
+from ._tasks import LinearFit, Task, weighted_mean
 
-__all__ = ["fit_head", "linear_layer"]
+__all__ = ["fit_head", "linear_layer", "train_head"]
 
 
-_STEPS = 200
+_STEPS, _STEPS_OF_MAPS = 200, 60
 
 # Candidates of a search that differ in their learning rates start from the same head.
 _fits: LRU[LinearFit] = LRU(16)
@@ -85,6 +87,58 @@ def fit_head(
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(coef / _multiplier(head)))
         layer.bias.copy_(torch.from_numpy(intercept))
+
+
+def train_head(
+    module: FineTuneModule,
+    maps: Rows,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    task: Task,
+    *,
+    lr: float,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Train a head alone, in place, on maps of the pretrained network.
+
+    Parameters
+    ----------
+    module : FineTuneModule
+        Its head is trained.
+    maps : Rows
+        What the head takes of each item.
+    target : ndarray
+        As `task` encodes it.
+    weight : ndarray of shape (n_samples,) or None
+    task : Task
+    lr : float
+        Rises in the first third of the steps and falls to zero, as it does in training.
+    batch_size : int
+    seed : int
+        Draws the batches.
+    """
+    learning = [one for one in module.head.parameters() if one.requires_grad]
+    if not learning:
+        return
+    task, random = task.unsmoothed(), np.random.default_rng(seed)
+    weights = torch.ones(len(target)) if weight is None else torch.from_numpy(weight).float()
+    optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=_STEPS_OF_MAPS)
+    module.head.train()
+    order = np.empty(0, np.int64)
+    for step in range(_STEPS_OF_MAPS):
+        if len(order) < min(batch_size, len(target)):
+            order = np.append(order, random.permutation(len(target)))
+        some, order = np.sort(order[:batch_size]), order[batch_size:]
+        optimizer.zero_grad()
+        with own_draws(seed + step), running():
+            out = module.answers(module.head, module.as_maps(maps.take(some)))
+            losses = task.losses(out, torch.from_numpy(target[some]))
+            weighted_mean(losses, weights[some]).backward()
+        optimizer.step()
+        schedule.step()
+    module.head.eval()
 
 
 def _multiplier(head: nn.Module) -> float:

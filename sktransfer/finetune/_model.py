@@ -25,17 +25,23 @@ from ._parameter_groups import is_norm, plain_name, trainable_names
 from ._rows import Rows, chunks_of, rows_of
 
 __all__ = [
+    "Cut",
     "Design",
     "FineTuneModule",
     "ImageDesign",
     "Model",
+    "PixelModule",
+    "RowDesign",
     "Scale",
     "add_adapters",
     "attributes_of",
     "build_model",
     "has_hooks",
+    "in_dtype_of",
     "make_head",
+    "normalization_before",
     "put_back",
+    "suit_images",
     "told_of",
 ]
 
@@ -44,27 +50,73 @@ __all__ = [
 _BESIDE = "beside the state of the head: "
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Where a network ends, and what of it is frozen.
+
+    Attributes
+    ----------
+    table : Cuttable
+        Up to where the network ends.
+    taps : tuple of Layer
+        Those whose maps the head takes, in order, the last of which is the end; none where the head
+        takes a row.
+    start : Layer or None
+        Where the frozen part ends; None where nothing is frozen.
+    """
+
+    table: Cuttable
+    taps: tuple[Layer, ...]
+    start: Layer | None
+
+    @property
+    def end(self) -> Layer:
+        return self.table.layers[-1]
+
+    @property
+    def frozen_taps(self) -> tuple[Layer, ...]:
+        """Taps that are computed once."""
+        if self.start is None or not self.taps:
+            return ()
+        order = self.table.every()
+        return self.taps[: sum(order.index(one) <= order.index(self.start) for one in self.taps)]
+
+    @property
+    def trained_taps(self) -> tuple[Layer, ...]:
+        """Taps that the tail gives."""
+        return self.taps[len(self.frozen_taps) :]
+
+    def tail(self) -> nn.Module:
+        """What is behind the frozen part, all of it frozen as well.
+
+        Raises
+        ------
+        LayerError
+            If the network cannot be cut there.
+        """
+        return self.table.tail(self.start, self.trained_taps).requires_grad_(False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Design(ABC):
     """The parameters that decide what the network is.
 
     Attributes
     ----------
-    layer, trainable, head, dropout, method : object
+    trainable, head, dropout, method : object
         As in the estimator.
-    pooling : str
-        How what the network gives becomes a row.
+    pooling : str or None
+        How what the network gives becomes a row; None where the head takes maps.
     n_outputs : int
     seed : int
         Draws the first weights of the head.
     """
 
-    layer: Any
     trainable: Any
     head: Any
     dropout: float
     method: str
-    pooling: str
+    pooling: str | None
     n_outputs: int
     seed: int
 
@@ -82,14 +134,41 @@ class Design(ABC):
         return {name: getattr(self, name) for name in names if name not in idle}
 
     @abstractmethod
+    def ends(self, cuts: Cuttable) -> tuple[Cuttable, tuple[Layer, ...]]:
+        """The network up to where it ends, and its taps."""
+
+    @abstractmethod
+    def new_head(self, table: Cuttable, taps: tuple[Layer, ...]) -> nn.Module:
+        """A new head for it."""
+
+    @abstractmethod
     def module(
-        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
+        self, backbone: Backbone, tail: nn.Module, cut: Cut, head: nn.Module
     ) -> FineTuneModule:
-        """What is trained, of a tail from a layer to another one, and a head."""
+        """What is trained, of what is behind a cut, and a head."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageDesign(Design):
+class RowDesign(Design):
+    """The same where the head takes a row of numbers.
+
+    Attributes
+    ----------
+    layer : object
+        As in the estimator.
+    """
+
+    layer: Any
+
+    def ends(self, cuts: Cuttable) -> tuple[Cuttable, tuple[Layer, ...]]:
+        return cuts.up_to(self.layer), ()
+
+    def new_head(self, table: Cuttable, taps: tuple[Layer, ...]) -> nn.Module:
+        return make_head(self.head, code_width(table), self.n_outputs, self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDesign(RowDesign):
     """The same of a network for images.
 
     Attributes
@@ -100,14 +179,10 @@ class ImageDesign(Design):
 
     batchnorm: str
 
-    def module(
-        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
-    ) -> ImageModule:
-        facts = backbone.preprocessing
-        normalization = None if start is not None else (facts.mean, facts.std)
-        pool = Pool("avg", end) if start is not end else nn.Identity()
-        _channels_last(tail)
-        spare_grouped(tail)
+    def module(self, backbone: Backbone, tail: nn.Module, cut: Cut, head: nn.Module) -> ImageModule:
+        pool = Pool("avg", cut.end) if cut.start is not cut.end else nn.Identity()
+        suit_images(tail)
+        normalization = normalization_before(backbone, cut)
         return ImageModule(tail, pool, head, normalization, live_norms=self.batchnorm == "train")
 
 
@@ -118,15 +193,12 @@ class Model:
     Attributes
     ----------
     backbone : Backbone
-    table : Cuttable
-        Up to where the network ends.
+    cut : Cut
     stages : list of Stage
     names : list of list of str
         Parameters of each stage in the pretrained network.
-    start : Layer or None
-        Where the frozen part ends.
-    pooling : str
-        How what the network gives becomes a row.
+    pooling : str or None
+        How what the network gives becomes a row; None where the head takes maps.
     module : FineTuneModule
         What is behind it.
     told : dict of str to str
@@ -134,13 +206,32 @@ class Model:
     """
 
     backbone: Backbone
-    table: Cuttable
+    cut: Cut
     stages: list[Stage]
     names: list[list[str]]
-    start: Layer | None
-    pooling: str
+    pooling: str | None
     module: FineTuneModule
     told: dict[str, str]
+
+    @property
+    def table(self) -> Cuttable:
+        """The network up to where it ends."""
+        return self.cut.table
+
+    @property
+    def taps(self) -> tuple[Layer, ...]:
+        """Layers whose maps the head takes."""
+        return self.cut.taps
+
+    @property
+    def start(self) -> Layer | None:
+        """Where the frozen part ends."""
+        return self.cut.start
+
+    @property
+    def n_codes(self) -> int:
+        """Numbers of an item that `transform` gives."""
+        return sum(one.n_channels for one in self.taps) or code_width(self.table)
 
     @property
     def stage_of(self) -> dict[str, int]:
@@ -148,9 +239,11 @@ class Model:
 
     @property
     def frozen(self) -> tuple[tuple[Layer, ...], str | None]:
-        """What the tail takes: a layer and how it is pooled, or nothing, the prepared items."""
+        """What the module takes: layers and how they are pooled, or nothing, the prepared items."""
         if self.start is None:
             return (), None
+        if self.taps:
+            return tuple(dict.fromkeys([*self.cut.frozen_taps, self.start])), None
         # The codes themselves are pooled where they are made, as CNNCodes has them.
         pooled = not self.stages_learn and self.module.takes_pooled
         return (self.start,), self.pooling if pooled else None
@@ -176,40 +269,61 @@ class Model:
         self, prefix: FrozenPass, items: Items, *, codes: bool = False
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The same of some items at a time: their numbers, and what is said of them."""
+        for numbers, batches, found in self._chunks(prefix, items, _as_array, codes=codes):
+            yield numbers, _together(batches, found, len(numbers))
+
+    def reduced(
+        self, prefix: FrozenPass, items: Items, reduce: Callable[[torch.Tensor, np.ndarray], Any]
+    ) -> np.ndarray:
+        """What `reduce` makes of the outputs of the head, an object for each item.
+
+        Outputs of few items are in memory at a time, however large those of each are.
+
+        Parameters
+        ----------
+        prefix : FrozenPass
+        items : Items
+        reduce : callable
+            Takes outputs (n, ...) and the numbers of the items; gives something of each. Called
+            in several threads.
+        """
+        every = np.empty(len(items), object)
+        for numbers, batches, found in self._chunks(prefix, items, reduce):
+            for batch, of_batch in zip(batches, found, strict=True):
+                for number, one in zip(numbers[batch], of_batch, strict=True):
+                    every[number] = one
+        return every
+
+    def _chunks(
+        self, prefix: FrozenPass, items: Items, reduce: Any, *, codes: bool = False
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[Any]]]:
+        """Numbers of some items, batches of them, and what is made of the outputs of each batch."""
         self.module.eval()
-        head = nn.Identity() if codes else _exact(self.module.head)
+        head = None if codes else _exact(self.module.head)
+        device = next(self.module.parameters()).device
+        each = worker_pool().map if device.type == "cpu" else map
         for numbers in chunks_of(items, prefix):
-            some = Subset(items, numbers, tells=False)
-            found = self._of_chunk(rows_of(some, prefix, prefix.dtype), head, len(some))
-            bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
-            if bad.any():
-                number = int(numbers[np.flatnonzero(bad)[0]])
-                raise TrainingError(
-                    f"What the network gives for {items.noun} {number} must be finite numbers, "
-                    "got NaN or infinity. Fit again with a smaller lr."
-                )
-            yield numbers, found
+            rows = rows_of(Subset(items, numbers, tells=False), prefix, prefix.dtype)
+
+            def work(batch: np.ndarray, rows: Rows = rows, chunk: np.ndarray = numbers) -> Any:
+                with running(), torch.inference_mode():
+                    out = self._answers(head, rows.take(batch).to(device))
+                    bad = ~torch.isfinite(out).flatten(1).all(1)
+                    if bad.any():
+                        number = int(chunk[batch[int(bad.nonzero()[0])]])
+                        raise TrainingError(
+                            f"What the network gives for {items.noun} {number} must be finite "
+                            "numbers, got NaN or infinity. Fit again with a smaller lr."
+                        )
+                    return reduce(out, chunk[batch])
+
+            batches = rows.alike(device)
+            yield numbers, batches, list(each(work, batches))
         items.tell()
 
-    def _of_chunk(self, rows: Rows, head: nn.Module, n: int) -> np.ndarray:
-        device = next(self.module.parameters()).device
-
-        def work(numbers: np.ndarray) -> np.ndarray:
-            with running(), torch.inference_mode():
-                codes = self.module.codes(rows.take(numbers).to(device))
-                dtype = next(head.parameters(), codes).dtype
-                return self.module.answers(head, codes.to(dtype)).cpu().numpy()
-
-        batches = rows.alike(device)
-        each = worker_pool().map if device.type == "cpu" else map
-        found = list(each(work, batches))
-        shape = np.max([one.shape[1:] for one in found], axis=0)
-        out = np.empty((n, *shape), found[0].dtype)
-        for numbers, one in zip(batches, found, strict=True):
-            if one.ndim == 3:  # of words: the last place stands for all behind it
-                one = one[:, np.arange(shape[0]).clip(max=one.shape[1] - 1)]
-            out[numbers] = one
-        return out
+    def _answers(self, head: nn.Module | None, activations: Any) -> torch.Tensor:
+        codes = self.module.codes(activations)
+        return self.module.as_rows(codes) if head is None else self.module.answers(head, codes)
 
     def learnt(self) -> dict[str, np.ndarray]:
         """What differs from the pretrained network: what is trained, and live statistics."""
@@ -243,6 +357,26 @@ class Model:
         put_back(self.module.head, beside)
 
 
+def _as_array(out: torch.Tensor, numbers: np.ndarray) -> np.ndarray:
+    return out.cpu().numpy()
+
+
+def _together(batches: list[np.ndarray], found: list[np.ndarray], n: int) -> np.ndarray:
+    """Outputs of all batches in one array."""
+    shape = np.max([one.shape[1:] for one in found], axis=0)
+    out = np.empty((n, *shape), found[0].dtype)
+    for numbers, one in zip(batches, found, strict=True):
+        if one.ndim == 3:  # of words: the last place stands for all behind it
+            one = one[:, np.arange(shape[0]).clip(max=one.shape[1] - 1)]
+        out[numbers] = one
+    return out
+
+
+def in_dtype_of(head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
+    """Codes in the precision of a head."""
+    return codes.to(next(head.parameters(), codes).dtype)
+
+
 def _exact(head: nn.Module) -> nn.Module:
     """A head in double precision, where the last digits of a row hang less on its batch."""
     plain = (nn.Sequential, Scale, nn.Dropout, Dropout, nn.Linear, nn.ReLU)
@@ -262,33 +396,36 @@ def build_model(backbone: Backbone, cuts: Cuttable, design: Design) -> Model:
     LayerError
         If `layer` or `trainable` names nothing.
     """
-    table = cuts.up_to(design.layer)
+    table, taps = design.ends(cuts)
     stages = table.stages()
     learning = trainable_names(table, design.trainable)
-    head = _seeded_head(design, code_width(table))
-    tail, start = _tail_behind(table, table.cut_before(learning))
-    module = design.module(backbone, tail, start, table.layers[-1], head)
+    head = _seeded_head(design, table, taps)
+    cut, tail = _cut_before(table, taps, table.cut_before(learning))
+    module = design.module(backbone, tail, cut, head)
     _let_learn(module, set(learning), design)
     names, told = [table.parameters_of(stage) for stage in stages], told_of(head)
     if told:
-        _check_told(told, told_of(_seeded_head(design, code_width(table))))
-    return Model(backbone, table, stages, names, start, design.pooling, module, told)
+        _check_told(told, told_of(_seeded_head(design, table, taps)))
+    return Model(backbone, cut, stages, names, design.pooling, module, told)
 
 
-def _tail_behind(table: Cuttable, start: Layer | None) -> tuple[nn.Module, Layer | None]:
-    """What is behind a cut point, or behind an earlier one where it cannot be cut; all frozen."""
+def _cut_before(
+    table: Cuttable, taps: tuple[Layer, ...], start: Layer | None
+) -> tuple[Cut, nn.Module]:
+    """A cut at a layer, or at an earlier one where it cannot be cut, and what is behind it."""
     before = [None, *table.layers]
     candidates = before[: before.index(start) + 1]
     for candidate in reversed(candidates):
+        cut = Cut(table, taps, candidate)
         try:
-            return table.tail(candidate).requires_grad_(False), candidate
+            return cut, cut.tail()
         except LayerError:
             if candidate is None:
                 raise
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _seeded_head(design: Design, width: int) -> nn.Module:
+def _seeded_head(design: Design, table: Cuttable, taps: tuple[Layer, ...]) -> nn.Module:
     """The same at each call, whichever of the global generators a function draws from."""
     of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
@@ -296,7 +433,7 @@ def _seeded_head(design: Design, width: int) -> nn.Module:
             torch.manual_seed(design.seed)
             np.random.seed(design.seed)
             random.seed(design.seed)
-            return make_head(design.head, width, design.n_outputs, design.dropout)
+            return design.new_head(table, taps)
     finally:
         np.random.set_state(of_numpy)
         random.setstate(of_python)
@@ -336,7 +473,7 @@ class FineTuneModule(nn.Module, ABC):
     tail : torch.nn.Module
         From the cut to the layer before the classifier; shares no weights with the network.
     head : torch.nn.Module
-        From a row to the outputs.
+        From codes to the outputs: rows, or maps of several layers.
     live_norms : bool
         Whether batch norms that are trained also follow the statistics of the batches.
 
@@ -354,8 +491,8 @@ class FineTuneModule(nn.Module, ABC):
         self.tail, self.head, self.live_norms = tail, head, live_norms
 
     @abstractmethod
-    def codes(self, activations: Any) -> torch.Tensor:
-        """Rows before the head."""
+    def codes(self, activations: Any) -> Any:
+        """What goes into the head: rows, or a list of maps."""
 
     def forward(self, activations: Any) -> torch.Tensor:
         return self.head(self.codes(activations))
@@ -364,9 +501,18 @@ class FineTuneModule(nn.Module, ABC):
         """Codes of the pretrained network, pooled as they are behind the tail."""
         return prefix.rows(items)
 
-    def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
-        """What a head, which need not be that which is trained, gives of some rows."""
-        return head(codes)
+    def answers(self, head: nn.Module, codes: Any) -> torch.Tensor:
+        """What a head, which need not be that which is trained, gives of some codes."""
+        return head(in_dtype_of(head, codes))
+
+    def as_rows(self, codes: Any) -> torch.Tensor:
+        """Codes as rows of numbers."""
+        rows: torch.Tensor = codes
+        return rows
+
+    def as_maps(self, activations: Any) -> Any:
+        """What the head takes, of what the pretrained network gives at its taps."""
+        raise NotImplementedError(f"{type(self).__name__} has no taps")
 
     def train(self, mode: bool = True) -> Self:
         super().train(False)
@@ -387,15 +533,13 @@ class FineTuneModule(nn.Module, ABC):
         return found
 
 
-class ImageModule(FineTuneModule):
+class PixelModule(FineTuneModule):
     """The same of a network for images.
 
     Parameters
     ----------
     tail, head, live_norms : object
         As above.
-    pool : torch.nn.Module
-        From the output of the tail to a row.
     normalization : tuple of (mean, std) or None
         Given where the tail begins at the pixels, which are then bytes (n, h, w, c).
     """
@@ -406,35 +550,62 @@ class ImageModule(FineTuneModule):
     def __init__(
         self,
         tail: nn.Module,
-        pool: nn.Module,
         head: nn.Module,
         normalization: tuple[Sequence[float], Sequence[float]] | None,
         *,
         live_norms: bool,
     ):
         super().__init__(tail, head, live_norms=live_norms)
-        self.pool = pool
         self.from_pixels = normalization is not None
         mean, std = normalization or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
         self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
 
-    def codes(self, activations: torch.Tensor) -> torch.Tensor:
-        x = activations
+    def _before_tail(self, x: torch.Tensor) -> torch.Tensor:
+        """Pixels or activations as the tail takes them."""
         if self.from_pixels:
-            x = x.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        elif x.ndim == 4:
-            x = x.float().contiguous(memory_format=torch.channels_last)
-        else:
-            x = x.float()
-        return self.pool(self.tail(x))
+            return x.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        if x.ndim == 4:
+            return x.float().contiguous(memory_format=torch.channels_last)
+        return x.float()
 
 
-def _channels_last(module: nn.Module) -> None:
-    for weight in module.parameters():
+class ImageModule(PixelModule):
+    """The same where the head takes a row.
+
+    Parameters
+    ----------
+    tail, head, normalization, live_norms : object
+        As above.
+    pool : torch.nn.Module
+        From the output of the tail to a row.
+    """
+
+    def __init__(
+        self, tail: nn.Module, pool: nn.Module, head: nn.Module, normalization: Any, **others: Any
+    ):
+        super().__init__(tail, head, normalization, **others)
+        self.pool = pool
+
+    def codes(self, activations: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.tail(self._before_tail(activations)))
+
+
+def suit_images(tail: nn.Module) -> None:
+    """Lay the weights of a tail out so that it computes images faster."""
+    for weight in tail.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    spare_grouped(tail)
+
+
+def normalization_before(
+    backbone: Backbone, cut: Cut
+) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and standard deviation of what a tail that begins at the pixels takes; else None."""
+    facts = backbone.preprocessing
+    return None if cut.start is not None else (facts.mean, facts.std)
 
 
 def code_width(table: Cuttable) -> int:

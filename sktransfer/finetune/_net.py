@@ -36,7 +36,7 @@ from ._checkpoints import Checkpointing, Run, restore
 from ._gradients import Lot, Team, autocast_dtype, gradients
 from ._model import Model
 from ._parameter_groups import Rates, parameter_groups, plain_name
-from ._rows import TextBatch
+from ._rows import Batch
 from ._tasks import Task, weighted_mean
 
 __all__ = [
@@ -179,7 +179,7 @@ def make_net(
         **(training.net_params or {}),
     }
     try:
-        return _NETS[task.kind](**params).initialize()
+        return _NETS.get(task.kind, PlacesNet)(**params).initialize()
     except SktransferError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -448,7 +448,7 @@ class _Steps(ScaledSteps):
 
     def forward_batch(self, x: Any, *, learns: bool = False) -> torch.Tensor:
         """Outputs of a batch as float32; CPUs compute in half precision only to learn."""
-        x = x.to(self.device) if isinstance(x, TextBatch) else to_tensor(x, device=self.device)
+        x = x.to(self.device) if isinstance(x, Batch) else to_tensor(x, device=self.device)
         dtype = self.recipe.autocast
         kind = torch.device(self.device).type
         half = dtype is not None and (learns or self.module_.training or kind != "cpu")
@@ -529,9 +529,8 @@ class TagsNet(ClassifierNet):
         return (self.predict_proba(X) > 0.5).astype(np.int64)
 
 
-class WordsNet(_Steps, NeuralNet):
-    """A skorch net that gives scores of the labels of every word."""
+class PlacesNet(_Steps, NeuralNet):
+    """A skorch net that gives scores of every word of a text, or of places of an image."""
 
 
-_NETS: dict[str, Any] = {"labels": ClassifierNet, "values": RegressorNet, "tags": TagsNet,
-                         "words": WordsNet}  # fmt: skip
+_NETS: dict[str, Any] = {"labels": ClassifierNet, "values": RegressorNet, "tags": TagsNet}

@@ -1,13 +1,14 @@
-"""Activations of items: rows of one shape, or of as many tokens as each text has."""
+"""Activations of items: rows of one shape, maps of several layers, or all tokens of texts."""
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ from ..inputs import Items
 
 __all__ = [
     "PADDING",
+    "Batch",
     "EvenRows",
+    "MapBatch",
+    "MapRows",
     "Rows",
     "TextBatch",
     "TextRows",
@@ -34,6 +38,29 @@ PADDING = -2
 _ITEMS = 16
 # The same for what is in memory at a time: at a width of 384, activations of 100 MB.
 _CHUNK, _CHUNK_OF_TOKENS = 256, 65_536
+# The same for large items, such as maps of several layers, and for those that a thread has in hand.
+_CHUNK_OF_BYTES, _BYTES = 2**26, 2**23
+
+
+class Batch(ABC):
+    """Activations of some items, where one tensor does not hold them."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many items."""
+
+    @abstractmethod
+    def __getitem__(self, part: slice | int) -> Self:
+        """Some of the items, one after the other."""
+
+    @abstractmethod
+    def to(self, device: Any) -> Self:
+        """The same on a device."""
+
+    @property
+    @abstractmethod
+    def ndim(self) -> int:
+        """Axes of the activations."""
 
 
 class Rows(ABC):
@@ -41,7 +68,7 @@ class Rows(ABC):
 
     @abstractmethod
     def take(self, numbers: np.ndarray) -> Any:
-        """A batch of some of them, as a module takes it: a tensor, or a `TextBatch`."""
+        """Some of them, as a module takes them: a tensor, or a `Batch`."""
 
     @abstractmethod
     def alike(self, device: torch.device) -> list[np.ndarray]:
@@ -64,8 +91,15 @@ def rows_of(
     keep : bool
         Whether the store is asked and filled.
     """
-    kind = TextRows if -1 in prefix.shape else EvenRows
+    kind: Any = MapRows if _is_of_maps(prefix) else EvenRows
+    if -1 in prefix.shape:
+        kind = TextRows
     return kind(items, prefix, dtype, path=path, keep=keep)
+
+
+def _is_of_maps(prefix: FrozenPass) -> bool:
+    """Whether an item becomes several arrays."""
+    return prefix.pooling is None and len(prefix.layers) > 1
 
 
 def sizes_of(items: Items, prefix: FrozenPass) -> np.ndarray | None:
@@ -82,10 +116,29 @@ def chunks_of(items: Items, prefix: FrozenPass) -> list[np.ndarray]:
     """
     n, sizes = len(items), sizes_of(items, prefix)
     if sizes is None:
-        return [np.arange(i, min(i + _CHUNK, n)) for i in range(0, n, _CHUNK)]
+        size = max(1, min(_CHUNK, _CHUNK_OF_BYTES // max(1, _bytes_of(prefix))))
+        return [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
     order = np.lexsort((sizes[:, 0], sizes[:, 1]))
     chunk = np.cumsum(sizes[order].prod(axis=1)) // _CHUNK_OF_TOKENS
     return np.split(order, np.flatnonzero(np.diff(chunk)) + 1)
+
+
+def _room(shape: tuple[int, ...], dtype: Any, path: Path | None) -> Any:
+    return np.empty(shape, dtype) if path is None else np.memmap(path, dtype, "w+", shape=shape)
+
+
+def _bytes_of(prefix: FrozenPass) -> int:
+    """What an item takes."""
+    return math.prod(prefix.shape) * prefix.dtype.itemsize
+
+
+def _even_batches(n: int, device: torch.device, n_bytes: int) -> list[np.ndarray]:
+    """Items of one shape that go through a tail together."""
+    size = n
+    if device.type == "cpu":
+        size = min(_ITEMS, -(-n // 2), _BYTES // max(1, n_bytes))
+    size = max(1, size)
+    return [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
 
 
 class EvenRows(Rows):
@@ -94,26 +147,74 @@ class EvenRows(Rows):
     def __init__(
         self, items: Items, prefix: FrozenPass, dtype: Any, *, path: Path | None, keep: bool
     ):
-        shape = (len(items), *prefix.shape)
-        room: Any = np.empty(shape, dtype)
-        if path is not None:
-            room = np.memmap(path, dtype, "w+", shape=shape)
+        room = _room((len(items), *prefix.shape), dtype, path)
         self._rows = prefix.rows(items, room, keep=keep)
 
     def take(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(self._rows[numbers]))
 
     def alike(self, device: torch.device) -> list[np.ndarray]:
-        n = len(self._rows)
-        size = max(1, min(_ITEMS, -(-n // 2))) if device.type == "cpu" else n
-        return [np.arange(i, min(i + size, n)) for i in range(0, n, size)]
+        return _even_batches(len(self._rows), device, self._rows[:1].nbytes)
+
+
+# Maps of several layers, each of one shape.
+
+
+@dataclass(frozen=True, eq=False)
+class MapBatch(Batch):
+    """Maps of some items.
+
+    Attributes
+    ----------
+    maps : tuple of Tensor of shape (n, ...)
+        One for each layer.
+    """
+
+    maps: tuple[torch.Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.maps[0])
+
+    def __getitem__(self, part: slice | int) -> MapBatch:
+        if not isinstance(part, slice):
+            part = slice(part, part + 1)
+        return MapBatch(tuple(one[part] for one in self.maps))
+
+    def to(self, device: Any) -> MapBatch:
+        return MapBatch(tuple(one.to(device) for one in self.maps))
+
+    @property
+    def ndim(self) -> int:
+        return max(one.ndim for one in self.maps)
+
+
+class MapRows(Rows):
+    """Maps of several layers, an array of each."""
+
+    def __init__(
+        self, items: Items, prefix: FrozenPass, dtype: Any, *, path: Path | None, keep: bool
+    ):
+        room = [
+            _room((len(items), *shape), dtype, path and path.with_suffix(f".{number}"))
+            for number, shape in enumerate(prefix.shapes)
+        ]
+        self._maps = prefix.rows(items, room, keep=keep)
+
+    def take(self, numbers: np.ndarray) -> MapBatch:
+        return MapBatch(
+            tuple(torch.from_numpy(np.ascontiguousarray(one[numbers])) for one in self._maps)
+        )
+
+    def alike(self, device: torch.device) -> list[np.ndarray]:
+        n_bytes = sum(one[:1].nbytes for one in self._maps)
+        return _even_batches(len(self._maps[0]), device, n_bytes)
 
 
 # Texts, each of as many windows and tokens as it has.
 
 
 @dataclass(frozen=True, eq=False)
-class TextBatch:
+class TextBatch(Batch):
     """Texts of different lengths, the windows of all side by side and filled up to the longest.
 
     Attributes
@@ -156,13 +257,11 @@ class TextBatch:
         )
 
     def to(self, device: Any) -> TextBatch:
-        """The same on a device."""
         parts = {name: getattr(self, name).to(device) for name in ("values", "words", "texts")}
         return replace(self, **parts)
 
     @property
     def ndim(self) -> int:
-        """Axes of the activations."""
         return self.values.ndim
 
 

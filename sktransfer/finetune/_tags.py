@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -27,7 +27,7 @@ from ._targets import (
 )
 from ._tasks import ENOUGH, LinearFit, Sides, Task, logistic_fit
 
-__all__ = ["Tags", "as_tags", "fit_each_tag", "is_indicator"]
+__all__ = ["Tags", "as_tags", "fit_each_tag", "is_indicator", "stratified_sides"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +86,8 @@ class Tags(Task):
             "classes": list(range(self.n_outputs)), "callbacks__valid_acc": None,
         }  # fmt: skip
 
-    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
-        return as_tags(y, n_samples, name, self.n_outputs, self.names)[0]
+    def encode(self, y: Any, items: Sized, name: str = "y") -> np.ndarray:
+        return as_tags(y, len(items), name, self.n_outputs, self.names)[0]
 
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         known = ~torch.isnan(target)
@@ -155,7 +155,7 @@ class Tags(Task):
 
     def score(self, y: Any, predicted: np.ndarray, sample_weight: Any = None) -> float:
         """Share of samples all of whose known tags are predicted right."""
-        target = self.encode(y, len(predicted))
+        target = self.encode(y, predicted)
         known = ~np.isnan(target)
         some = known.any(axis=1)
         right = ((predicted == target) | ~known).all(axis=1)[some]
@@ -168,14 +168,7 @@ class Tags(Task):
     def _split_groups(
         self, every: np.ndarray, target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
     ) -> Sides:
-        group_of = np.unique(groups, return_inverse=True)[1].ravel()
-        n, total = len(every), _rarer(target).sum(axis=0)
-        # Of each tag as large a share as of all samples, and on each side at least one.
-        held_out = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
-        size = min(max(1, math.ceil(fraction * n)), n - 1)
-        want, room = np.stack([total - held_out, held_out]), np.array([n - size, size])
-        side = _sides(target, group_of, want, room, seed)
-        return every[side == 0], every[side == 1]
+        return stratified_sides(target, groups, fraction, seed)
 
     @staticmethod
     def folds(target: np.ndarray, n_folds: int, groups: np.ndarray, seed: int) -> list[Sides]:
@@ -188,6 +181,30 @@ class Tags(Task):
         side = _sides(target, group_of, want, room, seed)
         numbers = range(n_folds)
         return [(np.flatnonzero(side != k), np.flatnonzero(side == k)) for k in numbers]
+
+
+def stratified_sides(
+    target: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+) -> Sides:
+    """Samples to train on and to hold out, of each tag as large a share as of all samples.
+
+    Parameters
+    ----------
+    target : ndarray of shape (n_samples, n_tags)
+        0 and 1, NaN where it is not known.
+    groups : ndarray of shape (n_samples,)
+        Samples of one group stay together.
+    fraction : float
+        Share that is held out; of each tag at least one sample on either side.
+    seed : int
+    """
+    group_of = np.unique(groups, return_inverse=True)[1].ravel()
+    n, total = len(target), _rarer(target).sum(axis=0)
+    held_out = np.where(total > 1, np.clip(fraction * total, 1, total - 1), fraction * total)
+    size = min(max(1, math.ceil(fraction * n)), n - 1)
+    want, room = np.stack([total - held_out, held_out]), np.array([n - size, size])
+    side = _sides(target, group_of, want, room, seed)
+    return np.flatnonzero(side == 0), np.flatnonzero(side == 1)
 
 
 def fit_each_tag(

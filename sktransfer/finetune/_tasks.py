@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -62,9 +62,11 @@ class Task(ABC):
 
     Attributes
     ----------
-    kind : {"labels", "values", "tags", "words"}
+    kind : {"labels", "values", "tags", "words", "masks"}
     classes : ndarray or None
     class_weight : ndarray or None
+    mixes : bool
+        Whether two samples can be blended, and their losses.
     """
 
     kind: ClassVar[str]
@@ -74,6 +76,7 @@ class Task(ABC):
     absurd: ClassVar[float] = 1e4
     # Whether a head that starts from a linear probe starts below the loss of guessing.
     starts_below_guessing: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -86,8 +89,8 @@ class Task(ABC):
         """What the skorch net of the kind is made with; its `criterion` is there for skorch."""
 
     @abstractmethod
-    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
-        """Targets of a later call, or to validate on.
+    def encode(self, y: Any, items: Sized, name: str = "y") -> np.ndarray:
+        """Targets of a later call, or to validate on, one for each of the items.
 
         Raises
         ------
@@ -132,6 +135,25 @@ class Task(ABC):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """What the head is fitted on first: codes, targets and weights."""
         return codes, target, weight
+
+    def fit_on_maps(
+        self, head: nn.Module, maps: Any, target: np.ndarray, weight: np.ndarray | None, seed: int
+    ) -> bool:
+        """Fit a head that takes maps, in place; False where there is no convex fit for it.
+
+        Parameters
+        ----------
+        head : torch.nn.Module
+        maps : Rows
+            Those of the pretrained network.
+        target, weight : ndarray
+        seed : int
+        """
+        return False
+
+    def movable(self, y: Any, items: Any) -> Sequence[Any] | None:
+        """A `Target` of each item, opened one at a time, that moves with it; None of others."""
+        return None
 
     def sample_weights(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
         """Weights of samples, by what is known of them and by their classes."""
@@ -218,8 +240,8 @@ class Labels(Task):
             "criterion": nn.CrossEntropyLoss, "classes": classes, "callbacks__valid_acc": None
         }  # fmt: skip
 
-    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
-        return as_labels(y, n_samples, self.classes, name)[1]
+    def encode(self, y: Any, items: Sized, name: str = "y") -> np.ndarray:
+        return as_labels(y, len(items), self.classes, name)[1]
 
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(
@@ -343,8 +365,8 @@ class Values(Task):
     def net_params(self) -> dict[str, Any]:
         return {"criterion": nn.MSELoss}
 
-    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
-        return self._standardised(as_values(y, n_samples, name, self.n_outputs)[0])
+    def encode(self, y: Any, items: Sized, name: str = "y") -> np.ndarray:
+        return self._standardised(as_values(y, len(items), name, self.n_outputs)[0])
 
     def warn_if_far(self, target: np.ndarray, name: str) -> None:
         """Say where targets of a later call are unlike those that they are standardised by."""

@@ -26,7 +26,6 @@ from ..networks import (
     Backbone,
     BackboneInfo,
     Cuttable,
-    Layer,
     TextBackboneInfo,
     load_text_backbone,
     text_cuts_of,
@@ -35,8 +34,10 @@ from ..networks import (
 from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._base import FineTuneBase, Fitted
 from ._callbacks import Mixup, named_callbacks
-from ._model import Design, FineTuneModule
+from ._model import Cut, FineTuneModule, RowDesign, in_dtype_of
 from ._rows import PADDING, TextBatch, rows_of
+from ._tasks import Task
+from ._training import Part
 
 __all__ = ["WORDS", "FineTuneTextClassifier", "FineTuneTextRegressor", "ReadsTexts"]
 
@@ -56,7 +57,7 @@ class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
     def _first_items(self, X: Any) -> Texts:
         return as_texts(X, split=self._split)
 
-    def _check_items(self, items: Texts) -> None:
+    def _check_part(self, part: Part) -> None:
         if any(isinstance(one, Mixup) for _, one in named_callbacks(self.callbacks)):
             raise ValueError(
                 "callbacks= must not hold Mixup, which blends two images of one size; texts have "
@@ -66,7 +67,7 @@ class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
     def _load(self) -> Backbone:
         return load_text_backbone(self.backbone, weights=self.weights, tokenizer=self.tokenizer)
 
-    def _prepare(self, backbone: Backbone) -> dict[str, Any]:
+    def _prepare(self, backbone: Backbone, items: Texts) -> dict[str, Any]:
         prepared = text_preparation(backbone, **values_of(self, TextInput), split=self._split)
         return prepared.facts
 
@@ -76,9 +77,9 @@ class ReadsTexts(FineTuneBase, TextTraining, TextInput, TextNetwork):
     def _cut(self, backbone: Backbone, preparation: Any = None) -> Cuttable:
         return text_cuts_of(backbone)
 
-    def _design(self, backbone: Backbone, n_outputs: int, seed: int) -> TextDesign:
+    def _design(self, backbone: Backbone, task: Task, seed: int) -> TextDesign:
         pooling = self._pooling(backbone)
-        return TextDesign.of(self, pooling=pooling, n_outputs=n_outputs, seed=seed)
+        return TextDesign.of(self, pooling=pooling, n_outputs=task.n_outputs, seed=seed)
 
     def _facts(self, fitted: Fitted) -> dict[str, Any]:
         return {"the tokenizer": self._preparation(fitted, fitted.model.backbone).digest}
@@ -162,13 +163,13 @@ class FineTuneTextRegressor(FineTunedRegressor, FineTuneTexts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextDesign(Design):
+class TextDesign(RowDesign):
     """The parameters that decide what a network for text is."""
 
-    def module(
-        self, backbone: Backbone, tail: nn.Module, start: Layer | None, end: Layer, head: nn.Module
-    ) -> TextModule:
-        return TextModule(tail, head, self.pooling, width=end.n_channels)
+    pooling: str
+
+    def module(self, backbone: Backbone, tail: nn.Module, cut: Cut, head: nn.Module) -> TextModule:
+        return TextModule(tail, head, self.pooling, width=cut.end.n_channels)
 
 
 class TextModule(FineTuneModule):
@@ -219,6 +220,7 @@ class TextModule(FineTuneModule):
 
     def answers(self, head: nn.Module, codes: torch.Tensor) -> torch.Tensor:
         """One by one: what is said of a text is the same to the last bit, alone or not."""
+        codes = in_dtype_of(head, codes)
         rows = [head(row) for row in codes.flatten(0, -2).split(1)]
         return torch.cat(rows).view(*codes.shape[:-1], -1)
 

@@ -183,7 +183,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         return WORDS
 
     def _encode(
-        self, y: Any, n_samples: int, before: Words | None, classes: Any, name: str
+        self, y: Any, items: Any, before: Words | None, classes: Any, name: str
     ) -> tuple[Words, np.ndarray]:
         if before is None:
             task, target = Words.of_sentences(
@@ -193,7 +193,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         else:
             if classes is not None:
                 before.check_classes(classes)
-            task, target = before, before.encode(y, n_samples, name)
+            task, target = before, before.encode(y, items, name)
         if name == "y" or not isinstance(self.class_weight, str):  # a piece has not all labels
             task = task.weighted(self.class_weight, target)
         return task, target

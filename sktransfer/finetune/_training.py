@@ -16,16 +16,16 @@ from .._parameters import Activations, Augmentation, Training
 from ..compute import FrozenPass
 from ..exceptions import DivergenceWarning, SktransferWarning
 from ..inputs import Subset
-from ._activations import Examples, Storage, Views, choose_storage
+from ._activations import Examples, Storage, Views, choose_storage, room_for
 from ._augment import make_augment
 from ._callbacks import changes_training, gradual_unfreeze, named_callbacks
 from ._checkpoints import Run, from_json, to_json, watched_of
 from ._checks import monitors_validation
-from ._head_init import fit_head
+from ._head_init import fit_head, train_head
 from ._model import Model
 from ._net import make_net, renew_net, run_net
 from ._parameter_groups import LayerState, Rates, home_name, layer_states
-from ._rows import sizes_of
+from ._rows import rows_of, sizes_of
 from ._tasks import Task
 
 __all__ = ["Part", "Trained", "Trainer"]
@@ -45,6 +45,8 @@ class Part:
     items: Any
     target: np.ndarray
     weight: np.ndarray | None
+    # What moves with the items where they are augmented.
+    moving: Any = None
 
     def weighed(self, task: Task) -> Part:
         """The same with the weights of classes in those of items."""
@@ -52,7 +54,8 @@ class Part:
 
     def take(self, numbers: np.ndarray) -> Part:
         weight = None if self.weight is None else self.weight[numbers]
-        return Part(Subset(self.items, numbers), self.target[numbers], weight)
+        moving = None if self.moving is None else Subset(self.moving, numbers)
+        return Part(Subset(self.items, numbers), self.target[numbers], weight, moving)
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,7 @@ class Trainer:
         views = [self._views(part, storage, sizes)]
         examples = [Examples(views[0], part.target, part.weight)]
         if validate is not None:
-            views.append(
-                Views(validate.items, self.prefix, None, 1, where="memory", dtype="float32")
-            )
+            views.append(self._views_to_validate(validate))
             examples.append(Examples(views[1], validate.target, validate.weight))
         try:
             if net is None:
@@ -223,20 +224,36 @@ class Trainer:
     def _start_head(self, part: Part) -> None:
         if self.head_init == "random":
             return
+        if self.model.taps:
+            self._start_head_of_maps(part)
+            return
         codes = self.model.first_codes(self.prefix, part.items)
         codes, target, weight = self.task.for_head(codes, part.target, part.weight)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             fit_head(self.model.module.head, codes, target, weight, self.task)
 
+    def _start_head_of_maps(self, part: Part) -> None:
+        """Begin with what a convex fit gives, or a head that was trained alone."""
+        module, task = self.model.module, self.task
+        taps = self.prefix.at(self.model.taps, None)
+        n_bytes = len(part.items) * math.prod(taps.shape) * taps.dtype.itemsize
+        with room_for(n_bytes) as path:
+            maps = rows_of(part.items, taps, taps.dtype, path=path)
+            if task.fit_on_maps(module.head, maps, part.target, part.weight, self.seed):
+                return
+            if self.model.stages_learn:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(self.seed)
+                    train_head(
+                        module, maps, part.target, part.weight, task,
+                        lr=self.training.lr, batch_size=self.training.batch_size, seed=self.seed,
+                    )  # fmt: skip
+
     def _storage(self, part: Part, sizes: np.ndarray | None) -> Storage:
         prefix, run, wanted = self.prefix, self.run, self.activations
-        held = np.dtype(wanted.activation_dtype) if prefix.layers else prefix.dtype
-        numbers = len(part.items) * math.prod(prefix.shape)
-        if sizes is not None:
-            numbers = int(sizes.prod(axis=1).sum()) * prefix.shape[-1]
         storage = choose_storage(
-            numbers * held.itemsize,
+            self._n_bytes(part, sizes, wanted.activation_dtype),
             # What memory allowed when the fit began.
             views=self._most_views if run.state is None else run.state["n_views"],
             augmented=self._augment is not None,
@@ -252,15 +269,35 @@ class Trainer:
             )
         return storage
 
+    def _n_bytes(self, part: Part, sizes: np.ndarray | None, dtype: str) -> int:
+        """What one view of some items takes."""
+        prefix = self.prefix
+        held = np.dtype(dtype) if prefix.layers else prefix.dtype
+        numbers = len(part.items) * math.prod(prefix.shape)
+        if sizes is not None:
+            numbers = int(sizes.prod(axis=1).sum()) * prefix.shape[-1]
+        return numbers * held.itemsize
+
+    def _views_to_validate(self, part: Part) -> Views:
+        """Of items as they are, in memory where there is room."""
+        where = "memory"
+        if self.model.taps:
+            where = choose_storage(
+                self._n_bytes(part, None, "float32"), views=None, augmented=False,
+                from_pixels=not self.prefix.layers, epochs=self.run.epochs, asked="auto",
+            ).where  # fmt: skip
+        return Views(part.items, self.prefix, None, 1, where=where, dtype="float32")
+
     def _views(self, part: Part, storage: Storage, sizes: np.ndarray | None) -> Views:
         return Views(
             part.items,
             self.prefix,
-            make_augment(self._augment),
+            make_augment(self._augment, part.moving),
             storage.n_views,
             where=storage.where,
             dtype=self.activations.activation_dtype,
             sizes=sizes,
+            moving=part.moving,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -84,7 +84,7 @@ class Words(Labels):
             found = found / found[numbers].mean()
         return replace(self, class_weight=found)
 
-    def encode(self, y: Any, n_samples: int, name: str = "y") -> np.ndarray:
+    def encode(self, y: Any, items: Sized, name: str = "y") -> np.ndarray:
         return _padded(self._numbers(label_lists(y, name), name))
 
     def _numbers(self, labels: Sequence[Sequence[Any]], name: str) -> list[np.ndarray]:
