@@ -98,7 +98,7 @@ def test_the_loss_weighs_the_labels_of_words(settings, class_weight):
               for pair in zip(SENTENCES, LABELS, strict=True)]  # fmt: skip
     given = {**settings, "max_epochs": 0, "class_weight": class_weight}
     labeller = FineTuneTokenLabeller(**given).fit(SENTENCES, labels)
-    task, target = labeller._task, labeller._task.encode(labels, N)
+    task, target = labeller._task, labeller._task.encode(labels, labels)
     flat = np.array([one for sentence in labels for one in sentence])
     counts = np.array([(flat == one).sum() for one in labeller.classes_])
     weights = np.array([1.0, 1.0, 7.0])
