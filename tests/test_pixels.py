@@ -150,7 +150,7 @@ def side_by_side(pixels, X):
 
     cuts = cuts_of(pixels._load_network(), pixels.image_size_)
     layers = tuple(cuts.resolve(name) for name in pixels.layers_)
-    maps = pixels._maps(cuts, layers, pixels._fitted.preparation, pixels._fitted.texture)
+    maps = pixels._maps(cuts, layers, pixels._fitted.preparation, None)
     rows = [
         torch.cat([
             interpolate(torch.from_numpy(one)[None], pixels.image_size_, mode="bilinear")[0]
@@ -439,6 +439,23 @@ def test_texture_stands_beside_the_codes(scenes):
     wide = PixelClassifier(**SMALL, image_size=70, texture=seen).fit(X, y)
     assert set(sizes) == {(50, 70, 3)}
     assert wide.predict(X).shape == y.shape
+
+
+def test_texture_gives_as_many_features_of_every_image(scenes):
+    X, y = scenes
+
+    def unsteady(image):
+        return image[..., : 1 + (image.mean() > limit)]
+
+    limit = X[2].mean() - 1e-3
+    where = [i for i in range(6) if X[i].mean() <= limit]
+    bright = [i for i in range(6) if i not in where]
+    pixels = PixelClassifier(**SMALL, image_size=SIZE, texture=unsteady)
+    with pytest.raises(InputError, match=r"as many features .* image 1 it gives 1, of others 2"):
+        pixels.fit(X[[bright[0], where[0]]], y[[bright[0], where[0]]])
+    pixels.fit(X[bright], y[bright])
+    with pytest.raises(InputError, match=r"as many features .* image 0 it gives 1, of others 2"):
+        pixels.predict(X[where])
 
 
 def test_texture_is_what_it_says():

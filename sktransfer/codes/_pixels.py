@@ -139,7 +139,7 @@ class PixelClassifier(
         default=None, valid=[HasMethods(["fit", "predict"]), None], kw_only=False,
         type="classifier", doc="""
         What is fitted on the codes of pixels; a clone is. None is a StandardScaler and
-        ``LogisticRegression(C=1e-2)``, which is hard to beat on few images.""")
+        ``LogisticRegression(C=1e-2, tol=1e-3)``, which is hard to beat on few images.""")
     backbone: Any = changed(Network, "backbone", default="efficientnet_lite0")
     layers: Sequence[str | int] | str | int | None = param(
         default=None, valid=[str, Integral, list, tuple, None],
@@ -363,13 +363,15 @@ class PixelClassifier(
         _check_classes(classes, numbers, self.unlabeled)
         rng = check_random_state(self.random_state)
         places = sample_places(numbers, self.pixels_per_image, rng)
-        with progress_over(len(images), "Pixels", "image", self.verbose) as progress:
+        n_labelled = sum(len(some) > 0 for some in places)
+        with progress_over(n_labelled, "Pixels", "image", self.verbose) as progress:
             codes = maps.at(images, places, progress)
         fitted = _FittedPixels(
             layers=tuple(one.name for one in layers),
             preparation=preparation,
             reading=replace(images.reading, bright=images.bright),  # now that files were decoded
             texture=texture,
+            n_texture=codes.shape[1] - sum(one.n_channels for one in layers),
         )
         groups = np.repeat(np.arange(len(places)), [len(some) for some in places])
         labels = classes[numbers.reshape(len(numbers), -1)[groups, np.concatenate(places)]]
@@ -381,6 +383,7 @@ class PixelClassifier(
         layers: tuple[Layer, ...],
         preparation: ImagePreparation,
         texture: Texture | None,
+        n_texture: int | None = None,
     ) -> _Maps:
         """Layers of a network, run as the parameters say now."""
         settings = ComputeSettings(
@@ -390,7 +393,7 @@ class PixelClassifier(
             n_jobs=self.n_jobs,
         )
         frozen = FrozenPass(cuts, layers, preparation, None, settings, open_store(self.cache))
-        return _Maps(frozen, preparation, texture)
+        return _Maps(frozen, preparation, texture, n_texture)
 
     # Of what is fitted.
 
@@ -411,7 +414,7 @@ class PixelClassifier(
         fitted = self._fitted
         cuts = cuts_of(self._load_network(), self.image_size_)
         layers = tuple(cuts.resolve(name) for name in fitted.layers)
-        maps = self._maps(cuts, layers, fitted.preparation, fitted.texture)
+        maps = self._maps(cuts, layers, fitted.preparation, fitted.texture, fitted.n_texture)
         placements = [
             fitted.preparation.placement(images.open(index).size()) for index in range(len(images))
         ]
@@ -446,6 +449,7 @@ class _FittedPixels:
     preparation: ImagePreparation
     reading: Reading
     texture: Texture | None
+    n_texture: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,11 +465,21 @@ class _Table:
 
 @dataclass(frozen=True, eq=False)
 class _Maps:
-    """Maps of several layers, and of texture, for one image after the other."""
+    """Maps of several layers, and of texture, for one image after the other.
+
+    Attributes
+    ----------
+    frozen : FrozenPass
+    preparation : ImagePreparation
+    texture : callable or None
+    n_texture : int or None
+        How many features it has to give; None is as many as of the first image.
+    """
 
     frozen: FrozenPass
     preparation: ImagePreparation
     texture: Texture | None
+    n_texture: int | None = None
 
     def at(
         self, images: Images, places: Sequence[np.ndarray], progress: Any = None
@@ -488,11 +502,11 @@ class _Maps:
         """Number and maps (channels, height, width) of some images, a few in memory at a time."""
         size = 4 * sum(int(np.prod(shape)) for shape in self.frozen.shapes)
         step = max(1, _CHUNK_BYTES // size)
+        textures = self._textures(images, numbers)
         for start in range(0, len(numbers), step):
             some = [int(number) for number in numbers[start : start + step]]
             rows = self.frozen.rows(Subset(images, some))
             rows = rows if isinstance(rows, list) else [rows]
-            textures = self._textures(images, some)
             for place, number in enumerate(some):
                 maps = [
                     as_map(torch.from_numpy(one[place][None]), layer)[0].numpy()
@@ -500,19 +514,30 @@ class _Maps:
                 ]
                 yield number, [*maps, *next(textures)]
 
-    def _textures(self, images: Images, numbers: Sequence[int]) -> Iterator[list[np.ndarray]]:
+    def _textures(
+        self, images: Images, numbers: Sequence[int] | np.ndarray
+    ) -> Iterator[list[np.ndarray]]:
         """Maps of texture of some images, a few at a time, each computed on one core."""
-        if self.texture is None:
+        if (make := self.texture) is None:
             yield from ([] for _ in numbers)
             return
-        make = self.texture
 
-        def one(number: int) -> list[np.ndarray]:
-            return [self._texture_of(images.open(number), make)]
+        def one(number: int) -> np.ndarray:
+            return self._texture_of(images.open(int(number)), make)
 
+        n_features = self.n_texture
         each = map if self.frozen.settings.n_jobs == 1 else worker_pool().map
         for start in range(0, len(numbers), _AHEAD):
-            yield from each(one, numbers[start : start + _AHEAD])
+            some = numbers[start : start + _AHEAD]
+            for number, found in zip(some, each(one, some), strict=True):
+                n_features = len(found) if n_features is None else n_features
+                if len(found) != n_features:
+                    raise InputError(
+                        "texture must give as many features of every image, but of "
+                        f"{images.label(int(number))} it gives {len(found)}, of others "
+                        f"{n_features}."
+                    )
+                yield [found]
 
     def _texture_of(self, opened: Any, make: Texture) -> np.ndarray:
         """Features (n_features, height, width) of what the network sees of an image."""
