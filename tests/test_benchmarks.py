@@ -112,3 +112,17 @@ def test_labels_of_words_are_measured_once(tmp_path):
     assert results.count("\n") == 7 and done.stdout.count("\n| ") == 9
     again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
     assert again.returncode == 0 and (tmp_path / "results").read_text() == results
+
+
+@pytest.mark.slow
+def test_masks_are_measured_once(tmp_path):
+    words = [sys.executable, str(FOLDER / "masks.py"), "scenes", "-", str(tmp_path / "results"),
+             "--labelled", "1", "2", "--draws", "0", "--tested", "2",
+             "--ways", "codes", "codes and texture", "codes, forest"]  # fmt: skip
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert done.returncode == 0, done.stderr
+    results = (tmp_path / "results").read_text()
+    assert results.count("\n") == 6 and done.stdout.count("\n| codes") == 3
+    again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert again.returncode == 0 and (tmp_path / "results").read_text() == results

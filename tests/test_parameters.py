@@ -9,7 +9,7 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 
 import sktransfer
-from sktransfer import _parameters
+from sktransfer import PixelClassifier, _parameters
 from sktransfer.compute import ENGINES, PRECISIONS
 from sktransfer.finetune._callbacks import SCHEDULES
 from sktransfer.finetune._net import OPTIMIZERS
@@ -17,7 +17,7 @@ from sktransfer.inputs import RESIZES
 from sktransfer.networks import POOLINGS, TEXT_POOLINGS
 from sktransfer.testing import check_instances
 
-ESTIMATORS = [type(estimator) for estimator, _ in check_instances()]
+ESTIMATORS = [*(type(estimator) for estimator, _ in check_instances()), PixelClassifier]
 GROUPS = [getattr(_parameters, name) for name in _parameters.__all__]
 GROUPS = [group for group in GROUPS if hasattr(group, "__dataclass_fields__")]
 

@@ -23,6 +23,8 @@ __all__ = ["LinearScores", "default_pixel_estimator", "linear_map_of"]
 
 # Rows on which an estimator and its matrix are compared.
 _N_COMPARED = 1000
+# Unit vectors that are passed through steps at a time: all are as many as columns.
+_N_UNITS = 512
 # By which rows are moved away from their mean, to meet what is linear near it alone.
 _FAR = 4
 # How far scores may be apart, of their own size: float32 has seven digits.
@@ -91,8 +93,11 @@ class LinearScores:
         intercept = np.broadcast_to(np.asarray(estimator.intercept_, np.float64), len(coef))
         if steps is not None and len(steps):
             shift = np.asarray(steps.transform(np.zeros((1, n_columns))), np.float64)
-            units = np.asarray(steps.transform(np.eye(n_columns)), np.float64) - shift
-            coef, intercept = coef @ units.T, intercept + coef @ shift[0]
+            parts = []
+            for start in range(0, n_columns, _N_UNITS):
+                units = np.eye(min(_N_UNITS, n_columns - start), n_columns, k=start)
+                parts.append(coef @ (np.asarray(steps.transform(units), np.float64) - shift).T)
+            coef, intercept = np.concatenate(parts, axis=1), intercept + coef @ shift[0]
         return cls(
             coef.astype(np.float32), intercept.astype(np.float32), _on_scores(estimator, len(coef))
         )

@@ -53,7 +53,7 @@ __all__ = ["PixelClassifier"]
 
 
 # Maps that are in memory at a time, and rows that a classifier which is not linear sees at a time.
-_CHUNK_BYTES, _CHUNK_ROWS = 256 * 2**20, 2**15
+_CHUNK_BYTES, _CHUNK_ROWS = 128 * 2**20, 2**15
 # Images whose texture is computed at a time.
 _AHEAD = 4
 
@@ -95,6 +95,10 @@ class PixelClassifier(
         The layers whose maps are taken.
     image_size_ : tuple of int
         Height and width that the network sees.
+    n_features_in_ : int
+        Number of columns, where the input is a table.
+    feature_names_in_ : ndarray of str
+        Their names, where they have names.
 
     See Also
     --------
