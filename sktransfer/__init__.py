@@ -16,6 +16,7 @@ _HOMES = {
     "Backbone": "networks",
     "CNNCodes": "codes",
     "FineTuneClassifier": "finetune",
+    "FineTuneDetector": "finetune",
     "FineTuneRegressor": "finetune",
     "FineTuneTextClassifier": "finetune",
     "FineTuneTextRegressor": "finetune",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .datasets import boxes_by_image, boxes_to_frame, load_boxes, load_image_folder
     from .finetune import (
         FineTuneClassifier,
+        FineTuneDetector,
         FineTuneRegressor,
         FineTuneTextClassifier,
         FineTuneTextRegressor,

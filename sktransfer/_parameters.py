@@ -41,6 +41,7 @@ __all__ = [
     "DenseAugmentation",
     "DenseInput",
     "DenseTail",
+    "Detection",
     "Ending",
     "General",
     "ImageInput",
@@ -558,8 +559,8 @@ class Training:
         Share of the steps in which learning rates rise from zero, in [0, 1).""")
     amp: str = param(default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
         What is trained computes in (automatic mixed precision). "auto" is bfloat16 on GPUs and CPUs
-        that have instructions for it, float16 on other GPUs, and else float32; a head alone is
-        trained in float32 on CPUs. Weights are float32 always; in float16 the loss is scaled.
+        that have instructions for it, float16 on other GPUs, and else float32; a linear head alone
+        is trained in float32 on CPUs. Weights are float32 always; in float16 the loss is scaled.
         Predictions are in float32. Take "float32" for the same results, but for the last digits,
         on CPUs of every kind.""")
     max_epochs: int = param(
@@ -684,6 +685,35 @@ class TextTraining(Training, Tail, Ending):
     warmup: float = changed(Training, "warmup", default=0.1)
     max_epochs: int = changed(Training, "max_epochs", default=4)
     batch_size: int = changed(Training, "batch_size", default=16)
+
+
+# FineTuneDetector.
+
+
+@parameters
+class Detection:
+    """Which boxes are given, and defaults that serve a few hundred images."""
+
+    head: str | Callable[[int, int], Any] = param(default="fcos", choices=("fcos",), doc="""
+        A feature pyramid and the head of FCOS: 96 channels, 2 convolutions in each branch, 0.8
+        million numbers.""")
+    trainable: str | int | Sequence[str] = changed(Tail, "trainable", default="head")
+    score_threshold: float = param(
+        default=0.05, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
+        The least score of a box that is given. Average precision wants a low one; to count or show
+        objects leave out those below 0.3 or so afterwards.""")
+    nms_threshold: float = param(
+        default=0.6, valid=[Interval(Real, 0, 1, closed="right")], type="float", doc="""
+        Of boxes of one label that overlap by more (intersection over union) only the one with the
+        highest score is given.""")
+    max_detections: int = param(default=100, valid=[_COUNT], type="int", doc="""
+        Boxes of an image that are given at most, those with the highest scores.""")
+    lr: float = changed(Training, "lr", default=2e-3, doc="""
+        Learning rate of the head.""")
+    warmup: float = changed(Training, "warmup", default=0.1)
+    max_epochs: int = changed(Training, "max_epochs", default=20)
+    batch_size: int = changed(Training, "batch_size", default=4, doc="""
+        Images in a step. Many small steps find more than few large ones.""")
 
 
 # AutoTransferClassifier and AutoTransferTextClassifier.

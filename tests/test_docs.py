@@ -43,6 +43,7 @@ LONG = {
     "fine_tune_text.md",
     "search_cheaply.md",
     "several_tags.md",
+    "boxes.md",
     "masks.md",
     "words.md",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._callbacks import EMA, GradualUnfreeze, Mixup
+from ._detector import FineTuneDetector
 from ._estimators import FineTuneClassifier, FineTuneRegressor
 from ._lr_find import LearningRateRange
 from ._parameter_groups import LayerState
@@ -23,6 +24,7 @@ from ._token_labeller import FineTuneTokenLabeller
 __all__ = [
     "EMA",
     "FineTuneClassifier",
+    "FineTuneDetector",
     "FineTuneRegressor",
     "FineTuneTextClassifier",
     "FineTuneTextRegressor",

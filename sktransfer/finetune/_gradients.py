@@ -321,23 +321,23 @@ def make_team(distributed: bool, device: Any) -> Team | None:
 _of_thread_precision = threading.local()
 
 
-def autocast_dtype(amp: str, device: torch.device, *, stages_learn: bool) -> torch.dtype | None:
+def autocast_dtype(amp: str, device: torch.device, *, is_much_work: bool) -> torch.dtype | None:
     """The half precision of a fit; None is float32.
 
     Parameters
     ----------
     amp : {"auto", "float32", "bfloat16", "float16"}
         "auto" takes bfloat16 on GPUs and CPUs that multiply in it, and float16 on other GPUs. A
-        head alone is so little work that it stays in float32 on CPUs.
+        linear head alone is so little work that it stays in float32 on CPUs.
     device : torch.device
-    stages_learn : bool
-        Whether more than a head learns.
+    is_much_work : bool
+        Whether more than a linear head is trained.
     """
     if amp != "auto":
         return None if amp == "float32" else getattr(torch, amp)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and stages_learn and _cpu_multiplies_bfloat16():
+    if device.type == "cpu" and is_much_work and _cpu_multiplies_bfloat16():
         return torch.bfloat16
     return None
 

@@ -253,6 +253,12 @@ class Model:
         """Whether anything is behind the cut but the head."""
         return self.start is not self.table.layers[-1]
 
+    @property
+    def is_much_work(self) -> bool:
+        """Whether more is trained than linear layers, of rows or of places."""
+        layers = (one for one in self.module.head.modules() if isinstance(one, nn.Conv2d))
+        return self.stages_learn or any(one.kernel_size != (1, 1) for one in layers)
+
     def first_codes(self, prefix: FrozenPass, items: Items) -> Any:
         """What the head is fitted on first: a row of each item, or rows of each of its words."""
         last = self.table.layers[-1]

@@ -210,7 +210,7 @@ def _recipe(
         stage_of=model.stage_of,
         n_stages=len(model.stages),
         l2_sp=training.l2_sp,
-        autocast=autocast_dtype(training.amp, device, stages_learn=model.stages_learn),
+        autocast=autocast_dtype(training.amp, device, is_much_work=model.is_much_work),
         generator=np.random.default_rng(seed),
         team=team,
     )
