@@ -147,7 +147,8 @@ def test_all_formats_are_the_same(form, on_bad, tmp_path):
         expected = np.array([box for box, _ in boxes], float).reshape(-1, 4)
         np.testing.assert_allclose(one["boxes"], expected, atol=1e-9)
         assert one["labels"].tolist() == [label for _, label in boxes]
-        assert Image.open(found.data[i]).size == (WIDTH, HEIGHT)
+        with Image.open(found.data[i]) as picture:
+            assert picture.size == (WIDTH, HEIGHT)
     named = {"bird"} if form.startswith(("COCO", "YOLO")) else set()
     assert found.target_names.tolist() == sorted({"cat", "dog"} | named)
     assert found.DESCR.startswith("3 boxes of") and "1 without boxes" in found.DESCR
@@ -264,7 +265,8 @@ def test_boxes_are_turned_with_images_that_lie(tmp_path):
         save_turned(tmp_path / "JPEGImages" / f"{turn}.png", turn)
     found = load_boxes(tmp_path)
     for path, one in zip(found.data, found.target, strict=True):
-        lit = np.asarray(ImageOps.exif_transpose(Image.open(path)))[..., 0] > 0
+        with Image.open(path) as picture:
+            lit = np.asarray(ImageOps.exif_transpose(picture))[..., 0] > 0
         columns, rows = np.flatnonzero(lit.any(0)), np.flatnonzero(lit.any(1))
         expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         np.testing.assert_array_equal(one["boxes"][0], expected)
