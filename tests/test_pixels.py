@@ -12,7 +12,11 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -78,6 +82,7 @@ def codes_of(X, fitted):
 
 ANY = {
     "forest": RandomForestClassifier(10, random_state=0),
+    "stack": StackingClassifier([("linear", LogisticRegression(max_iter=20))], cv=2),
     "boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
     "kernel": SVC(),
     "no scores": NearestCentroid(),

@@ -140,7 +140,7 @@ class PixelClassifier(
     """
 
     estimator: Any = param(
-        default=None, valid=[HasMethods(["fit", "predict"]), None], kw_only=False,
+        default=None, valid=[HasMethods(["fit"]), None], kw_only=False,
         type="classifier", doc="""
         What is fitted on the codes of pixels; a clone is. None is a StandardScaler and
         ``LogisticRegression(C=1e-2, tol=1e-3)``, which is hard to beat on few images.""")
