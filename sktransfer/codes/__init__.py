@@ -9,6 +9,7 @@ from ._labeller import TokenLabeller
 from ._linear import default_pixel_estimator as default_pixel_estimator
 from ._linear import linear_map_of as linear_map_of
 from ._pixels import PixelClassifier
+from ._pixels import largest_scores as largest_scores
 from ._places import codes_at as codes_at
 from ._places import sample_places as sample_places
 

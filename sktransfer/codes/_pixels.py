@@ -49,7 +49,7 @@ from ._linear import LinearScores, default_pixel_estimator
 from ._places import codes_at, codes_of_rows, sample_places
 from ._texture import texture_of
 
-__all__ = ["PixelClassifier"]
+__all__ = ["PixelClassifier", "largest_scores"]
 
 
 # Maps that are in memory at a time, and rows that a classifier which is not linear sees at a time.
@@ -259,7 +259,7 @@ class PixelClassifier(
         check_is_fitted(self, "estimator_")
 
         def labels_of(scores: torch.Tensor, placement: Placement) -> np.ndarray:
-            return self.classes_[_largest(scores, placement)]
+            return self.classes_[largest_scores(scores, placement)]
 
         return self._answers(X, self._scores, labels_of, self.classes_.dtype)
 
@@ -611,7 +611,7 @@ class _Rows:
         return torch.from_numpy(scores)
 
 
-def _largest(scores: torch.Tensor, placement: Placement) -> np.ndarray:
+def largest_scores(scores: torch.Tensor, placement: Placement) -> np.ndarray:
     """Numbers of the classes with the largest scores, for the pixels of an image.
 
     Class by class, so that memory does not grow with their number.

@@ -7,6 +7,7 @@ from ._detector import FineTuneDetector
 from ._estimators import FineTuneClassifier, FineTuneRegressor
 from ._lr_find import LearningRateRange
 from ._parameter_groups import LayerState
+from ._segmenter import FineTuneSegmenter
 
 # What other rooms ask of targets; not for users.
 from ._tags import Tags as Tags
@@ -26,6 +27,7 @@ __all__ = [
     "FineTuneClassifier",
     "FineTuneDetector",
     "FineTuneRegressor",
+    "FineTuneSegmenter",
     "FineTuneTextClassifier",
     "FineTuneTextRegressor",
     "FineTuneTokenLabeller",

@@ -7,6 +7,7 @@ out-of-distribution. ICLR. Section 4 (LP-FT).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,8 +17,7 @@ from .._lru import LRU
 from ..compute import worker_pool
 from ..networks import running
 from ._gradients import Dropout, own_draws
-from ._model import FineTuneModule, Scale, has_hooks
-from ._rows import Rows
+from ._model import Scale, has_hooks
 from ._tasks import LinearFit, Task, weighted_mean
 
 __all__ = ["fit_head", "linear_layer", "train_head"]
@@ -90,8 +90,8 @@ def fit_head(
 
 
 def train_head(
-    module: FineTuneModule,
-    maps: Rows,
+    head: nn.Module,
+    maps_of: Callable[[np.ndarray], list[torch.Tensor]],
     target: np.ndarray,
     weight: np.ndarray | None,
     task: Task,
@@ -104,10 +104,9 @@ def train_head(
 
     Parameters
     ----------
-    module : FineTuneModule
-        Its head is trained.
-    maps : Rows
-        What the head takes of each item.
+    head : torch.nn.Module
+    maps_of : callable
+        Gives what it takes of some items, by their numbers.
     target : ndarray
         As `task` encodes it.
     weight : ndarray of shape (n_samples,) or None
@@ -118,14 +117,14 @@ def train_head(
     seed : int
         Draws the batches.
     """
-    learning = [one for one in module.head.parameters() if one.requires_grad]
+    learning = [one for one in head.parameters() if one.requires_grad]
     if not learning:
         return
     task, random = task.unsmoothed(), np.random.default_rng(seed)
     weights = torch.ones(len(target)) if weight is None else torch.from_numpy(weight).float()
     optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=_STEPS_OF_MAPS)
-    module.head.train()
+    head.train()
     order = np.empty(0, np.int64)
     for step in range(_STEPS_OF_MAPS):
         if len(order) < min(batch_size, len(target)):
@@ -133,12 +132,12 @@ def train_head(
         some, order = np.sort(order[:batch_size]), order[batch_size:]
         optimizer.zero_grad()
         with own_draws(seed + step), running():
-            out = module.answers(module.head, module.as_maps(maps.take(some)))
+            out = head(maps_of(some)).float()
             losses = task.losses(out, torch.from_numpy(target[some]))
             weighted_mean(losses, weights[some]).backward()
         optimizer.step()
         schedule.step()
-    module.head.eval()
+    head.eval()
 
 
 def _multiplier(head: nn.Module) -> float:

@@ -40,6 +40,7 @@ __all__ = [
     "in_dtype_of",
     "make_head",
     "normalization_before",
+    "own_copy",
     "put_back",
     "suit_images",
     "told_of",
@@ -663,7 +664,7 @@ def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
         ) from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"head= must give a torch.nn.Module, gave {shown(repr(made))}.")
-    made = _own(made, lambda: head(width, n_outputs))
+    made = own_copy(made, lambda: head(width, n_outputs))
     try:
         with torch.no_grad():
             out = made.eval()(torch.zeros(2, width))
@@ -684,7 +685,7 @@ def _own_head(head: Any, width: int, n_outputs: int) -> nn.Module:
     return made
 
 
-def _own(made: nn.Module, again: Callable[[], Any]) -> nn.Module:
+def own_copy(made: nn.Module, again: Callable[[], Any]) -> nn.Module:
     """A copy on the CPU: a module that is given twice would be trained by two fits."""
     try:
         return copy.deepcopy(made).cpu()

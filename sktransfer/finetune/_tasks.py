@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -137,15 +137,20 @@ class Task(ABC):
         return codes, target, weight
 
     def fit_on_maps(
-        self, head: nn.Module, maps: Any, target: np.ndarray, weight: np.ndarray | None, seed: int
+        self,
+        head: nn.Module,
+        maps_of: Callable[[np.ndarray], list[torch.Tensor]],
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        seed: int,
     ) -> bool:
         """Fit a head that takes maps, in place; False where there is no convex fit for it.
 
         Parameters
         ----------
         head : torch.nn.Module
-        maps : Rows
-            Those of the pretrained network.
+        maps_of : callable
+            Gives what the pretrained network makes of some items, by their numbers.
         target, weight : ndarray
         seed : int
         """

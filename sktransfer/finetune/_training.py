@@ -239,14 +239,18 @@ class Trainer:
         taps = self.prefix.at(self.model.taps, None)
         n_bytes = len(part.items) * math.prod(taps.shape) * taps.dtype.itemsize
         with room_for(n_bytes) as path:
-            maps = rows_of(part.items, taps, taps.dtype, path=path)
-            if task.fit_on_maps(module.head, maps, part.target, part.weight, self.seed):
+            rows = rows_of(part.items, taps, taps.dtype, path=path)
+
+            def maps_of(numbers: np.ndarray) -> Any:
+                return module.as_maps(rows.take(numbers))
+
+            if task.fit_on_maps(module.head, maps_of, part.target, part.weight, self.seed):
                 return
             if self.model.stages_learn:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(self.seed)
                     train_head(
-                        module, maps, part.target, part.weight, task,
+                        module.head, maps_of, part.target, part.weight, task,
                         lr=self.training.lr, batch_size=self.training.batch_size, seed=self.seed,
                     )  # fmt: skip
 
