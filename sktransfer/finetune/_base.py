@@ -193,7 +193,8 @@ class FineTuneBase(
             What is to be predicted of each sample. For a regressor one number or several. For a
             classifier a label of any kind; or several tags: a matrix of 0 and 1, dense, sparse or
             a data frame, with a column for each tag, in which NaN is a tag that is not known and
-            counts nowhere. For a labeller of words a list of labels for each sentence.
+            counts nowhere. For a labeller of words a list of labels for each sentence. For a
+            segmenter a mask for each image, as :class:`sktransfer.PixelClassifier` takes them.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each sample counts.
         groups : array-like of shape (n_samples,), default=None
