@@ -18,6 +18,7 @@ from sktransfer import FineTuneDetector
 from sktransfer.exceptions import InputError
 from sktransfer.finetune._augment import Geometry
 from sktransfer.finetune._boxes import BoxTarget, ObjectBoxes
+from sktransfer.finetune._net import _Steps
 from sktransfer.finetune._rows import rows_of
 from sktransfer.inputs import as_images
 from sktransfer.metrics import ap50_scorer, average_precision_boxes
@@ -303,17 +304,20 @@ def test_any_network_with_maps_will_do(data, name):
 
 
 @pytest.mark.slow
-def test_a_fit_that_was_killed_resumes(data, tmp_path):
-    from skorch.callbacks import Callback
+def test_a_fit_that_was_killed_resumes(data, tmp_path, monkeypatch):
+    plain, left = _Steps.train_step_single, [7]
 
-    class Kill(Callback):
-        def on_epoch_end(self, net, **others):
-            if len(net.history) == 2:
-                raise KeyboardInterrupt
+    def step(self, batch, **others):
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError
+        return plain(self, batch, **others)
 
     X, y = data
     whole = made(max_epochs=3).fit(X, y)
-    with pytest.raises(KeyboardInterrupt):
-        made(max_epochs=3, checkpoint_dir=tmp_path, callbacks=[Kill()]).fit(X, y)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(_Steps, "train_step_single", step)
+        made(max_epochs=3, checkpoint_dir=tmp_path).fit(X, y)
+    assert list(tmp_path.glob("*.pt"))
     again = made(max_epochs=3, checkpoint_dir=tmp_path).fit(X, y)
-    assert again.history_[-1]["train_loss"] == whole.history_[-1]["train_loss"]
+    assert again.history_[:, "train_loss"] == whole.history_[:, "train_loss"]
