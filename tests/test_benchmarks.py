@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
 
@@ -124,5 +125,36 @@ def test_masks_are_measured_once(tmp_path):
     assert done.returncode == 0, done.stderr
     results = (tmp_path / "results").read_text()
     assert results.count("\n") == 6 and done.stdout.count("\n| codes") == 3
+    again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert again.returncode == 0 and (tmp_path / "results").read_text() == results
+
+
+@pytest.mark.slow
+def test_boxes_are_measured_once(tmp_path):
+    data = tmp_path / "data"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (data / folder).mkdir(parents=True)
+    for number in range(6):
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        pixels[20:50, 10 * number : 10 * number + 30] = 255
+        Image.fromarray(pixels).save(data / "JPEGImages" / f"{number}.jpg")
+        corners = zip(
+            ("xmin", "ymin", "xmax", "ymax"), (10 * number, 20, 10 * number + 30, 50), strict=True
+        )
+        box = "".join(f"<{name}>{value}</{name}>" for name, value in corners)
+        (data / "Annotations" / f"{number}.xml").write_text(
+            f"<annotation><filename>{number}.jpg</filename>"
+            f"<object><name>bar</name><bndbox>{box}</bndbox></object></annotation>"
+        )
+    (data / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n2\n3\n")
+    (data / "ImageSets" / "Main" / "test.txt").write_text("4\n5\n")
+    words = [sys.executable, str(FOLDER / "boxes.py"), "bccd", str(data), str(tmp_path / "results"),
+             "--size", "64", "96", "--minutes", "0.02",
+             "--ways", "frozen", "ssdlite320_mobilenet_v3_large"]  # fmt: skip
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert done.returncode == 0, done.stderr
+    results = (tmp_path / "results").read_text()
+    assert results.count("\n") == 2 and "| frozen |" in done.stdout
     again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
     assert again.returncode == 0 and (tmp_path / "results").read_text() == results
