@@ -31,7 +31,10 @@ KINDS = np.array([2, 1, 0, 0, 0, 0, 0, 0, 2, 1])[PHOTOS.target]
 N = 6
 X = PHOTOS.data[: 4 * N].reshape(N, 2, 2, 32, 32, 3).swapaxes(2, 3).reshape(N, 64, 64, 3)
 Y = KINDS[: 4 * N].reshape(N, 2, 2).repeat(32, axis=1).repeat(32, axis=2)
-GIVEN = {"image_size": SIZE, "random_state": 0, "max_epochs": 1, "trainable": 1, "amp": "float32"}
+GIVEN = {
+    "image_size": SIZE, "random_state": 0, "max_epochs": 1, "trainable": 1, "batch_size": 4,
+    "lr": 2e-3, "amp": "float32",
+}  # fmt: skip
 
 
 def made(**given):
