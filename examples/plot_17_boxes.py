@@ -68,7 +68,7 @@ plt.show()
 # --------------
 # The network stays as it is, and its maps are computed once; what is trained are a feature pyramid
 # and torchvision's FCOS head.
-detector = FineTuneDetector(max_epochs=15, random_state=0).fit(X, y)
+detector = FineTuneDetector(image_size=(128, 192), max_epochs=15, random_state=0).fit(X, y)
 print(f"{detector.n_trainable_parameters_:,} numbers were trained")
 
 fig, ax = plt.subplots(figsize=(5, 3))

@@ -248,8 +248,9 @@ class DenseInput:
     image_size: int | tuple[int, int] | None = changed(ImageInput, "image_size",
         default=None, doc="""
         Height and width in pixels that the network sees, of any size. None is the median height and
-        width of the images of `fit`, reduced so that the longer side has at most 512 pixels. The
-        answers always have the size of each image; small things need a larger size.""")
+        width of the images of `fit`, reduced so that the longer side has at most 512 pixels, or
+        enlarged to those that the network was trained with. The answers always have the size of
+        each image; small things need a larger size.""")
     resize: str = param(default="pad", choices=("pad", "squash"), doc="""
         How an image of other proportions is made to fit: with bars of the mean colour, or by
         changing its proportions.""")

@@ -47,7 +47,7 @@ def scenes(n, size=(64, 96), seed=0, empty=()):
 
 def made(**others):
     return FineTuneDetector(
-        **{"max_epochs": 16, "lr": 4e-3, "random_state": 0, "cache": "memory", **others}
+        **{"image_size": (64, 96), "max_epochs": 16, "lr": 4e-3, "random_state": 0, **others}
     )
 
 
@@ -244,7 +244,7 @@ def test_small_objects_take_a_finer_level():
     backbone = load_backbone("efficientnet_lite0")
     X = np.zeros((2, 64, 64, 3), np.uint8)
     images = as_images(X)
-    preparation = dense_preparation(backbone, images)
+    preparation = dense_preparation(backbone, images, image_size=64)
     for side, finest in ((10, 4), (24, 8)):
         y = [[[5, 5, 5 + side, 5 + side]], []]
         assert ObjectBoxes.of(y, images, preparation, None, "y")[0].finest == finest

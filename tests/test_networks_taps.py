@@ -86,8 +86,9 @@ def test_the_size_that_is_seen_is_that_of_most_images():
     assert dense_preparation(backbone, images).image_size == (384, 512)
     assert dense_preparation(backbone, images, image_size=(50, 70)).image_size == (50, 70)
     small = as_images([np.zeros((100, 120, 3), np.uint8)])
-    assert dense_preparation(backbone, small).image_size == (96, 128)
+    assert dense_preparation(backbone, small).image_size == (192, 224)
     patches = load_backbone("timm:vit_small_patch14_dinov2", weights=None)
-    assert dense_preparation(patches, small).image_size == (98, 126)
+    assert dense_preparation(patches, small, image_size=(98, 126)).image_size == (98, 126)
+    assert dense_preparation(patches, small).image_size == (420, 518)
     with pytest.raises(ValueError, match='"pad" or "squash"'):
         dense_preparation(backbone, small, resize="crop")

@@ -45,6 +45,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 
 SIZE = (50, 70)
 SMALL = {"backbone": "resnet18", "weights": None, "random_state": 0, "pixels_per_image": 100}
+# With an image size of its own.
+SEEN = {**SMALL, "image_size": (64, 64)}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +170,7 @@ def side_by_side(pixels, X):
 
 def test_rows_and_maps_agree_for_the_same_classifier(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL).fit(X[:4], y[:4])
+    pixels = PixelClassifier(**SEEN).fit(X[:4], y[:4])
     assert isinstance(pixels._scores, LinearScores)
     shares = pixels.predict_proba(X[4:])
     pixels._scores = _Rows(pixels.estimator_, votes=False)
@@ -208,7 +210,7 @@ def test_all_folds_and_candidates_cost_one_pass(scenes, passes):
 
 def test_scikit_learns_tools_take_masks_as_they_are(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL)
+    pixels = PixelClassifier(**SEEN)
     groups = [0, 0, 1, 1, 2, 2]
     found = cross_val_score(pixels, X, y, groups=groups, cv=GroupKFold(3), error_score="raise")
     assert (found > 0.3).all()
@@ -222,7 +224,7 @@ def test_scikit_learns_tools_take_masks_as_they_are(scenes):
 
 def test_scores_are_mean_iou_of_labelled_pixels(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL, unlabeled=7).fit(X[:4], y[:4])
+    pixels = PixelClassifier(**SEEN, unlabeled=7).fit(X[:4], y[:4])
     assert pixels.classes_.tolist() == [0, 255]
     found = pixels.predict(X[4:])
     assert pixels.score(X[4:], y[4:]) == mean_iou_score(y[4:], found, unlabeled=7)
@@ -253,15 +255,15 @@ def test_images_of_different_sizes_have_masks_of_their_size(scenes):
 
 def test_labels_are_those_of_y(scenes):
     X, y = scenes
-    plain = PixelClassifier(**SMALL).fit(X, y)
+    plain = PixelClassifier(**SEEN).fit(X, y)
     names = np.array(["ground", "object", "sky"])[np.searchsorted([0, 7, 255], y)]
-    named = PixelClassifier(**SMALL).fit(X, list(names))
+    named = PixelClassifier(**SEEN).fit(X, list(names))
     assert named.classes_.tolist() == ["ground", "object", "sky"]
     expected = named.classes_[np.searchsorted([0, 7, 255], plain.predict(X))]
     np.testing.assert_array_equal(named.predict(X), expected)
-    two = PixelClassifier(**SMALL).fit(X, np.where(y == 7, 255, 0).astype(np.uint8)).predict(X)
+    two = PixelClassifier(**SEEN).fit(X, np.where(y == 7, 255, 0).astype(np.uint8)).predict(X)
     assert two.dtype == np.uint8 and np.unique(two).tolist() == [0, 255]
-    truth = PixelClassifier(**SMALL).fit(X, y == 7).predict(X)
+    truth = PixelClassifier(**SEEN).fit(X, y == 7).predict(X)
     np.testing.assert_array_equal(truth, two == 255)
 
 
@@ -280,13 +282,13 @@ def test_scribbles_and_images_without_any(scenes, passes):
 
 def test_one_image_will_do(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL).fit(X[:1], y[:1])
+    pixels = PixelClassifier(**SEEN).fit(X[:1], y[:1])
     assert pixels.score(X[:1], y[:1]) > 0.7
 
 
 def test_as_many_pixels_as_asked_for_are_drawn_the_same_each_time(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL)
+    pixels = PixelClassifier(**SEEN)
     first, again = pixels.pixel_codes(X, y), clone(pixels).pixel_codes(X, y)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -306,8 +308,8 @@ def test_images_and_masks_are_upright(turned, scenes, tmp_path):
         stored = np.rot90(image, 1) if turned == 6 else np.rot90(image, 2)
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(stored).save(files[-1], exif=exif)
-    pixels = PixelClassifier(**SMALL).fit(X, y)
-    again = PixelClassifier(**SMALL).fit(files, y)
+    pixels = PixelClassifier(**SEEN).fit(X, y)
+    again = PixelClassifier(**SEEN).fit(files, y)
     np.testing.assert_array_equal(again.predict(files), pixels.predict(X))
 
 
@@ -321,15 +323,15 @@ def test_frames_of_files(scenes, tmp_path):
     for i, (image, mask) in enumerate(zip(X, y, strict=True)):
         Image.fromarray(image).save(frame["image"][i])
         Image.fromarray(mask).save(frame["mask"][i])
-    pixels = PixelClassifier(**SMALL).fit(frame[["image"]], frame["mask"])
+    pixels = PixelClassifier(**SEEN).fit(frame[["image"]], frame["mask"])
     assert pixels.feature_names_in_.tolist() == ["image"]
-    expected = PixelClassifier(**SMALL).fit(X, y).predict(X)
+    expected = PixelClassifier(**SEEN).fit(X, y).predict(X)
     np.testing.assert_array_equal(pixels.predict(frame[["image"]]), expected)
 
 
 def test_what_cannot_be_read_is_named_and_the_estimator_stays_as_it_was(scenes, tmp_path):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL).fit(X, y)
+    pixels = PixelClassifier(**SEEN).fit(X, y)
     before = dict(vars(pixels))
     (tmp_path / "b.png").write_bytes(b"no image")
     files = [*map(Image.fromarray, X[:2]), tmp_path / "b.png"]
@@ -370,7 +372,7 @@ def test_what_cannot_be_read_is_named_and_the_estimator_stays_as_it_was(scenes, 
 )
 def test_what_cannot_be_fitted_is_refused(change, params, says, scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL).set_params(**params)
+    pixels = PixelClassifier(**SEEN).set_params(**params)
     with pytest.raises(ValueError, match=says):
         pixels.fit(X, change(y))
     assert not hasattr(pixels, "backbone_")
@@ -388,7 +390,7 @@ def test_a_label_that_the_network_cannot_see_is_told_of(scenes):
 
 def test_pickles_are_small_and_say_the_same(scenes):
     X, y = scenes
-    pixels = PixelClassifier(random_state=0).fit(X, y)
+    pixels = PixelClassifier(image_size=64, random_state=0).fit(X, y)
     data = pickle.dumps(pixels)
     assert len(data) < 100_000
     np.testing.assert_array_equal(pickle.loads(data).predict(X), pixels.predict(X))
@@ -400,7 +402,7 @@ def test_pickles_are_small_and_say_the_same(scenes):
 
 def test_parameters_that_are_set_later_change_no_answer(scenes):
     X, y = scenes
-    pixels = PixelClassifier(**SMALL, texture=True).fit(X, y)
+    pixels = PixelClassifier(**SEEN, texture=True).fit(X, y)
     before = pixels.predict(X)
     pixels.set_params(texture=False, layers=["layer1"], image_size=32, estimator=SVC())
     np.testing.assert_array_equal(pixels.predict(X), before)
@@ -484,7 +486,7 @@ def test_texture_is_what_it_says():
 
 def test_memory_holds_a_few_maps_at_a_time(scenes, monkeypatch):
     X, y = scenes
-    pixels = PixelClassifier(RandomForestClassifier(5, random_state=0), **SMALL, texture=True)
+    pixels = PixelClassifier(RandomForestClassifier(5, random_state=0), **SEEN, texture=True)
     expected = pixels.fit(X, y).predict(X)
     monkeypatch.setattr(_pixels, "_CHUNK_BYTES", 1)
     monkeypatch.setattr(_pixels, "_CHUNK_ROWS", 100)
@@ -507,7 +509,7 @@ def test_vision_transformers_give_maps_as_well(scenes):
 
 def test_layers_are_named_or_numbered(scenes):
     X, y = scenes
-    two = PixelClassifier(**SMALL, layers=["layer1", "layer3"]).fit(X, y)
+    two = PixelClassifier(**SEEN, layers=["layer1", "layer3"]).fit(X, y)
     assert two.layers_ == ["layer1", "layer3"]
     assert two.estimator_[-1].coef_.shape == (3, 64 + 256)
 
@@ -516,7 +518,7 @@ def test_engines_agree(scenes):
     pytest.importorskip("openvino")
     X, y = scenes
     by_torch, by_openvino = (
-        PixelClassifier(**SMALL, engine=one).fit(X[:4], y[:4]) for one in ("torch", "openvino")
+        PixelClassifier(**SEEN, engine=one).fit(X[:4], y[:4]) for one in ("torch", "openvino")
     )
     shares = by_torch.predict_proba(X)
     np.testing.assert_allclose(shares, by_openvino.predict_proba(X), atol=0.02)

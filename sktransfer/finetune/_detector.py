@@ -92,7 +92,7 @@ class FineTuneDetector(Detection, FineTuneDense):
     >>> y = [{"boxes": [[8 + i, 16, 32 + i, 40]], "labels": ["square"]} for i in range(8)]
     >>> for i in range(8):
     ...     X[i, 16:40, 8 + i : 32 + i] = 255
-    >>> detector = FineTuneDetector(max_epochs=20, random_state=0).fit(X, y)
+    >>> detector = FineTuneDetector(image_size=64, max_epochs=20, random_state=0).fit(X, y)
     >>> found = detector.predict(X[:1])[0]
     >>> found["labels"][0].item(), bool(np.abs(found["boxes"][0] - [8, 16, 32, 40]).max() < 6)
     ('square', True)

@@ -189,7 +189,8 @@ def dense_preparation(
         None can be unreadable.
     image_size : int, (int, int) or None
         None is the median height and width of the images, reduced so that the longer side has
-        at most 512 pixels.
+        at most 512 pixels, or enlarged to those that the network was trained with: on small
+        images its last maps would have hardly a place.
     resize : {"pad", "squash"}
 
     Raises
@@ -203,7 +204,8 @@ def dense_preparation(
         numbers = sorted({round(i) for i in np.linspace(0, len(images) - 1, _LOOKED_AT)})
         sizes = [images.open(number).size() for number in numbers]
         height, width = np.median(sizes, axis=0)
-        scale = min(1.0, _LONGEST / max(height, width))
+        longest, own = max(height, width), max(backbone.preprocessing.image_size)
+        scale = min(max(longest, own), _LONGEST) / longest
         step = _patch_of(backbone)
         height, width = (max(step, round(side * scale / step) * step) for side in (height, width))
         image_size = (height, width)
