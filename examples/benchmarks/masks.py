@@ -1,4 +1,4 @@
-"""Masks from a few labelled images: codes, hand-made features, and both.
+"""Masks from a few labelled images: codes, hand-made features, both, and fine-tuning.
 
     python examples/benchmarks/masks.py scenes - RESULTS
     python examples/benchmarks/masks.py isbi FOLDER RESULTS
@@ -14,8 +14,10 @@
   are of other drives than the training frames. Pixels of the class 11 are unlabelled.
 
 Hand-made features are skimage's multiscale_basic_features, for which scikit-image must be
-installed, in a random forest of 100 trees: what users of pixel classifiers in bioimaging have. All
-ways see the same 2,000 pixels of each labelled image. Results are appended to the file RESULTS, one
+installed, in a random forest of 100 trees: what users of pixel classifiers in bioimaging have.
+These ways see 2,000 pixels of each labelled image. Fine-tuning begins with what codes give and sees
+all pixels; "auto" also changes the images from epoch to epoch, and "fpn" has a feature pyramid as
+head. Results are appended to the file RESULTS, one
 line each, and what is there is not computed again. Printed is a table in Markdown: mean IoU over
 the draws of labelled images, and CPU seconds of fit and of predict for one image. Nothing is kept
 from run to run, so that both include the network.
@@ -36,11 +38,12 @@ from sklearn.preprocessing import StandardScaler
 from shared.machine import describe
 from shared.results import lines_of
 from shared.tables import table
-from sktransfer import PixelClassifier
+from sktransfer import FineTuneSegmenter, PixelClassifier
 from sktransfer.metrics import mean_iou_score
 
 CODES = ("codes", "codes and texture", "codes and skimage", "codes, forest")
-WAYS = (*CODES, "skimage, forest", "skimage, linear")
+TUNED = ("fine-tuned", "fine-tuned, auto", "fine-tuned, fpn")
+WAYS = (*CODES, *TUNED, "skimage, forest", "skimage, linear")
 
 
 def parse():
@@ -116,7 +119,13 @@ def hand_made(image):
 
 
 def estimator(way, args, draw, unlabeled):
-    """What stands on codes, not fitted."""
+    """What is fitted to masks."""
+    if way in TUNED:
+        return FineTuneSegmenter(
+            head="fpn" if "fpn" in way else "linear", augment="auto" if "auto" in way else None,
+            unlabeled=unlabeled, image_size=args.size and tuple(args.size), random_state=draw,
+            cache=None,
+        )  # fmt: skip
     forest = RandomForestClassifier(100, random_state=draw) if "forest" in way else None
     texture = {CODES[1]: True, CODES[2]: hand_made}.get(way, False)
     size = args.size and tuple(args.size)
@@ -149,7 +158,7 @@ def fit_by_hand(way, X, y, draw, unlabeled):
 def judge(way, args, draw, train, test, unlabeled):
     """Mean IoU, CPU seconds of fit, and of predict for one image."""
     start = time.process_time()
-    if way in CODES:
+    if way in (*CODES, *TUNED):
         model = estimator(way, args, draw, unlabeled).fit(*train)
         fitted = time.process_time()
         found = model.predict(test[0])
