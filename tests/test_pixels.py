@@ -44,7 +44,10 @@ from sktransfer.metrics import mean_iou_score
 pytestmark = pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 
 SIZE = (50, 70)
-SMALL = {"backbone": "resnet18", "weights": None, "random_state": 0, "pixels_per_image": 100}
+SMALL = {
+    "backbone": "resnet18", "weights": None, "random_state": 0, "pixels_per_image": 100,
+    "engine": "torch",  # converting networks takes longer than running them on these images
+}  # fmt: skip
 # With an image size of its own.
 SEEN = {**SMALL, "image_size": (64, 64)}
 
@@ -518,7 +521,7 @@ def test_engines_agree(scenes):
     pytest.importorskip("openvino")
     X, y = scenes
     by_torch, by_openvino = (
-        PixelClassifier(**SEEN, engine=one).fit(X[:4], y[:4]) for one in ("torch", "openvino")
+        PixelClassifier(**SEEN | {"engine": one}).fit(X[:4], y[:4]) for one in ("torch", "openvino")
     )
     shares = by_torch.predict_proba(X)
     np.testing.assert_allclose(shares, by_openvino.predict_proba(X), atol=0.02)

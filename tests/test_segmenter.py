@@ -34,6 +34,7 @@ Y = KINDS[: 4 * N].reshape(N, 2, 2).repeat(32, axis=1).repeat(32, axis=2)
 GIVEN = {
     "image_size": SIZE, "random_state": 0, "max_epochs": 1, "trainable": 1, "batch_size": 4,
     "lr": 2e-3, "amp": "float32",
+    "engine": "torch",  # converting networks takes longer than running them on these images
 }  # fmt: skip
 
 
@@ -103,7 +104,9 @@ def maps_of(module, x, taps):
     return [kept[name] for name in taps]
 
 
-@pytest.mark.parametrize("trainable", ["head", 2, "all"])
+@pytest.mark.parametrize(
+    "trainable", [pytest.param("head", marks=pytest.mark.slow), 2, "all"]
+)
 def test_one_step_is_that_of_a_plain_loop(trainable):
     given = {
         "trainable": trainable, "optimizer": torch.optim.SGD, "weight_decay": 0.0, "lr": 1e-2,
@@ -168,6 +171,7 @@ def test_where_maps_are_held_changes_nothing(fitted, given):
     )
 
 
+@pytest.mark.slow
 def test_vision_transformers_and_single_layers():
     given = {"weights": None, "image_size": (32, 48), "head_init": "random"}
     vit = made(backbone="timm:vit_tiny_patch16_224", **given)
