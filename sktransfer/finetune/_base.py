@@ -194,7 +194,10 @@ class FineTuneBase(
             classifier a label of any kind; or several tags: a matrix of 0 and 1, dense, sparse or
             a data frame, with a column for each tag, in which NaN is a tag that is not known and
             counts nowhere. For a labeller of words a list of labels for each sentence. For a
-            segmenter a mask for each image, as :class:`sktransfer.PixelClassifier` takes them.
+            segmenter a mask for each image, as :class:`sktransfer.PixelClassifier` takes them. For
+            a detector an entry for each image: a dict of ``"boxes"`` (k, 4), x1, y1, x2, y2 in
+            pixels of the upright image, and ``"labels"`` (k,); an array (k, 4) where there is one
+            class; ``[]`` where there is nothing.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each sample counts.
         groups : array-like of shape (n_samples,), default=None
