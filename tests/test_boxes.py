@@ -264,3 +264,8 @@ def test_boxes_are_meant_upright(tmp_path):
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ImageError, match=r"image 1 \(.*none.png\)"):
         check_boxes(as_boxes([[], [[1, 1, 2, 2]]]), as_images([tmp_path / "none.png"] * 2))
+
+
+def test_labels_by_another_key_are_not_passed_over():
+    with pytest.raises(InputError, match=r"y\[1\] must hold its labels by the key \"labels\""):
+        as_boxes([[], {"boxes": [[0, 0, 2, 2]], "label": ["cat"]}])

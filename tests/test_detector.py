@@ -46,10 +46,8 @@ def scenes(n, size=(64, 96), seed=0, empty=()):
 
 
 def made(**others):
-    return FineTuneDetector(
-        **{"image_size": (64, 96), "max_epochs": 16, "lr": 4e-3, "random_state": 0,
-           "engine": "torch", **others}  # fmt: skip
-    )
+    given = {"image_size": (64, 96), "max_epochs": 16, "lr": 4e-3, "engine": "torch"}
+    return FineTuneDetector(**{**given, "random_state": 0, **others})
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from sktransfer.inputs import (
     ImagePreparation,
     as_images,
     as_masks,
+    as_whole_images,
     encode_masks,
 )
 
@@ -177,3 +178,31 @@ def test_a_point_of_the_image_is_found_in_what_the_network_sees_and_back(resize,
 def test_what_would_be_cut_away_is_refused():
     with pytest.raises(ValueError, match='"pad" or "squash"'):
         preparation(8, 8, "crop").placement((8, 16))
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_thin_strokes_are_not_lost(resize):
+    """Every label of a cell may be that of the cell, and none that is drawn is lost."""
+    rng = np.random.default_rng(0)
+    mask = np.full((120, 90), NO_LABEL, np.int16)
+    mask[np.arange(100), rng.integers(0, 90)] = 0
+    mask[7, 5:80] = 1
+    placement = preparation(16, 16, resize).placement(mask.shape)
+    seen = placement.mask(mask, NO_LABEL)
+    top, left, height, width = placement.box
+    for row in range(height):  # cell by cell
+        for column in range(width):
+            rows = ((np.arange(120) + 0.5) * height / 120).astype(int) == row
+            columns = ((np.arange(90) + 0.5) * width / 90).astype(int) == column
+            there = set(mask[np.ix_(rows, columns)].ravel().tolist()) - {NO_LABEL}
+            assert seen[top + row, left + column] in (there or {NO_LABEL})
+    outside = np.ones((16, 16), bool)
+    outside[top : top + height, left : left + width] = False
+    assert (seen[outside] == NO_LABEL).all()
+
+
+@pytest.mark.parametrize("X", [np.zeros((64, 64)), np.zeros((40, 60), np.uint8),
+                               torch.zeros(40, 60), [[0.0] * 48] * 3])  # fmt: skip
+def test_one_image_or_rows_without_places_are_refused(X):
+    with pytest.raises(InputError, match=r"pass \[X\]|reshape its rows|without a list|alone"):
+        as_whole_images(X, value_range="auto")

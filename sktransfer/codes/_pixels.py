@@ -25,8 +25,8 @@ from ..inputs import (
     Placement,
     Reading,
     Subset,
-    as_images,
     as_masks,
+    as_whole_images,
     check_fits,
     encode_masks,
     name_of,
@@ -347,7 +347,7 @@ class PixelClassifier(
 
     def _table(self, X: Any, y: Any) -> _Table:
         """What the parameters make of labelled images; the estimator stays as it is."""
-        images = as_images(X, value_range=self.value_range)
+        images = as_whole_images(X, value_range=self.value_range)
         masks = as_masks(y, len(images))
         resolve_devices(self.device)
         network = load_backbone(
@@ -643,14 +643,15 @@ def _check_classes(classes: np.ndarray, numbers: np.ndarray, unlabeled: Any) -> 
     """There are two labels at least, and the network sees them."""
     seen = np.unique(numbers[numbers != NO_LABEL])
     if len(seen) < 2:
-        only = f"only {shown(classes.tolist())}" if len(classes) else "none"
+        only = f"only {shown(classes[seen].tolist())}" if len(seen) else "none"
         but = "" if unlabeled is None else f" besides unlabeled={unlabeled!r}"
         raise InputError(f"y must hold pixels of at least two labels{but}, got {only}.")
     if lost := sorted(set(range(len(classes))) - set(seen.tolist())):
         warnings.warn(
             f"Pixels of the label {shown(classes[lost].tolist())} are so few that none is left "
             f"where images are seen with {numbers.shape[1]}×{numbers.shape[2]} pixels (height × "
-            "width). It is left out; name a larger image_size.",
+            "width). It is left out; name a larger image_size. If nobody drew such labels, masks "
+            "were saved as JPEG files once, or images and masks were interchanged.",
             SktransferWarning,
             stacklevel=4,
         )

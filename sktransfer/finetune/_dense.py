@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._parameters import DenseAugmentation, DenseInput, DenseTail, Network
-from ..inputs import ImagePreparation, Images, as_images
+from ..inputs import ImagePreparation, Images, as_whole_images
 from ..networks import NETWORK, Backbone, dense_preparation
 from ._estimators import ReadsImages
 from ._tags import stratified_sides
@@ -50,7 +50,7 @@ class FineTuneDense(ReadsImages, DenseAugmentation, DenseTail, DenseInput, Netwo
     _given = tuple(name for name in NETWORK if name not in ("crop_pct", "image_shape"))
 
     def _first_items(self, X: Any) -> Images:
-        return as_images(X, value_range=self.value_range)
+        return as_whole_images(X, value_range=self.value_range)
 
     def _prepare(self, backbone: Backbone, items: Images) -> ImagePreparation:
         return dense_preparation(

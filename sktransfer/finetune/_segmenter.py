@@ -95,11 +95,10 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
     unlabeled: Any = param(default=None, valid="no_validation", type="label or None", doc="""
         The label of pixels that nobody labelled, such as 0 beside scribbles, which count neither in
         `fit` nor in `score`. NaN always is. None is no label.""")
-    lr: float = changed(Training, "lr", default=4e-3)
     max_epochs: int = changed(Training, "max_epochs", default=20)
-    batch_size: int = changed(Training, "batch_size", default=1, doc="""
-        Images in a step. From a handful of images few in a step are better, since they make more
-        steps; a GPU is faster with more.""")
+    batch_size: int = changed(Training, "batch_size", default=4, doc="""
+        Images in a step. With one alone some more is gained from five images in the end, but the
+        first epochs lose much of what the start is worth; a GPU is faster with more.""")
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:

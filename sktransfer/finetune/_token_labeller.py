@@ -69,11 +69,12 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         default=1.0, valid=[Interval(Real, 0, None, closed="left")], type="float", doc="""
         How much counts with ``decode="viterbi"`` which labels follow each other in training, beside
         how often each is there at all; 0 leaves the rules of `scheme` alone.""")
-    class_weight: dict[Any, float] | Literal["balanced"] | None = changed(
-        ClassifierLoss, "class_weight", default=None, doc="""
+    class_weight: dict[Any, float] | Literal["balanced"] | None = param(
+        default=None, valid=[dict, StrOptions({"balanced"}), None],
+        type='dict, "balanced" or None', doc="""
         Weights of the labels of words in the loss; "balanced" makes them inversely proportional
-        to how often each is there. With ``decode="viterbi"`` it is still counted which labels
-        follow each other.""")
+        to how often each is there, so that rare labels are found more often, and more often
+        wrongly. How labels follow each other (``decode="viterbi"``) is counted without weights.""")
     label_smoothing: float = changed(ClassifierLoss, "label_smoothing", default=0.0, doc="""
         Share of the target that is spread over all classes, in [0, 1).""")
 

@@ -187,6 +187,10 @@ def _items_of(y: Any, name: str) -> Sequence[Any] | np.ndarray:
     return y.to_list() if hasattr(y, "to_list") else y  # a Series may have an index of its own
 
 
+# What people call labels.
+_MEANT = ("label", "category", "categories", "category_id", "class", "classes", "class_id", "names")
+
+
 class _Entry:
     """Corners, labels (None if there are none) and scores of one image."""
 
@@ -205,6 +209,12 @@ class _Entry:
                     f"{shown(list(item))}."
                 )
             boxes, labels, scores = item["boxes"], item.get("labels"), item.get("scores")
+            meant = [key for key in item if key in _MEANT]
+            if labels is None and meant:
+                raise InputError(
+                    f'{where} must hold its labels by the key "labels", got {meant[0]!r}. Rename '
+                    "it; leave labels out where there is one class."
+                )
         self.where, self.corners = where, _corners(boxes, where)
         n = len(self.corners)
         self.labels = None if labels is None else _labels(labels, n, where)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from ..exceptions import ImageError, ValueRangeWarning, shown
+from ..exceptions import ImageError, InputError, ValueRangeWarning, shown
 from ._arrays import as_array, is_array_like, is_tensor, no_pixels, to_hwc, to_rgb_pixels
 from ._collect import Collected, check_image_shape, collect, is_missing, is_open_file
 from ._deep import Account, Depth
@@ -145,6 +145,29 @@ def as_images(
         bright = (*bright, "arrays")
     doubts = [collected.doubt, dark]
     return Images(collected, ranges, survey.causes, given=given, doubts=doubts, bright=bright)
+
+
+def as_whole_images(X: Any, *, value_range: tuple[float, float] | Literal["auto"]) -> Images:
+    """The same of images with places: flattened rows are refused.
+
+    Raises
+    ------
+    InputError
+        If `X` is one image, or a table of rows.
+    """
+    shape, dtype = tuple(getattr(X, "shape", ())), getattr(X, "dtype", None)
+    if len(shape) == 2 and (is_tensor(X) or getattr(dtype, "kind", "O") in "biuf"):
+        raise InputError(
+            f"X must be a collection of images, got one array of shape {shape}. If it is one "
+            "image, pass [X]; flattened rows must be reshaped to (n, height, width, 3)."
+        )
+    images = as_images(X, value_range=value_range)
+    if images.layout == "rows":
+        raise InputError(
+            f"X must hold images with places, got a table of {images.n_columns} columns; reshape "
+            "its rows to (n, height, width, 3)."
+        )
+    return images
 
 
 @dataclass(frozen=True)

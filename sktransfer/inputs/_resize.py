@@ -165,11 +165,14 @@ class Placement:
     def mask(self, labels: np.ndarray, bars: Any) -> np.ndarray:
         """A mask of the image as the network sees it: of each place the nearest label.
 
+        Where that is no label, but pixels of the place have one, it is one of theirs, so that thin
+        strokes do not get lost.
+
         Parameters
         ----------
         labels : ndarray of shape `size`
         bars : object
-            The label of bars.
+            The label of bars, and of pixels that have none.
         """
         top, left, height, width = self.box
         rows, columns = (
@@ -177,7 +180,18 @@ class Placement:
             for new, old in zip((height, width), self.size, strict=True)
         )
         seen = np.full(self.image_size, bars, labels.dtype)
-        seen[top : top + height, left : left + width] = labels[rows[:, None], columns]
+        inside = seen[top : top + height, left : left + width]
+        inside[...] = labels[rows[:, None], columns]
+        empty = inside == bars
+        if empty.any() and (height < self.size[0] or width < self.size[1]):
+            pixels = np.nonzero(labels != bars)
+            at = tuple(
+                (one + 0.5) * (new / old) for one, new, old in
+                zip(pixels, (height, width), self.size, strict=True)
+            )  # fmt: skip
+            row, column = (one.astype(np.intp) for one in at)
+            lost = empty[row, column]
+            inside[row[lost], column[lost]] = labels[pixels][lost]
         return seen
 
     def scores(self, seen: Tensor) -> Tensor:
