@@ -383,7 +383,6 @@ def test_networks_typed_into_a_prompt(photos, tmp_path):
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         import numpy as np, joblib
         from torch import nn
-from torchvision import models
         from sklearn.linear_model import RidgeClassifier
         from sklearn.model_selection import cross_val_score
         from sklearn.pipeline import make_pipeline
