@@ -27,8 +27,8 @@ from ..inputs import (
     Subset,
     as_masks,
     as_whole_images,
-    check_fits,
     encode_masks,
+    fitting_masks,
     name_of,
 )
 from ..metrics import mean_iou_score
@@ -337,10 +337,7 @@ class PixelClassifier(
             :func:`~sktransfer.metrics.mean_iou_score` of all labelled pixels together.
         """
         check_is_fitted(self, "estimator_")
-        images = self._items(X)
-        masks = as_masks(y, len(images))
-        for index in range(len(masks)):
-            check_fits(masks, index, masks.open(index), images)
+        masks = fitting_masks(y, self._items(X))
         return float(mean_iou_score(masks, self.predict(X), unlabeled=self.unlabeled))
 
     # Of `fit`.

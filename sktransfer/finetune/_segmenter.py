@@ -15,7 +15,7 @@ from .._sklearn import Interval, Real, StrOptions, fit_context
 from ..codes import largest_scores
 from ..compute import usable_devices
 from ..exceptions import InputError, shown
-from ..inputs import Images, Placement, as_masks, check_fits, encode_masks
+from ..inputs import Images, Placement, as_masks, encode_masks, fitting_masks
 from ..metrics import mean_iou_score
 from ..networks import Backbone
 from ._dense import FineTuneDense
@@ -176,10 +176,7 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
             :func:`~sktransfer.metrics.mean_iou_score` of all labelled pixels together.
         """
         check_is_fitted(self, "backbone_")
-        images = self._items(X)
-        masks = as_masks(y, len(images))
-        for index in range(len(masks)):
-            check_fits(masks, index, masks.open(index), images)
+        masks = fitting_masks(y, self._items(X))
         return float(mean_iou_score(masks, self.predict(X), unlabeled=self.unlabeled))
 
     @property

@@ -37,7 +37,7 @@ from ._images import (
     float_extremes,
     float_range_of,
 )
-from ._masks import NO_LABEL, Masks, as_masks, check_fits, encode_masks
+from ._masks import NO_LABEL, Masks, as_masks, check_fits, encode_masks, fitting_masks
 from ._process import pack_settings, take_settings
 from ._range import check_value_range, each_told_once
 from ._resize import READING, RESIZES, ImagePreparation, Placement
@@ -81,6 +81,7 @@ __all__ = [
     "each_told_once",
     "encode_boxes",
     "encode_masks",
+    "fitting_masks",
     "float_extremes",
     "float_range_of",
     "frame_of",

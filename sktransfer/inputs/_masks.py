@@ -17,7 +17,7 @@ from ._files import is_jpeg, read_file, read_image, read_open_file
 from ._images import Images
 from ._resize import ImagePreparation
 
-__all__ = ["NO_LABEL", "Masks", "as_masks", "check_fits", "encode_masks"]
+__all__ = ["NO_LABEL", "Masks", "as_masks", "check_fits", "encode_masks", "fitting_masks"]
 
 
 # In the place of the number of a class: pixels nobody labelled, and bars.
@@ -227,6 +227,20 @@ def check_fits(masks: Masks, index: int, labels: np.ndarray, images: Any) -> tup
         f"{masks.label(index)} must be {height}×{width} pixels (height × width), as "
         f"{opened.label} is, got {labels.shape[0]}×{labels.shape[1]}. {why}."
     )
+
+
+def fitting_masks(y: Any, images: Images) -> Masks:
+    """Masks of images, all looked at for whether they fit.
+
+    Raises
+    ------
+    InputError
+        As `as_masks` and `check_fits` do.
+    """
+    masks = as_masks(y, len(images))
+    for index in range(len(masks)):
+        check_fits(masks, index, masks.open(index), images)
+    return masks
 
 
 def encode_masks(

@@ -201,16 +201,9 @@ class BoxDisplay:
         ValueError
             If there are not as many axes as are needed.
         """
-        columns = ["prediction"] if self.y_true is None else ["truth", "prediction"]
-        sides = [self.y_pred] if self.y_true is None else [self.y_true, self.y_pred]
-        grid = Grid(
-            axes, len(self.images), columns, self.classes, display_labels, type(self).__name__
-        )
-        for row, pixels in enumerate(self.images):
-            for column, side in enumerate(sides):
-                score = f", AP {self.scores[row]:.2f}" if columns[column] == "prediction" else ""
-                title = f" of image {self.indices[row]}" + ("" if self.y_true is None else score)
-                _draw(grid.draw(row, column, pixels, title), side[row], grid, min_score)
+        grid = Grid(axes, self, display_labels)
+        for ax, target in grid.cells("AP"):
+            _draw(ax, target, grid, min_score)
         grid.legend(self.classes)
         self.figure_, self.axes_ = grid.figure, grid.axes
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,27 +49,17 @@ class Grid:
     ----------
     axes : array of Axes or None
         One for each cell, in any shape; None makes a figure.
-    n_rows : int
-    columns : sequence of str
-        Titles.
-    classes : sequence
-        All labels there may be, which have a colour each.
+    display : MaskDisplay or BoxDisplay
+        Whose images, answers, classes and scores are drawn.
     display_labels : mapping or None
         Names of labels.
-    what : str
-        The class that asks, for messages.
     """
 
-    def __init__(
-        self,
-        axes: Any,
-        n_rows: int,
-        columns: Sequence[str],
-        classes: Sequence[Any],
-        display_labels: Mapping[Any, str] | None,
-        what: str,
-    ):
-        n_columns = len(columns)
+    def __init__(self, axes: Any, display: Any, display_labels: Mapping[Any, str] | None):
+        self._display, classes, what = display, display.classes, type(display).__name__
+        truth = {} if display.y_true is None else {"truth": display.y_true}
+        self._sides = {**truth, "prediction": display.y_pred}
+        n_rows, n_columns = len(display.images), len(self._sides)
         if axes is None:
             plt = import_pyplot(what)
             size = (4 * n_columns, 3.2 * n_rows)
@@ -84,7 +74,7 @@ class Grid:
             )
         self.axes = found.reshape(n_rows, n_columns)
         self.figure = self.axes[0, 0].figure
-        self._columns, self._names = columns, display_labels or {}
+        self._names = display_labels or {}
         colormap = import_optional("matplotlib", what, "plot").colormaps
         few = colormap["tab10" if len(classes) <= 10 else "tab20"]
         many = colormap["hsv"]
@@ -97,13 +87,17 @@ class Grid:
         """What a label is called."""
         return str(self._names.get(label, label))
 
-    def draw(self, row: int, column: int, pixels: np.ndarray, title: str) -> Any:
-        """Draw an image; gives its axes."""
-        ax = self.axes[row, column]
-        ax.imshow(pixels)
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{self._columns[column]}{title}", fontsize="medium")
-        return ax
+    def cells(self, measure: str) -> Iterator[tuple[Any, Any]]:
+        """Draw image after image; gives the axes, and what is to be drawn over it."""
+        display, scored = self._display, len(self._sides) > 1
+        for row, (index, score) in enumerate(zip(display.indices, display.scores, strict=True)):
+            for column, (side, answers) in enumerate(self._sides.items()):
+                told = f", {measure} {score:.2f}" if scored and side == "prediction" else ""
+                ax = self.axes[row, column]
+                ax.imshow(display.images[row])
+                ax.set(xticks=[], yticks=[])
+                ax.set_title(f"{side} of image {index}{told}", fontsize="medium")
+                yield ax, answers[row]
 
     def legend(self, labels: Sequence[Any]) -> None:
         """A legend of labels outside of the images."""

@@ -216,21 +216,13 @@ class MaskDisplay:
         ValueError
             If there are not as many axes as are needed.
         """
-        columns = ["prediction"] if self.y_true is None else ["truth", "prediction"]
-        sides = [self.y_pred] if self.y_true is None else [self.y_true, self.y_pred]
-        grid = Grid(
-            axes, len(self.images), columns, self.classes, display_labels, type(self).__name__
-        )
+        grid = Grid(axes, self, display_labels)
         coloured = [one for one in self.classes if one not in (background, self.unlabeled)]
-        for row, pixels in enumerate(self.images):
-            for column, masks in enumerate(sides):
-                score = f", IoU {self.scores[row]:.2f}" if columns[column] == "prediction" else ""
-                title = f" of image {self.indices[row]}" + ("" if self.y_true is None else score)
-                ax = grid.draw(row, column, pixels, title)
-                layer = np.zeros((*masks[row].shape, 4))
-                for label in coloured:
-                    layer[masks[row] == label] = (*grid.colours[label][:3], alpha)
-                ax.imshow(layer, interpolation="nearest")
+        for ax, mask in grid.cells("IoU"):
+            layer = np.zeros((*mask.shape, 4))
+            for label in coloured:
+                layer[mask == label] = (*grid.colours[label][:3], alpha)
+            ax.imshow(layer, interpolation="nearest")
         grid.legend(coloured)
         self.figure_, self.axes_ = grid.figure, grid.axes
         return self
