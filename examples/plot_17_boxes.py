@@ -19,8 +19,8 @@ from PIL import Image
 
 from sktransfer import FineTuneDetector
 from sktransfer.datasets import load_cifar10_sample
+from sktransfer.inspection import BoxDisplay
 from sktransfer.metrics import average_precision_boxes
-from sktransfer.plotting import BoxDisplay
 
 sample = load_cifar10_sample()
 KINDS = {"horse": 7, "car": 1}

@@ -21,7 +21,7 @@ IGNORED = set(
 
 def public_names() -> list[str]:
     names = []
-    for part in ["", ".datasets", ".finetune", ".metrics", ".plotting", ".selection", ".testing"]:
+    for part in ["", ".datasets", ".finetune", ".metrics", ".inspection", ".selection", ".testing"]:
         home = f"sktransfer{part}"
         module = importlib.import_module(home)
         for name in module.__all__:

@@ -54,7 +54,7 @@ class BoxDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from sktransfer.plotting import BoxDisplay
+    >>> from sktransfer.inspection import BoxDisplay
     >>> X = np.zeros((2, 40, 60, 3), np.uint8)
     >>> truth = [{"boxes": [[5, 5, 20, 20]], "labels": ["car"]}] * 2
     >>> found = [{"boxes": [[5, 5, 20, 19]], "labels": ["car"], "scores": [0.9]}, []]

@@ -52,7 +52,7 @@ class MaskDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from sktransfer.plotting import MaskDisplay
+    >>> from sktransfer.inspection import MaskDisplay
     >>> X = np.zeros((3, 8, 8, 3), np.uint8)
     >>> truth = np.zeros((3, 8, 8), int)
     >>> truth[:, 2:5] = 1

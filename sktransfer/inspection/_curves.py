@@ -42,7 +42,7 @@ class TrainingCurveDisplay:
     --------
     >>> from sktransfer import FineTuneClassifier
     >>> from sktransfer.datasets import load_cifar10_sample
-    >>> from sktransfer.plotting import TrainingCurveDisplay
+    >>> from sktransfer.inspection import TrainingCurveDisplay
     >>> X, y = load_cifar10_sample(return_X_y=True)
     >>> clf = FineTuneClassifier(trainable="head", image_size=32, max_epochs=2).fit(X[:40], y[:40])
     >>> display = TrainingCurveDisplay.from_estimator(clf)

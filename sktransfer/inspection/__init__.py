@@ -1,4 +1,4 @@
-"""Images of what was learnt, made like scikit-learn's Displays."""
+"""Displays: look at images and texts, what is in them and what was made of them."""
 
 from ._boxes import BoxDisplay
 from ._curves import TrainingCurveDisplay

@@ -9,8 +9,8 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
+from sktransfer.inspection import BoxDisplay, MaskDisplay, TrainingCurveDisplay
 from sktransfer.metrics import mean_iou_score
-from sktransfer.plotting import BoxDisplay, MaskDisplay, TrainingCurveDisplay
 
 pytest.importorskip("matplotlib").use("Agg")
 QUICK = {"image_size": 32, "max_epochs": 3, "random_state": 0, "early_stopping": True}
