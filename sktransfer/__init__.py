@@ -37,6 +37,8 @@ _HOMES = {
     "list_backbones": "networks",
     "load_boxes": "datasets",
     "load_image_folder": "datasets",
+    "load_image_table": "datasets",
+    "load_mask_folder": "datasets",
     "rank_backbones": "selection",
     "register_backbone": "networks",
     "set_config": "config",
@@ -55,7 +57,14 @@ if TYPE_CHECKING:
     )
     from .compute import count_computed
     from .config import config_context, get_config, set_config
-    from .datasets import boxes_by_image, boxes_to_frame, load_boxes, load_image_folder
+    from .datasets import (
+        boxes_by_image,
+        boxes_to_frame,
+        load_boxes,
+        load_image_folder,
+        load_image_table,
+        load_mask_folder,
+    )
     from .finetune import (
         FineTuneClassifier,
         FineTuneDetector,

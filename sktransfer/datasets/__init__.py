@@ -4,6 +4,8 @@ from sktransfer.datasets._box_tables import boxes_by_image, boxes_to_frame
 from sktransfer.datasets._boxes import load_boxes
 from sktransfer.datasets._cifar10 import fetch_cifar10, load_cifar10_sample
 from sktransfer.datasets._folder import load_image_folder
+from sktransfer.datasets._mask_folder import load_mask_folder
+from sktransfer.datasets._tables import load_image_table
 from sktransfer.datasets._texts import load_addresses_sample, load_film_sentences_sample
 
 __all__ = [
@@ -15,4 +17,6 @@ __all__ = [
     "load_cifar10_sample",
     "load_film_sentences_sample",
     "load_image_folder",
+    "load_image_table",
+    "load_mask_folder",
 ]

@@ -24,6 +24,8 @@ from sktransfer.inputs import HINTS, Images, as_images, readable_formats
 def load_image_folder(
     root: str | os.PathLike[str],
     *,
+    split: str | None = None,
+    target_as: str = "number",
     categories: Sequence[str] | None = None,
     extensions: Sequence[str] | None = None,
     verify: bool = False,
@@ -31,7 +33,7 @@ def load_image_folder(
     random_state: int | np.random.RandomState | None = 0,
     return_X_y: bool = False,
 ) -> Any:
-    """List the images in ``root/<class>/<file>``, with the class of each.
+    """List the images in ``root/<class>/<file>`` or ``root/<part>/<class>/<file>``.
 
     No image is read, unless `verify` is set: `data` holds paths, which
     :class:`~sktransfer.CNNCodes` opens when it needs them.
@@ -42,6 +44,14 @@ def load_image_folder(
         The folder with one folder for each class. Files in folders within the folder of a class
         belong to that class, at any depth. Symbolic links are followed, each folder being read
         once for a class.
+    split : {"train", "valid", "test", "all"} or None, default=None
+        Where `root` holds a folder for each part of a data set, with the folders of classes inside:
+        the part to load, or all of them. The folder of "train" is called train or training, that of
+        "valid" valid, val, validation, dev or eval, that of "test" test or testing, in any case.
+        Classes are numbered alike in all parts. None is a folder of classes.
+    target_as : {"number", "name"}, default="number"
+        What `target` holds: numbers of classes, or their names, which a classifier that is fitted
+        to them predicts as well.
     categories : list of str or None, default=None
         The classes to load, None is all. A test set is numbered as its training set with
         ``categories=train.target_names``, also where it lacks some of the classes. Folders of
@@ -67,8 +77,8 @@ def load_image_folder(
 
         data : ndarray of object, shape (n_images,)
             The absolute path, a str, of each image.
-        target : ndarray of int64, shape (n_images,)
-            The class of each image: its place in `target_names`.
+        target : ndarray of int64 or str, shape (n_images,)
+            The class of each image: its place in `target_names`, or its name.
         target_names : ndarray of str, shape (n_classes,)
             The names of the folders that hold images, or of all `categories`, sorted by code
             point (so capital letters come before small ones, and "10" before "9").
@@ -79,14 +89,18 @@ def load_image_folder(
         DESCR : str
             What was found: the number of images in each class.
 
+        With ``split="all"`` instead: `target_names`, `DESCR`, and under the name of each part
+        that is there ("train", "valid", "test") such a Bunch.
+
     (data, target) : tuple if ``return_X_y=True``
-        The two arrays described above.
+        The two arrays described above; with ``split="all"`` a Bunch of such tuples by part.
 
     Raises
     ------
     InputError
-        A ValueError: `root` is not a folder, holds no folder of a class or no image, or has no
-        folder of a name in `categories` but one whose name differs by case or blanks only.
+        A ValueError: `root` is not a folder, holds no folder of a class or no image, has no
+        folder of a name in `categories` but one whose name differs by case or blanks only, or no
+        folder, or two, of the part asked for.
 
     Warns
     -----
@@ -112,11 +126,47 @@ def load_image_folder(
     >>> from sktransfer.datasets import load_image_folder
     >>> photos = load_image_folder("photos/")  # doctest: +SKIP
     >>> photos.target_names[photos.target[0]]  # doctest: +SKIP
+    >>> parts = load_image_folder("photos/", split="all", target_as="name")  # doctest: +SKIP
+    >>> model.fit(parts.train.data, parts.train.target)  # doctest: +SKIP
     """
-    folder = _check_root(root)
-    chosen = _readable(extensions)
-    walk = FolderWalk(folder, extensions=chosen, verify=verify)
+    folder = check_root(root)
+    for name, value, valid in (("split", split, (None, *PARTS, ALL)),
+                               ("target_as", target_as, ("number", "name"))):  # fmt: skip
+        if value not in valid:
+            raise InputError(f"{name} must be one of {valid}, got {shown(repr(value))}")
+    chosen = check_extensions(extensions)
     names = None if categories is None else _check_list("categories", categories)
+    folders = {"": folder} if split is None else part_folders(folder)
+    if split not in (None, ALL) and split not in folders:
+        raise InputError(
+            f"split={split!r} needs a folder called {' or '.join(PARTS[split])} in {shown(folder)}"
+            f", which has the parts {shown(list(folders))}"
+        )
+    if split is not None and names is None:
+        names = _classes_of_all(folders.values(), chosen)
+    rng = check_random_state(random_state)
+    found = {}
+    for part, path in folders.items():
+        if split in (None, ALL, part):
+            bunch = _load(path, names, chosen, verify=verify, named=target_as == "name")
+            if shuffle:
+                order = rng.permutation(len(bunch.data))
+                bunch.data, bunch.target = bunch.data[order], bunch.target[order]
+                bunch.filenames = bunch.data
+            found[part] = bunch
+    results = {k: (one.data, one.target) if return_X_y else one for k, one in found.items()}
+    if split != ALL:
+        return next(iter(results.values()))
+    told = [f"{part}: {one.DESCR}" for part, one in found.items()]
+    return Bunch(**results, target_names=next(iter(found.values())).target_names,
+                 DESCR="\n".join(told))  # fmt: skip
+
+
+def _load(
+    folder: str, names: list[str] | None, extensions: frozenset[str], *, verify: bool, named: bool
+) -> Bunch:
+    """The images of one folder of classes; of these names, if they are known before."""
+    walk = FolderWalk(folder, extensions=extensions, verify=verify)
     folders = walk.class_folders()
     chosen_folders = folders if names is None else _choose(walk, folders, names)
     found = {os.path.basename(path): walk.images(path) for path in chosen_folders}
@@ -130,35 +180,86 @@ def load_image_folder(
         images = {name: images.get(name, []) for name in sorted({*names})}
     warn_of_skipped(walk, sum(map(len, images.values())))
     bunch = _bunch(walk, images)
-    if shuffle:
-        order = check_random_state(random_state).permutation(len(bunch.data))
-        bunch.data, bunch.target = bunch.data[order], bunch.target[order]
-        bunch.filenames = bunch.data
-    return (bunch.data, bunch.target) if return_X_y else bunch
+    if named:
+        bunch.target = bunch.target_names[bunch.target]
+    return bunch
 
 
-def _check_root(root: str | os.PathLike[str]) -> str:
+# Parts of a data set, and the names that their folders have.
+PARTS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+ALL = "all"
+
+
+def part_named(name: Any) -> str | None:
+    """The part of a data set that a name in use means."""
+    word = str(name).strip().casefold()
+    return next((part for part, words in PARTS.items() if word in words), None)
+
+
+def part_folders(folder: str) -> dict[str, str]:
+    """The folders of the parts of a data set, in the order of `PARTS`.
+
+    Raises
+    ------
+    InputError
+        If there is none, or two of one part.
+    """
+    found: dict[str, str] = {}
+    inside = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    for name in inside:
+        if (part := part_named(name)) is not None:
+            if part in found:
+                raise InputError(
+                    f"the folders {shown(os.path.basename(found[part]))} and {shown(name)} of "
+                    f"{shown(folder)} are both called like the part {part!r}; rename one"
+                )
+            found[part] = os.path.join(folder, name)
+    if not found:
+        raise InputError(
+            f"split= needs folders such as train, valid and test in {shown(folder)}, which has "
+            f"{shown(inside)}; leave split= out if these are classes"
+        )
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def _classes_of_all(folders: Iterable[str], extensions: frozenset[str]) -> list[str] | None:
+    """Names of the folders that hold images, in all parts together."""
+    names: set[str] = set()
+    for folder in folders:
+        walk = FolderWalk(folder, extensions=extensions, verify=False)
+        paths = {os.path.basename(path): path for path in walk.class_folders()}
+        names |= {name for name, path in paths.items() if name in names or walk.any_image(path)}
+    return sorted(names) or None
+
+
+def check_root(root: str | os.PathLike[str], name: str = "root") -> str:
+    """The absolute path of a folder, or an error that says what is there instead."""
     try:
         path = os.fsdecode(root)
     except TypeError as error:
-        raise InputError(f"root must be the path of a folder, got {shown(repr(root))}") from error
+        raise InputError(f"{name} must be the path of a folder, got {shown(repr(root))}") from error
     folder = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(folder):
         if re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/", path):  # longer than a drive of Windows
             raise InputError(
-                f"root must be the path of a folder, {shown(repr(path))} is a URL, and nothing is "
-                "downloaded here. Download it first, unpack it, and pass the folder"
+                f"{name} must be the path of a folder, {shown(repr(path))} is a URL, and nothing "
+                "is downloaded here. Download it first, unpack it, and pass the folder"
             )
-        raise InputError(f"root must be a folder; there is nothing at {shown(folder)}")
+        raise InputError(f"{name} must be a folder; there is nothing at {shown(folder)}")
     if not os.path.isdir(folder):
         raise InputError(
-            f"root must be a folder, {shown(folder)} is a file; unpack it if it is an archive, and "
-            "pass paths of single images in a list to CNNCodes itself"
+            f"{name} must be a folder, {shown(folder)} is a file; unpack it if it is an archive, "
+            "and pass paths of single images in a list to CNNCodes itself"
         )
     return folder
 
 
-def _readable(extensions: Sequence[str] | None) -> frozenset[str]:
+def check_extensions(extensions: Sequence[str] | None) -> frozenset[str]:
+    """The extensions asked for, in lower case with the dot; None is all that are read."""
     if extensions is None:
         return readable_extensions()
     names = _check_list("extensions", extensions)
@@ -265,6 +366,11 @@ class FolderWalk:
         self._skip(folder, NOT_ASKED_FOR)
         return False
 
+    def all_images(self) -> list[str]:
+        """List the images in the root and in all folders within it."""
+        paths = list(self._images(self.root, set()))
+        return self._decodable(paths) if self._verify else paths
+
     def images(self, folder: str) -> list[str]:
         """List the images of a class, also those in folders within its folder."""
         # The root is no part of a class: a link back to it would bring in all the others.
@@ -274,6 +380,10 @@ class FolderWalk:
         if not paths:
             self._skip(folder, NO_IMAGES)
         return paths
+
+    def any_image(self, folder: str) -> bool:
+        """Tell whether a class has an image, by its name."""
+        return next(self._images(folder, {os.path.realpath(self.root)}), None) is not None
 
     def _images(self, folder: str, seen: set[str]) -> Iterator[str]:
         real = os.path.realpath(folder)
@@ -319,12 +429,7 @@ class FolderWalk:
         return None if entry.stat().st_size else "the file is empty (0 bytes)"
 
     def _decodable(self, paths: Sequence[str]) -> list[str]:
-        if not paths:
-            return []
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            # What black and white are is no question of damage.
-            images = as_images(paths, value_range=(0, 1))
-            causes = list(threads.map(partial(_damage, images), range(len(paths))))
+        causes = damaged(paths)
         for path, cause in zip(paths, causes, strict=True):
             if cause is not None:
                 self._skip(path, cause)
@@ -332,6 +437,16 @@ class FolderWalk:
 
     def _skip(self, path: str, reason: str) -> None:
         self.skipped.append((path, reason))
+
+
+def damaged(paths: Sequence[str]) -> list[str | None]:
+    """Why each of some images cannot be decoded; None where it can."""
+    if not len(paths):
+        return []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        # What black and white are is no question of damage.
+        images = as_images(list(paths), value_range=(0, 1))
+        return list(threads.map(partial(_damage, images), range(len(paths))))
 
 
 def _damage(images: Images, index: int) -> str | None:
@@ -346,7 +461,6 @@ def _damage(images: Images, index: int) -> str | None:
 
 
 _LAYOUT = "a folder for each class is expected: root/<class>/<file>"
-_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 _SHOWN = 5  # examples in a message
 
 
@@ -383,7 +497,7 @@ def warn_of_skipped(walk: FolderWalk, taken: int) -> None:
             f"skipped:\n{_account(told)}\nThe attribute `skipped` of the Bunch lists them all; "
             "`extensions=` replaces the list of extensions that are images.",
             SktransferWarning,
-            stacklevel=3,  # the caller of load_image_folder
+            stacklevel=4,  # the caller of load_image_folder
         )
 
 
@@ -406,7 +520,7 @@ def warn_of_likeness(root: str, images: dict[str, list[str]]) -> None:
             f"these folders of {shown(root)} are different classes: {told}. Merge or rename the "
             "folders if they are not, or name those to load: categories=",
             SktransferWarning,
-            stacklevel=3,  # the caller of load_image_folder
+            stacklevel=4,  # the caller of load_image_folder
         )
 
 
@@ -420,7 +534,7 @@ def warn_of_absent(walk: FolderWalk, images: dict[str, list[str]], categories: l
             f"{shown(walk.root)} holds no image of {len(absent)} of {len(set(categories))} "
             f"categories: {shown(absent)}{also}",
             SktransferWarning,
-            stacklevel=3,  # the caller of load_image_folder
+            stacklevel=4,  # the caller of load_image_folder
         )
 
 
@@ -431,12 +545,12 @@ def warn_of_parts(root: str, images: dict[str, list[str]]) -> None:
         for name, paths in images.items()
         for path in paths
     )
-    if nested and {name.lower() for name in images} <= _PARTS:
+    if nested and all(part_named(name) for name in images):
         names = list(images)
         warnings.warn(
             f"the classes found in {root} are {names}, which look like parts of a data set with "
-            f"the folders of classes inside; load each part, as in "
-            f"load_image_folder({os.path.join(root, names[0])!r})",
+            'the folders of classes inside; split="all" loads the parts, '
+            f"split={part_named(names[0])!r} one of them",
             SktransferWarning,
-            stacklevel=3,  # the caller of load_image_folder
+            stacklevel=4,  # the caller of load_image_folder
         )

@@ -151,10 +151,13 @@ def _where(path: str) -> str:
     above = os.path.dirname(folder)
     while above and above != folder and not os.path.isdir(above):
         folder, above = above, os.path.dirname(above)
-    start = "" if os.path.isabs(path) else f" in the working directory, {shown(repr(os.getcwd()))}"
+    start = remedy = ""
+    if not os.path.isabs(path):
+        start = f" in the working directory, {shown(repr(os.getcwd()))}"
+        remedy = ". load_image_table(..., root=folder) takes paths that begin in another folder"
     if folder and not os.path.isdir(folder):
-        return f": there is no folder {shown(repr(folder))}{start}"
-    return start
+        return f": there is no folder {shown(repr(folder))}{start}{remedy}"
+    return f"{start}{remedy}"
 
 
 def read_open_file(file: Any) -> bytes:
