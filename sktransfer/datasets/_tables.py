@@ -421,7 +421,8 @@ def _parts(columns: Columns, split: Any, rows: _Rows) -> np.ndarray:
 
 def _by_part(bunch: Bunch, parts: np.ndarray, return_X_y: bool) -> Bunch:
     own = ("data", "target", "groups", "rows", "filenames")
-    names = sorted(set(parts), key=lambda one: ["train", "valid", "test", one].index(one))
+    order = ["train", "valid", "test", *sorted(set(parts))]
+    names = sorted(set(parts), key=order.index)
     reserved = {*own, "target_names", "skipped", "DESCR"} & set(names)
     if reserved:
         raise InputError(f"A part may not be called {sorted(reserved)[0]!r}; rename it.")
@@ -462,7 +463,7 @@ class _Target:
     """
 
     kind: str
-    cells: Sequence[Any] = ()
+    cells: Any = ()
     names: Sequence[Any] = ()
 
     def of(self, rows: _Rows, named: bool) -> tuple[Any, Any]:
