@@ -333,6 +333,24 @@ def size_of_file(data: bytes) -> tuple[int, int]:
     return read_image(data, size_of)
 
 
+def stored_in(data: bytes) -> tuple[str, int]:
+    """Format of an image file, as Pillow names it, and its channels, from its header.
+
+    Raises
+    ------
+    ImageError
+        If it is no image.
+    """
+    return read_image(data, lambda image: (image.format or "", n_channels_of(image)))
+
+
+def n_channels_of(image: Image.Image) -> int:
+    """1 of grey images, 3 of those in colour, and one more for transparency."""
+    if image.mode in ("P", "PA"):
+        return 3 + (image.mode == "PA" or "transparency" in image.info)
+    return len(image.getbands())
+
+
 def from_pil(image: Image.Image, depth: Depth) -> np.ndarray:
     """Give the upright 8-bit RGB pixels of a PIL image (its current frame), left unchanged.
 

@@ -23,9 +23,11 @@ from ._files import (
     decode_pixels,
     depth_decides,
     from_pil,
+    n_channels_of,
     read_file,
     read_open_file,
     size_of_file,
+    stored_in,
 )
 from ._range import (
     BYTE,
@@ -294,7 +296,7 @@ class Images:
             raise self._error(self.known_errors[index].cause, index)
         try:
             item = self._collected.items[index]
-            content = open_item(item, self._pixels, self._account.depth(index))
+            content = open_item(item, self._hwc, self._pixels, self._account.depth(index))
         except ImageError as error:
             raise self._error(error.cause, index) from error.__cause__
         self._account.opened(index, content.digest)
@@ -309,13 +311,14 @@ class Images:
             warn(self._doubts.pop(0), ValueRangeWarning)
         self._account.tell(self.label)
 
-    def _pixels(self, item: Any) -> np.ndarray:
+    def _hwc(self, item: Any) -> np.ndarray:
         array = as_array(item)
         if self._collected.shape is not None:
             array = array.reshape(self._collected.shape)
-        first = self._collected.channels_first or is_tensor(item)
-        value_range = self._ranges[family(array.dtype)]
-        return to_rgb_pixels(to_uint8(to_hwc(array, channels_first=first), value_range))
+        return to_hwc(array, channels_first=self._collected.channels_first or is_tensor(item))
+
+    def _pixels(self, array: np.ndarray) -> np.ndarray:
+        return to_rgb_pixels(to_uint8(array, self._ranges[family(array.dtype)]))
 
     def _error(self, cause: str, index: int) -> ImageError:
         return ImageError(cause, index, self.source(index))
@@ -324,28 +327,54 @@ class Images:
 # One image in memory: its digest, and its picture when asked for.
 
 
-Made = TypeVar("Made", Image.Image, np.ndarray, tuple[int, int])
+class Stored(NamedTuple):
+    """As what an image was given.
+
+    Attributes
+    ----------
+    format : str
+        As Pillow names it, such as ``"JPEG"``; empty for what comes from no file.
+    n_channels : int
+        1 is grey, 3 colour, one more with transparency; 4 also CMYK. Palettes are colour.
+    n_bytes : int or None
+        Of the file.
+    """
+
+    format: str
+    n_channels: int
+    n_bytes: int | None
+
+
+Made = TypeVar("Made", Image.Image, np.ndarray, tuple[int, int], Stored)
 
 
 class Content(NamedTuple):
-    """An item in memory, and what makes its picture and its pixels, and tells its size."""
+    """An item in memory, what makes its picture and its pixels, and tells of it without both."""
 
     digest: bytes
     n_bytes: int
     picture: Callable[[], Image.Image]
     pixels: Callable[[], np.ndarray]
     size: Callable[[], tuple[int, int]]
+    stored: Callable[[], Stored]
 
 
-def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -> Content:
+def open_item(
+    item: Any,
+    hwc: Callable[[Any], np.ndarray],
+    pixels_of: Callable[[np.ndarray], np.ndarray],
+    depth: Depth,
+) -> Content:
     """Read one item; give its digest, its size, and what makes its picture and pixels.
 
     Parameters
     ----------
     item : path, open file, bytes, PIL image or array
         The image.
+    hwc : callable
+        Views what is an array as (height, width, channels).
     pixels_of : callable
-        Gives the 8-bit RGB pixels of an array.
+        Gives the 8-bit RGB pixels of such a view.
     depth : Depth
         How files and PIL images of more than 8 bits are read.
     """
@@ -363,11 +392,22 @@ def open_item(item: Any, pixels_of: Callable[[Any], np.ndarray], depth: Depth) -
             kind += " with values from {!r} to {!r}".format(*depth.given)
         make_pixels = partial(decode_pixels, data, depth)
         make_picture, tell = partial(decode, data, depth), partial(size_of_file, data)
-        return Content(digest_of(kind, data), len(data), make_picture, make_pixels, tell)
-    pixels = from_pil(item, depth) if isinstance(item, Image.Image) else pixels_of(item)
+
+        def stored() -> Stored:
+            return Stored(*stored_in(data), len(data))
+
+        return Content(digest_of(kind, data), len(data), make_picture, make_pixels, tell, stored)
+    if isinstance(item, Image.Image):
+        pixels = from_pil(item, depth)
+        as_given = Stored(item.format or "", n_channels_of(item), None)
+    else:
+        view = hwc(item)
+        pixels, as_given = pixels_of(view), Stored("", view.shape[2], None)
     make = partial(Image.fromarray, pixels)
     digest, (height, width) = _pixel_digest(pixels), pixels.shape[:2]
-    return Content(digest, pixels.nbytes, make, lambda: pixels, lambda: (height, width))
+    return Content(
+        digest, pixels.nbytes, make, lambda: pixels, lambda: (height, width), lambda: as_given
+    )
 
 
 def _pixel_digest(pixels: np.ndarray) -> bytes:
@@ -455,6 +495,16 @@ class OpenedImage:
         """
         return self._made(self._content.size)
 
+    def stored(self) -> Stored:
+        """As what it was given, without decoding.
+
+        Raises
+        ------
+        ImageError
+            If it is no image; says which, its path, and the cause.
+        """
+        return self._made(self._content.stored)
+
     def changed(self, digest: bytes, change: Callable[[Image.Image], Image.Image]) -> OpenedImage:
         """The same image with its picture changed; the digest must tell how."""
 
@@ -464,7 +514,12 @@ class OpenedImage:
         def size() -> tuple[int, int]:
             return picture().size[::-1]
 
-        content = Content(digest, self.n_bytes, picture, lambda: np.asarray(picture()), size)
+        def pixels() -> np.ndarray:
+            return np.asarray(picture())
+
+        content = self._content._replace(
+            digest=digest, n_bytes=self.n_bytes, picture=picture, pixels=pixels, size=size
+        )
         return OpenedImage(content, self._index, self._source)
 
     def error(self, cause: str) -> ImageError:

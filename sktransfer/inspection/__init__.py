@@ -2,6 +2,7 @@
 
 from ._boxes import BoxDisplay
 from ._curves import TrainingCurveDisplay
+from ._facts import image_facts
 from ._masks import MaskDisplay
 
-__all__ = ["BoxDisplay", "MaskDisplay", "TrainingCurveDisplay"]
+__all__ = ["BoxDisplay", "MaskDisplay", "TrainingCurveDisplay", "image_facts"]
