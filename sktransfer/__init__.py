@@ -39,6 +39,8 @@ _HOMES = {
     "load_image_folder": "datasets",
     "load_image_table": "datasets",
     "load_mask_folder": "datasets",
+    "load_torch_dataset": "datasets",
+    "load_video_frames": "datasets",
     "rank_backbones": "selection",
     "register_backbone": "networks",
     "set_config": "config",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
         load_image_folder,
         load_image_table,
         load_mask_folder,
+        load_torch_dataset,
+        load_video_frames,
     )
     from .finetune import (
         FineTuneClassifier,

@@ -285,8 +285,8 @@ def test_sequences_of_images_are_taken_for_what_they_are():
     for X in (Data(different), SliceDataset(pairs), Subset(Data(different), [0, 1, 2])):
         images = as_images(X)
         assert [images.open(i).picture().size for i in range(3)] == [(9, 8), (9, 5), (9, 8)]
-    with pytest.raises(InputError, match="pairs"):
-        as_images(Subset(pairs, [0, 1]))
+    images = as_images(Subset(pairs, [0, 1]))  # of torch: the first part is the image
+    assert [images.open(i).picture().size for i in range(2)] == [(9, 8), (9, 5)]
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_loader_is_told_of_its_data_set():
     from torch.utils.data import DataLoader, TensorDataset
 
     loader = DataLoader(TensorDataset(torch.zeros((4, 3, 8, 9)), torch.zeros(4)), batch_size=2)
-    with pytest.raises(InputError, match=r"\[image for image, \*_ in X.dataset\]"):
+    with pytest.raises(InputError, match=r"pass its data set: X\.dataset"):
         as_images(loader)
     with pytest.raises(InputError, match=r"pass X\[0\]"):
         as_images(next(iter(loader)))

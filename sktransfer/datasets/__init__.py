@@ -7,6 +7,8 @@ from sktransfer.datasets._folder import load_image_folder
 from sktransfer.datasets._mask_folder import load_mask_folder
 from sktransfer.datasets._tables import load_image_table
 from sktransfer.datasets._texts import load_addresses_sample, load_film_sentences_sample
+from sktransfer.datasets._torch import load_torch_dataset
+from sktransfer.datasets._video import load_video_frames
 
 __all__ = [
     "boxes_by_image",
@@ -19,4 +21,6 @@ __all__ = [
     "load_image_folder",
     "load_image_table",
     "load_mask_folder",
+    "load_torch_dataset",
+    "load_video_frames",
 ]

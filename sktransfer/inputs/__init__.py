@@ -25,7 +25,7 @@ What Pillow was told in the main process (`_process`) travels to workers with th
 
 from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
 from ._boxes import NO_BOX, Boxes, as_boxes, bad_boxes, check_boxes, encode_boxes
-from ._collect import is_missing, name_of
+from ._collect import is_missing, lazy_images, name_of
 from ._formats import HINTS, readable_formats
 from ._images import (
     Images,
@@ -86,6 +86,7 @@ __all__ = [
     "float_range_of",
     "frame_of",
     "is_missing",
+    "lazy_images",
     "name_of",
     "pack_settings",
     "readable_formats",

@@ -16,6 +16,7 @@ from sklearn.utils import check_array
 
 from ..exceptions import ImageError, InputError, SktransferWarning, shown
 from ._arrays import LAYOUTS, as_array, channel_axis, is_array_like, is_tensor
+from ._datasets import DatasetImage, images_of, is_torch_dataset
 from ._range import warn
 
 _IMAGES = "a path, an open file, bytes, a PIL image, an array or a tensor"
@@ -88,6 +89,8 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
         return _from_frame(X, image_shape)
     if isinstance(X, (list, tuple)):
         return _from_items(list(X), X, image_shape)
+    if is_torch_dataset(X):
+        return Collected(lazy_images(X).tolist())
     # Sequences of images may show themselves as arrays, which fails if images differ in size.
     if hasattr(X, "__array__") and not isinstance(X, Sequence):
         return _from_array(_asarray(X), image_shape)
@@ -100,6 +103,11 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
     return _from_items([X[i] for i in range(len(X))], X, image_shape)
 
 
+def lazy_images(X: Any) -> Any:
+    """The images of a data set of torch as an array of items; other input as it is."""
+    return images_of(X, kind_of) if is_torch_dataset(X) else X
+
+
 def _way_out(X: Any) -> str:
     if isinstance(X, Mapping):
         keys = [k for k, v in X.items() if isinstance(v, (Sequence, np.ndarray)) or is_tensor(v)]
@@ -108,7 +116,7 @@ def _way_out(X: Any) -> str:
     if isinstance(X, Set):
         return "; pass a list, whose order is known"
     if hasattr(X, "dataset") and hasattr(X, "batch_size"):  # torch's DataLoader
-        return "; pass the images of its data set: [image for image, *_ in X.dataset]"
+        return "; pass its data set: X.dataset"
     return "; pass a list of its images: list(X)" if hasattr(X, "__iter__") else ""
 
 
@@ -364,7 +372,7 @@ def kind_of(item: Any) -> str:
     """Name what an item is: file, array, row, column, number, missing or other."""
     if isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
         return "file"
-    if is_open_file(item):
+    if is_open_file(item) or isinstance(item, DatasetImage):
         return "file"
     if is_missing(item):
         return "missing"
@@ -481,7 +489,7 @@ def remedy_for(item: Any) -> str:
     elif _is_pair(item):
         return (
             ". These look like pairs (image, label) of a data set: pass the images alone, "
-            "[image for image, *_ in X]"
+            "[image for image, *_ in X], or of a data set of torch load_torch_dataset(dataset).data"
         )
     return ""
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from ..exceptions import ImageError, InputError, ValueRangeWarning, shown
 from ._arrays import as_array, is_array_like, is_tensor, no_pixels, to_hwc, to_rgb_pixels
 from ._collect import Collected, check_image_shape, collect, is_missing, is_open_file
+from ._datasets import DatasetImage
 from ._deep import Account, Depth
 from ._files import (
     decode,
@@ -378,6 +379,8 @@ def open_item(
     depth : Depth
         How files and PIL images of more than 8 bits are read.
     """
+    if isinstance(item, DatasetImage):
+        item = item.load()
     if isinstance(item, (str, os.PathLike)):
         path = os.fsdecode(item)
         remote = "://" in path and is_open_file(item)  # a path of another file system
@@ -644,6 +647,11 @@ def _list_blocks(items: Any, causes: dict[int, str]) -> Iterator[tuple[int, np.n
         if is_missing(item):
             causes[index] = f"is missing ({item!r})"
         # a PIL image is array-like too, but its values need no range
+        elif isinstance(item, DatasetImage) and item.source.gives_arrays:
+            try:
+                yield index, to_hwc(as_array(item.load()), channels_first=True)[None]
+            except ImageError as error:
+                causes[index] = error.cause
         elif is_array_like(item) and not isinstance(item, Image.Image):
             try:
                 yield index, to_hwc(as_array(item))[None]

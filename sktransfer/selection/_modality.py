@@ -35,7 +35,7 @@ from ..finetune import (
     FineTuneTextClassifier,
     FineTuneTextRegressor,
 )
-from ..inputs import LONG_TEXTS, RESIZES, as_images, as_texts
+from ..inputs import LONG_TEXTS, RESIZES, as_images, as_texts, lazy_images
 from ..networks import POOLINGS, text_names
 from ._kinds import Kind, LinearTags
 
@@ -339,7 +339,8 @@ def members_of(backbone: Any) -> Iterable[Any]:
 
 
 def rows_at(X: Any, numbers: np.ndarray, n: int) -> Any:
-    """Some of the `n` rows of an array, a data frame or a list."""
+    """Some of the `n` rows of an array, a data frame, a list or a data set of torch."""
+    X = lazy_images(X)
     if len(numbers) == n:
         return X
     if hasattr(X, "iloc"):
