@@ -27,6 +27,12 @@ def thirty(sample):
 
 
 @pytest.fixture(scope="session")
+def forty(sample):
+    """Forty images and two labels."""
+    return sample.data[:40], sample.target[:40] % 2
+
+
+@pytest.fixture(scope="session")
 def labelled(sample):
     """Animals and vehicles, which a network tells apart well."""
     return sample.data[:90], np.isin(sample.target[:90], [2, 3, 4, 5, 6, 7]).astype(int)
@@ -36,6 +42,17 @@ def labelled(sample):
 def folder(tmp_path):
     """Where a store on disk may be."""
     return tmp_path / "store"
+
+
+@pytest.fixture(scope="session")
+def text_network(tmp_path_factory):
+    """A small network for text as save_pretrained writes it, of three blocks and 40 places."""
+    from networks_for_text import small_model, small_tokenizer
+
+    path = tmp_path_factory.mktemp("network")
+    small_model().save_pretrained(path)
+    small_tokenizer().save(str(path / "tokenizer.json"))
+    return str(path)
 
 
 @pytest.fixture(scope="session")

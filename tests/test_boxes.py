@@ -220,7 +220,7 @@ SIZE = np.array([60, 40, 60, 40])
         (lambda b: b / SIZE, r"in pixels, but box 0 of y\[0\].* like x1, y1, x2, y2 as shares"),
         (lambda b: widths(b) / SIZE, "look like x, y, width, height as shares"),
         (lambda b: centres(b) / SIZE, "look like centre x, centre y, width, height as shares"),
-        (lambda b: b * 2, "lie in their image.* 60×40 pixels .* before it was resized"),
+        (lambda b: b * 2, "lie in their image.* 60×40 pixels .* in another size"),
     ],
 )
 def test_what_boxes_look_like_is_told(change, says, images):
@@ -234,7 +234,7 @@ def test_what_boxes_look_like_is_told(change, says, images):
     [
         ([5, 5, 5, 9], r"have an area, but box 20 of y\[0\] \(.*a.png\) is \[5, 5, 5, 9\]"),
         ([60.5, 5, 61, 9], r"have an area"),
-        ([9, 5, 3, 7], r"x1 < x2 and y1 < y2, but box 20 of y\[0\] .*Fix or remove"),
+        ([9, 5, 3, 7], r"x1 < x2 and y1 < y2, but box 20 of y\[0\] .*smaller x and the smaller y"),
         ([-4, 5, 3, 7], r"lie in their image, .* but box 20 of y\[0\] .*Fix or remove"),
         ([50, 5, 62, 7], r"lie in their image, .* but box 20"),
     ],
@@ -244,6 +244,11 @@ def test_a_box_that_is_wrong_alone_is_named(box, says, tmp_path):
     boxes = [np.vstack([spread()[:20], [box]]), spread()[20:]]
     with pytest.raises(InputError, match=says):
         check_boxes(as_boxes(boxes), as_images([tmp_path / "a.png"] * 2))
+
+
+def test_numbers_that_are_not_finite_are_named_with_their_file():
+    with pytest.raises(InputError, match=r"box 1 of y\[1\] \(b.png\) is \[0, nan, 1, 1\]"):
+        as_boxes([[], [[0, 0, 1, 1], [0, np.nan, 1, 1]]], 2, source=["a.png", "b.png"].__getitem__)
 
 
 def test_several_boxes_that_are_wrong_are_counted(images):

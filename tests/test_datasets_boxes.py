@@ -364,7 +364,7 @@ def test_broken_files_are_named_with_the_line(what, tmp_path):
         (lambda at: at, "must hold boxes: COCO's JSON"),
         (lambda at: 5, "must be a file or folder, got 5"),
         (lambda at: [voc(at), table(at)][0], r"several formats; .* format= one of voc, csv"),
-        (lambda at: [coco(at), coco(at, at="b.json")][0].parent, "must hold one file of boxes"),
+        (lambda at: [coco(at), coco(at, at="b.json")][0].parent, "hold one .json file of boxes"),
         (lambda at: [yolo(at), (at / "images/a.png").unlink()][0], r"a\.txt must have an image"),
         (lambda at: [voc(at), voc(at, labels="more")][0], r"in one place, but .*a\.xml and"),
     ],

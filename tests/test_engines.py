@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from common import relative
 
 from sktransfer import CNNCodes
 from sktransfer.compute import (
@@ -23,10 +24,6 @@ from sktransfer.exceptions import EngineError, EngineWarning
 from sktransfer.networks import load_backbone
 from sktransfer.networks._layers import trace_cuts
 from sktransfer.networks._split import fold_batch_norms
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 @pytest.fixture

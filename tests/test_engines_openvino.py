@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from common import relative
 from torch import nn
 
 from sktransfer import CNNCodes
@@ -23,10 +24,6 @@ from sktransfer.exceptions import EngineError, EngineWarning
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
 openvino = import_openvino()
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from common import assert_equal, learnt
 from sklearn.model_selection import cross_val_score
 
 from sktransfer import FineTuneClassifier
@@ -71,21 +72,6 @@ def finished_fit(forty, tmp_path_factory):
 def finished(finished_fit, tmp_path):
     """The checkpoints of a fit that is done, for each test again."""
     return shutil.copytree(finished_fit, tmp_path / "finished")
-
-
-@pytest.fixture(scope="module")
-def forty(sample):
-    return sample.data[:40], sample.target[:40] % 2
-
-
-def learnt(clf):
-    return clf._load_model().learnt()
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 class Dies(Exception):

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from common import learnt
 from skorch.callbacks import Callback
 
 from sktransfer import CNNCodes, FineTuneClassifier, FineTuneRegressor, Preprocessing
@@ -14,10 +15,6 @@ from sktransfer.exceptions import InputError, LayerError, SktransferWarning, Tra
 from sktransfer.finetune import EMA, GradualUnfreeze
 
 QUICK = {"image_size": 32, "max_epochs": 1, "batch_size": 10, "random_state": 0}
-
-
-def learnt(clf):
-    return clf._load_model().learnt()
 
 
 class Movement(Callback):

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from common import learnt
 from skorch.callbacks import Callback, EpochScoring, Freezer, GradientNormClipping, LRScheduler
 from torch import nn
 
@@ -16,10 +17,6 @@ from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.exceptions import DivergenceWarning, SktransferWarning, TrainingError
 
 QUICK = {"image_size": 32, "max_epochs": 2, "batch_size": 10, "random_state": 0}
-
-
-def learnt(clf):
-    return clf._load_model().learnt()
 
 
 def test_history(thirty):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from common import assert_equal, learnt
 from scipy.stats import ttest_rel
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from skorch.callbacks import EarlyStopping as SkorchStopping
@@ -21,21 +22,6 @@ from sktransfer.finetune._tasks import Labels, Values
 QUICK = {"image_size": 32, "max_epochs": 3, "trainable": "head", "random_state": 0}
 # At this rate the loss of labels drawn at random rises soon.
 SPOILT = {"lr": 3e-2, "max_epochs": 12, "patience": 3, "schedule": "constant"}
-
-
-@pytest.fixture(scope="module")
-def forty(sample):
-    return sample.data[:40], sample.target[:40] % 2
-
-
-def learnt(estimator):
-    return estimator._load_model().learnt()
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 @pytest.mark.parametrize("kind", [FineTuneClassifier, FineTuneRegressor])

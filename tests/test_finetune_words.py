@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from common import assert_equal, learnt
 from networks_for_text import small_model, small_tokenizer, words
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -25,30 +26,12 @@ LABELS = [["even" if int(word[1:]) % 2 == 0 else "odd" for word in one] for one 
 ODD = [[], ["w1", " ", "w2", " "], [" "], words(100, seed=3).split(), ["w3"]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("network")
-    small_model().save_pretrained(path)
-    small_tokenizer().save(str(path / "tokenizer.json"))
-    return str(path)
-
-
 @pytest.fixture
-def settings(folder):
+def settings(text_network):
     return {
-        "backbone": folder, "trainable": 1, "max_epochs": 2, "batch_size": 8, "lr": 1e-2,
+        "backbone": text_network, "trainable": 1, "max_epochs": 2, "batch_size": 8, "lr": 1e-2,
         "engine": "torch", "amp": "float32", "random_state": 0,
     }  # fmt: skip
-
-
-def learnt(estimator):
-    return estimator._load_model().learnt()
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 @pytest.mark.parametrize("trainable", ["head", 1, "all"])

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from common import encode
 from PIL import GifImagePlugin, Image, ImageCms
 
 from sktransfer.exceptions import ImageError
@@ -15,12 +16,6 @@ Y, X_ = np.mgrid[0:16, 0:16]
 GREY = (16 * Y + X_).astype(np.uint8)  # every byte once
 RGB = np.stack([GREY, GREY.T, 255 - GREY], axis=2)
 GREY_AS_RGB = np.repeat(GREY[..., None], 3, axis=2)
-
-
-def encode(image, fmt, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, fmt, **options)
-    return buffer.getvalue()
 
 
 def reopened(image, fmt, **options):

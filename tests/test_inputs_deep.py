@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from common import encode
 from PIL import Image
 from test_inputs_colour import deep_png
 
@@ -18,12 +19,6 @@ H, W = 23, 31
 COLOURS = np.random.default_rng(0).integers(0, 4096, (H, W, 3)).astype(np.uint16)
 COLOURS[0, 0], COLOURS[0, 1] = 0, 4095
 GREY = COLOURS[..., 0].copy()
-
-
-def encode(image, fmt, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, fmt, **options)
-    return buffer.getvalue()
 
 
 def as_pil(values, mode="I;16"):

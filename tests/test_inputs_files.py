@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import encode
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from sktransfer.exceptions import ImageError, InputError
@@ -22,12 +23,6 @@ from sktransfer.inputs._files import _Room
 # Smooth, so that lossy formats stay close; not symmetric, so that turning shows.
 Y, X_ = np.mgrid[0:40, 0:60]
 SCENE = np.stack([4 * X_, 6 * Y, 255 - 2 * X_ - 3 * Y], axis=2).clip(0, 255).astype(np.uint8)
-
-
-def encode(image, fmt, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, fmt, **options)
-    return buffer.getvalue()
 
 
 def picture(item):

@@ -129,8 +129,11 @@ def test_a_mask_that_is_turned_is_made_upright(tmp_path):
         (lambda y: [y[0], None, y[2]], "mask 1 of y is missing"),
         (lambda y: y + 0.5, "mask 0 of y must hold labels"),
         (lambda y: [y[0], y[1].astype(str), y[2]], "one kind"),
+        (lambda y: [y[0], y[1] > 0, y[2] > 0], "one kind.*comparisons give bools"),
+        (lambda y: ["cat", "dog", "cat"], r"\(cat\) file not found.* FineTuneClassifier takes"),
+        (lambda y: [0, 1, 0], "must be an array .* FineTuneClassifier takes"),
         (lambda y: ["nothing.png"] * 3, r"mask 0 of y \(nothing.png\) file not found"),
-        (lambda y: [np.stack([one, one + 1, one], 2) for one in y], "must be an array"),
+        (lambda y: [np.stack([one, one + 1, one], 2) for one in y], "in colours .shape"),
         (lambda y: [Image.fromarray(np.stack([one, one + 1, one], 2)) for one in y], "colours"),
         (lambda y: np.arange(3 * 600).reshape(3, 20, 30), "Numbers of objects"),
         (lambda y: {"masks": y}, "must be an array"),
@@ -139,6 +142,16 @@ def test_a_mask_that_is_turned_is_made_upright(tmp_path):
 def test_what_is_no_mask_is_named(change, says, images, masks):
     with pytest.raises(InputError, match=says):
         encoded(change(masks), images)
+
+
+def test_greys_as_colours_are_labels_in_arrays_and_files(images, masks, tmp_path):
+    expected = encoded(masks, images)[1]
+    colours = [np.stack([one] * 3, 2) for one in masks]
+    np.testing.assert_array_equal(encoded(colours, images)[1], expected)
+    files = [tmp_path / f"{i}.png" for i in range(len(masks))]
+    for one, file in zip(colours, files, strict=True):
+        Image.fromarray(one).save(file)
+    np.testing.assert_array_equal(encoded(files, images)[1], expected)
 
 
 def test_a_label_that_was_not_there_before_is_named(images, masks):

@@ -17,7 +17,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     StackingClassifier,
 )
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from torch.nn.functional import interpolate
 
-from sktransfer import CNNCodes, PixelClassifier
+from sktransfer import CNNCodes, PixelClassifier, count_computed
 from sktransfer.codes import _pixels
 from sktransfer.codes._pixels import LinearScores, _Rows
 from sktransfer.codes._texture import texture_of
@@ -525,3 +525,10 @@ def test_engines_agree(scenes):
     )
     shares = by_torch.predict_proba(X)
     np.testing.assert_allclose(shares, by_openvino.predict_proba(X), atol=0.02)
+
+
+def test_what_predicts_values_is_refused_before_a_network_is_asked(scenes):
+    X, y = scenes
+    with count_computed() as count, pytest.raises(InputError, match="a classifier, got Ridge"):
+        PixelClassifier(Ridge(), image_size=64, cache=None).fit(X[:2], y[:2])
+    assert count.n_items == 0

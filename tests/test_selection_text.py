@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 pytest.importorskip("transformers")
 
-from networks_for_text import small_model, small_tokenizer
+from networks_for_text import small_model
 
 from sktransfer import (
     AutoTransferTextClassifier,
@@ -41,12 +41,8 @@ LAYERS = ["embeddings", "block.1", "block.2", "block.3"]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A folder with a network of three blocks and random weights that reads 40 tokens."""
-    folder = tmp_path_factory.mktemp("small")
-    small_model().save_pretrained(folder)
-    small_tokenizer().save(str(folder / "tokenizer.json"))
-    return str(folder)
+def small(text_network):
+    return text_network
 
 
 def texts_of(y, *, told=(40, 60), n_words=12, seed=0):

@@ -17,7 +17,8 @@ Hand-made features are skimage's multiscale_basic_features, for which scikit-ima
 installed, in a random forest of 100 trees: what users of pixel classifiers in bioimaging have.
 These ways see 2,000 pixels of each labelled image. Fine-tuning begins with what codes give and sees
 all pixels; "auto" also changes the images from epoch to epoch, and "fpn" has a feature pyramid as
-head. Results are appended to the file RESULTS, one
+head. The decoders of segmentation_models_pytorch, if it is installed, are trained with the same
+network as encoder. Results are appended to the file RESULTS, one
 line each, and what is there is not computed again. Printed is a table in Markdown: mean IoU over
 the draws of labelled images, and CPU seconds of fit and of predict for one image. Nothing is kept
 from run to run, so that both include the network.
@@ -43,7 +44,8 @@ from sktransfer.metrics import mean_iou_score
 
 CODES = ("codes", "codes and texture", "codes and skimage", "codes, forest")
 TUNED = ("fine-tuned", "fine-tuned, auto", "fine-tuned, fpn")
-WAYS = (*CODES, *TUNED, "skimage, forest", "skimage, linear")
+SMP = ("smp Unet", "smp FPN")
+WAYS = (*CODES, *TUNED, "skimage, forest", "skimage, linear", *SMP)
 
 
 def parse():
@@ -155,6 +157,12 @@ def fit_by_hand(way, X, y, draw, unlabeled):
     return predict
 
 
+def is_installed(way):
+    """Whether what a way needs is there."""
+    needs = {"skimage": "skimage", "smp": "segmentation_models_pytorch"}
+    return all(find_spec(needs[word]) for word in needs if word in way.replace(",", "").split())
+
+
 def judge(way, args, draw, train, test, unlabeled):
     """Mean IoU, CPU seconds of fit, and of predict for one image."""
     start = time.process_time()
@@ -163,7 +171,10 @@ def judge(way, args, draw, train, test, unlabeled):
         fitted = time.process_time()
         found = model.predict(test[0])
     else:
-        predict = fit_by_hand(way, *train, draw, unlabeled)
+        fit = fit_by_hand
+        if way in SMP:
+            from shared.mask_peers import fit
+        predict = fit(way, *train, draw, unlabeled)
         fitted = time.process_time()
         found = [predict(image) for image in test[0]]
     end = time.process_time()
@@ -182,7 +193,7 @@ def measure(args, known):
             train = [X[i] for i in some], [y[i] for i in some]
             for way in args.ways:
                 key = key_of(args, way, n, draw)
-                if key in known or ("skimage" in way and not find_spec("skimage")):
+                if key in known or not is_installed(way):
                     continue
                 found = judge(way, args, draw, train, test, unlabeled)
                 with open(args.results, "a") as file:

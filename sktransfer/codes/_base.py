@@ -12,20 +12,27 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import TransformerMixin
+from sklearn.base import TransformerMixin, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import check_feature_names_in
 from ..compute import ComputeSettings, FrozenPass, normalize_rows, usable_devices
 from ..config import shows_progress
-from ..exceptions import ItemError
-from ..inputs import OR_NAN, Preparation, skipped, unreadable
+from ..exceptions import InputError, ItemError
+from ..inputs import OR_NAN, Preparation, name_of, skipped, unreadable
 from ..networks import Backbone, Cuttable, KeepsNetwork
 from ..store import open_store
 from ._dask import is_lazy, transform_lazily
 from ._to_file import TransformReport, check_target, write_codes
 
-__all__ = ["CodesBase", "FittedCodes", "RowCodes", "progress_over"]
+__all__ = [
+    "CodesBase",
+    "FittedCodes",
+    "RowCodes",
+    "check_classifies",
+    "progress_over",
+    "refuse_regressor",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,30 @@ class FittedCodes:
     normalize: str | None
     reading: Any
     given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+
+
+def refuse_regressor(estimator: Any) -> None:
+    """Check, before anything is computed, that an estimator may be a classifier.
+
+    Raises
+    ------
+    InputError
+        If it says that it predicts values.
+    """
+    if hasattr(estimator, "__sklearn_tags__") and is_regressor(estimator):
+        raise InputError(f"estimator must be a classifier, got {name_of(estimator)}.")
+
+
+def check_classifies(estimator: Any) -> None:
+    """Check that what was fitted has classes.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if not hasattr(estimator, "classes_"):
+        raise InputError(f"estimator must be a classifier, got {name_of(estimator)}.")
 
 
 def progress_over(

@@ -14,6 +14,7 @@ from .._parameters import param, parameters
 from .._sklearn import HasMethods, Integral, Interval, Real, fit_context
 from ..exceptions import InputError
 from ..inputs import as_texts, name_of
+from ._base import check_classifies, refuse_regressor
 from ._sequences import (
     Transitions,
     as_objects,
@@ -147,11 +148,11 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         n_words = check_sentences(as_texts(X, split="words"), labels)
         flat = one_kind_of_labels(labels)
         scheme = scheme_of(self.scheme, labels, flat)
-        codes = clone(self.codes).fit(X)
         estimator = clone(self.estimator)
+        refuse_regressor(estimator)
+        codes = clone(self.codes).fit(X)
         estimator.fit(self._features(codes, X, n_words, self.neighbours), flat)
-        if not hasattr(estimator, "classes_"):
-            raise InputError(f"estimator must be a classifier, got {name_of(estimator)}.")
+        check_classifies(estimator)
         transitions = None
         if self.decode == "viterbi":
             _check_gives_scores(estimator)

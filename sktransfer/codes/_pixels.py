@@ -29,7 +29,6 @@ from ..inputs import (
     as_whole_images,
     encode_masks,
     fitting_masks,
-    name_of,
 )
 from ..metrics import mean_iou_score
 from ..networks import (
@@ -44,7 +43,7 @@ from ..networks import (
     load_backbone,
 )
 from ..store import open_store
-from ._base import progress_over
+from ._base import check_classifies, progress_over, refuse_regressor
 from ._linear import LinearScores, default_pixel_estimator
 from ._places import codes_at, codes_of_rows, sample_places
 from ._texture import texture_of
@@ -195,11 +194,11 @@ class PixelClassifier(
         LayerError
             If a layer does not exist or gives no map.
         """
-        table = self._table(X, y)
         estimator = default_pixel_estimator() if self.estimator is None else clone(self.estimator)
+        refuse_regressor(estimator)
+        table = self._table(X, y)
         estimator.fit(table.codes, table.labels)
-        if not hasattr(estimator, "classes_"):
-            raise InputError(f"estimator must be a classifier, got {name_of(estimator)}.")
+        check_classifies(estimator)
         scores = LinearScores.of(estimator, table.codes) or _Rows.of(estimator, table.codes)
         check_columns(self, X, reset=True)
         self._fitted: _FittedPixels = table.fitted

@@ -287,7 +287,7 @@ def yolo_names(folders: Sequence[str]) -> list[str] | None:
 
 
 def _names_in_yaml(file: str) -> list[str] | None:
-    import yaml  # a requirement of timm
+    import yaml
 
     try:
         content = yaml.safe_load(text_of(file))

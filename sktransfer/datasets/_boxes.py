@@ -145,9 +145,9 @@ def load_boxes(
         _check_sizes(paths, entries, sizes)
     target = _targets(entries)
     if on_bad == "raise":
-        _check(target, opened, sizes)
+        _check(target, opened, sizes, entries)
     elif on_bad == "drop":
-        skipped += _drop(target, opened, sizes)
+        skipped += _drop(target, opened, sizes, entries)
     bunch = _bunch(root, paths, target, names, skipped)
     return (bunch.data, bunch.target) if return_X_y else bunch
 
@@ -216,23 +216,27 @@ def _read(
         files = [one for one in files if one.lower().endswith(_FORMATS[kind])]
     if kind == "coco":
         chosen = files if len(files) == 1 else [one for one in files if _is_json(one)]
-        return read_coco(_only(chosen, root))
+        return read_coco(_only(chosen, root, ".json"))
     if kind == "csv":
-        return read_csv(_only(files, root)), None, []
+        return read_csv(_only(files, root, ".csv")), None, []
     if kind == "voc":
         return [read_voc(one) for one in files], None, []
     if os.path.isfile(root):
         raise InputError(f"path must be the folder of YOLO's files, got {shown(root)}.")
     files = [one for one in files if _may_be_yolo(one)]
+    if not files:
+        raise InputError(f"{shown(root)} must hold YOLO's text files, and holds none.")
     names = yolo_names(_and_above(root))
     base = _yolo_folders(root, None)[0]
     return [read_yolo(one, os.path.relpath(one[:-4], base), names) for one in files], names, []
 
 
-def _only(files: Sequence[str], root: str) -> str:
+def _only(files: Sequence[str], root: str, extension: str) -> str:
     if len(files) != 1:
-        names = shown([os.path.relpath(one, root) for one in files])
-        raise InputError(f"{shown(root)} must hold one file of boxes, got {names}; pass one.")
+        names = shown([os.path.relpath(one, root) for one in files]) if files else "none"
+        raise InputError(
+            f"{shown(root)} must hold one {extension} file of boxes, got {names}; pass its path."
+        )
     return files[0]
 
 
@@ -417,16 +421,23 @@ def _targets(entries: Sequence[Annotated]) -> np.ndarray:
     return target
 
 
-def _check(target: np.ndarray, images: Images, sizes: np.ndarray) -> None:
+def _check(
+    target: np.ndarray, images: Images, sizes: np.ndarray, entries: Sequence[Annotated]
+) -> None:
+    def source(index: int) -> str:
+        return f"{entries[index].file}, of {images.source(index)}"
+
     try:
-        check_boxes(as_boxes(target, len(images), "target"), images, sizes)
+        check_boxes(as_boxes(target, len(images), "target", source), images, sizes, source)
     except InputError as error:
         raise InputError(
             f'{error} load_boxes(..., on_bad="drop") leaves bad boxes out, "keep" keeps them.'
         ) from error
 
 
-def _drop(target: np.ndarray, images: Images, sizes: np.ndarray) -> list[tuple[str, str]]:
+def _drop(
+    target: np.ndarray, images: Images, sizes: np.ndarray, entries: Sequence[Annotated]
+) -> list[tuple[str, str]]:
     """Remove bad boxes, and say which."""
     boxes = as_boxes(target, len(images), "target")
     bad = bad_boxes(boxes, sizes)
@@ -434,7 +445,7 @@ def _drop(target: np.ndarray, images: Images, sizes: np.ndarray) -> list[tuple[s
     if not n_bad:
         return []
     if 2 * n_bad > len(bad):  # another format, or other images
-        _check(target, images, sizes)
+        _check(target, images, sizes, entries)
     dropped = []
     for number in np.flatnonzero(bad).tolist():
         path = str(images.source(int(boxes.images[number])))

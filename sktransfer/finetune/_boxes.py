@@ -72,7 +72,7 @@ class ObjectBoxes(DenseTask):
         cls, y: Any, images: Images, preparation: ImagePreparation, classes: Any, name: str
     ) -> tuple[Self, np.ndarray]:
         """The task of the first targets, and these encoded."""
-        boxes = as_boxes(y, len(images), name)
+        boxes = as_boxes(y, len(images), name, images.source)
         if classes is not None:
             classes = np.unique(np.asarray(classes))
         elif not len(boxes.labels):
@@ -103,7 +103,7 @@ class ObjectBoxes(DenseTask):
         return {"criterion": nn.BCEWithLogitsLoss}
 
     def encode(self, y: Any, items: Any, name: str = "y") -> np.ndarray:
-        boxes = as_boxes(y, len(items), name)
+        boxes = as_boxes(y, len(items), name, items.source)
         return encode_boxes(boxes, items, self.preparation, classes=self.classes)[1]
 
     def losses(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -135,7 +135,7 @@ class ObjectBoxes(DenseTask):
         }
 
     def movable(self, y: Any, items: Any) -> Sequence[Any]:
-        boxes = as_boxes(y, len(items))
+        boxes = as_boxes(y, len(items), source=items.source)
         corners = check_boxes(boxes, items)
         numbers = np.searchsorted(self.classes, boxes.labels) if len(corners) else np.empty(0, int)
         return _Movable(boxes, corners, numbers)  # type: ignore[return-value]

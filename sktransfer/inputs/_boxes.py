@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,28 @@ class Boxes:
         where = f" ({shown(source)})" if source else ""
         return f"box {box - self.starts[image]} of {self.name}[{image}]{where}"
 
+    def check_finite(self, source: Callable[[int], str | None] | None = None) -> None:
+        """Check that corners are finite numbers.
+
+        Parameters
+        ----------
+        source : callable or None
+            The path of an image by its number, or None.
+
+        Raises
+        ------
+        InputError
+            If not; says which.
+        """
+        wrong = np.flatnonzero(~np.isfinite(self.corners).all(axis=1))
+        if len(wrong):
+            first = int(wrong[0])
+            file = None if source is None else source(int(self.images[first]))
+            raise InputError(
+                f"Boxes must be finite numbers, but {self.label(first, file)} is "
+                f"{shown_box(self.corners[first])}. Leave it out, or look where it comes from."
+            )
+
     def check_scored(self) -> None:
         """Check that there is a score for each box.
 
@@ -120,7 +142,12 @@ def _is_reversed(corners: np.ndarray) -> np.ndarray:
     return np.any(corners[:, 2:] < corners[:, :2], axis=1)
 
 
-def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
+def as_boxes(
+    y: Any,
+    n: int | None = None,
+    name: str = "y",
+    source: Callable[[int], str | None] | None = None,
+) -> Boxes:
     """Take anything that holds the boxes of images.
 
     Parameters
@@ -139,6 +166,8 @@ def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
         How many images there are.
     name : str
         What messages call them.
+    source : callable or None
+        The path of an image by its number, or None, for messages.
 
     Raises
     ------
@@ -153,13 +182,15 @@ def as_boxes(y: Any, n: int | None = None, name: str = "y") -> Boxes:
         )
     parts = [_Entry(item, f"{name}[{index}]") for index, item in enumerate(items)]
     filled = [one for one in parts if len(one.corners)]
-    return Boxes(
+    boxes = Boxes(
         np.concatenate([np.empty((0, 4)), *(one.corners for one in filled)]),
         _joined_labels(filled),
         np.concatenate([np.empty(0), *(one.scores for one in filled)]),
         [len(one.corners) for one in parts],
         name,
     )
+    boxes.check_finite(source)
+    return boxes
 
 
 def _items_of(y: Any, name: str) -> Sequence[Any] | np.ndarray:
@@ -249,12 +280,6 @@ def _corners(boxes: Any, where: str) -> np.ndarray:
                 f"{where} must hold boxes of the format {', '.join(_TO_CORNERS)}, got {kind}."
             )
         found = found @ _TO_CORNERS[kind]
-    wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
-    if len(wrong):
-        raise InputError(
-            f"Boxes must be finite numbers, but box {wrong[0]} of {where} is "
-            f"{shown_box(found[wrong[0]])}. Leave it out, or look where it comes from."
-        )
     return found
 
 
@@ -349,7 +374,10 @@ _BEYOND = 1.0
 
 
 def check_boxes(
-    boxes: Boxes, images: Images | Any, sizes: np.ndarray | None = None
+    boxes: Boxes,
+    images: Images | Any,
+    sizes: np.ndarray | None = None,
+    source: Callable[[int], str | None] | None = None,
 ) -> np.ndarray:
     """Check that boxes lie in their images and have an area.
 
@@ -359,6 +387,8 @@ def check_boxes(
     images : Images
     sizes : ndarray of shape (n_images, 2) or None
         Height and width of each image, if they are known.
+    source : callable or None
+        Where the boxes of an image are from, by its number, for messages; None is the image.
 
     Returns
     -------
@@ -373,7 +403,8 @@ def check_boxes(
     ImageError
         If an image with boxes cannot be read.
     """
-    return _checked(boxes, images, _sizes(boxes, images) if sizes is None else sizes)
+    sizes = _sizes(boxes, images) if sizes is None else sizes
+    return _checked(boxes, sizes, source or images.source)
 
 
 def bad_boxes(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
@@ -403,7 +434,9 @@ def _sizes(boxes: Boxes, images: Any) -> np.ndarray:
     return sizes
 
 
-def _checked(boxes: Boxes, images: Any, sizes: np.ndarray) -> np.ndarray:
+def _checked(
+    boxes: Boxes, sizes: np.ndarray, source: Callable[[int], str | None]
+) -> np.ndarray:
     corners = boxes.corners
     if not len(corners):
         return corners
@@ -416,7 +449,7 @@ def _checked(boxes: Boxes, images: Any, sizes: np.ndarray) -> np.ndarray:
             width, height = limits[first, :2]
             more = f", one of {wrong.sum()} such boxes" if wrong.sum() > 1 else ""
             raise InputError(
-                f"Boxes must {what}, but {boxes.label(first, images.source(boxes.images[first]))} "
+                f"Boxes must {what}, but {boxes.label(first, source(int(boxes.images[first])))} "
                 f"is {shown_box(corners[first])} in an image of {width}×{height} pixels (width × "
                 f"height){more}. {remedy}."
             )
@@ -437,6 +470,11 @@ def _look(corners: np.ndarray, limits: np.ndarray) -> tuple[str, bool]:
     """What to do about boxes by what they look like; whether they are shares of the sides."""
     is_share = bool(corners.min() >= 0 and corners.max() <= 1 and limits.min() > 2)
     pixels = corners * limits if is_share else corners
+    ordered = np.sort(pixels.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    if not _is_outside(ordered, limits).any() and 2 * _is_reversed(corners).sum() < len(corners):
+        # Most are corners as they stand. Of widths and heights a few may be, by chance.
+        if _is_reversed(corners).any():
+            return "Put the smaller x and the smaller y of these boxes first, or remove them", False
     forms = {
         "x1, y1, x2, y2": pixels,
         "x, y, width, height": pixels @ _TO_CORNERS["XYWH"],
@@ -451,9 +489,10 @@ def _look(corners: np.ndarray, limits: np.ndarray) -> tuple[str, bool]:
         if form == "y1, x1, y2, x2":
             look += ". Or they were drawn before the image was turned by its EXIF orientation"
         return look, is_share
-    return "Fix or remove them; they are of an image as it was before it was resized, perhaps", (
-        is_share
-    )
+    return (
+        "Fix or remove them. If many are wrong, look whether they are of another image, of it in "
+        "another size, or in another order of numbers"
+    ), is_share
 
 
 def encode_boxes(
@@ -491,7 +530,7 @@ def encode_boxes(
         If an image with boxes cannot be read.
     """
     sizes = _sizes(boxes, images)
-    corners = _checked(boxes, images, sizes)
+    corners = _checked(boxes, sizes, images.source)
     classes = np.unique(boxes.labels) if classes is None else classes
     numbers = _numbers_of(boxes, classes)
     counts = np.diff(boxes.starts)

@@ -109,7 +109,7 @@ def _why_not_found(path: str, error: Exception) -> str:
         return f"the file cannot be read: {shown(what)}"
     if (other := _meant(path)) is not None:
         return f"file not found. There is {shown(repr(other))}: correct the path"
-    return f"file not found{_where(path)}"
+    return f"file not found{_where(path)}; correct the path, or leave this item out"
 
 
 def _reads_like_text(path: str) -> bool:

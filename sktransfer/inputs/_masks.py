@@ -27,6 +27,7 @@ _MOST_CLASSES = 256
 _FORMS = (
     "an array (n, h, w), a list of arrays (h, w), of files or of PIL images, or a column of these"
 )
+_OF_IMAGES = " A label for each image is what FineTuneClassifier takes."
 
 
 class Masks:
@@ -68,7 +69,15 @@ class Masks:
         try:
             return _labels_of(self._items[index])
         except ImageError as error:
-            raise InputError(f"{self.label(index)} {error.cause}.") from error.__cause__
+            hint = _OF_IMAGES if _is_a_label(self._items[index]) else ""
+            raise InputError(f"{self.label(index)} {error.cause}.{hint}") from error.__cause__
+
+
+def _is_a_label(item: Any) -> bool:
+    """Whether it looks like the label of a whole image."""
+    if isinstance(item, str):
+        return not os.path.splitext(item)[1] and os.sep not in item
+    return isinstance(item, (bool, int, np.generic))
 
 
 def as_masks(y: Any, n: int | None = None, name: str = "y") -> Masks:
@@ -133,7 +142,7 @@ def _stack(y: np.ndarray, name: str) -> Sequence[Any] | np.ndarray:
     if y.ndim == 2:
         raise InputError(
             f"{name} must hold a mask (h, w) for each image, got one array of shape {y.shape}. If "
-            "it is one mask, pass [mask]; a label for each image is what FineTuneClassifier takes."
+            f"it is one mask, pass [mask].{_OF_IMAGES}"
         )
     if y.ndim != 3:
         raise InputError(f"{name} must be {_FORMS}, got an array of shape {y.shape}.")
@@ -169,20 +178,28 @@ def _of_picture(image: Image.Image) -> np.ndarray:
     if image.mode in ("1", "L", "P") or image.mode.startswith(("I", "F")):
         return np.asarray(image)
     if image.mode in ("RGB", "RGBA", "LA"):
-        pixels = np.asarray(image)
-        colours = pixels[..., :1] if image.mode == "LA" else pixels[..., :3]
-        if image.mode == "RGB" or (pixels[..., -1] == 255).all():
-            if (colours == colours[..., :1]).all():  # greys that were saved as colours
-                return colours[..., 0]
+        return _of_colours(np.asarray(image), f"mode {image.mode}")
+    return _of_colours(np.asarray(image.convert("RGB")), f"mode {image.mode}")
+
+
+def _of_colours(pixels: np.ndarray, what: str) -> np.ndarray:
+    """The labels in greys that were saved as colours, (h, w, 2) to (h, w, 4)."""
+    has_alpha = pixels.shape[2] in (2, 4)
+    colours = pixels[..., :-1] if has_alpha else pixels
+    if not has_alpha or (pixels[..., -1] == 255).all():
+        if (colours == colours[..., :1]).all():
+            return colours[..., 0]
     raise ImageError(
-        f"is in colours (mode {image.mode}), which are no labels; save it with a palette "
-        "(mode P) or as greys (mode L), a number for each class"
+        f"is in colours ({what}), which are no labels. Give each colour a number, (h, w), or save "
+        "it with a palette (mode P) or as greys (mode L)"
     )
 
 
 def _checked(labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[2]):
         labels = labels.squeeze(0 if labels.shape[0] == 1 else 2)
+    if labels.ndim == 3 and labels.shape[2] in (3, 4) and labels.dtype.kind in "iu":
+        labels = _of_colours(labels, f"shape {labels.shape}")
     if labels.ndim != 2 or not labels.size:
         raise ImageError(f"must be an array (h, w) of labels, has shape {labels.shape}")
     if labels.dtype == object:
@@ -324,5 +341,6 @@ def _check_one_kind(of_each: list[np.ndarray], masks: Masks) -> None:
         if kind not in (None, first):
             raise InputError(
                 f"Masks must hold labels of one kind, but {masks.label(index)} holds {kind}s and "
-                f"others hold {first}s."
+                f"others hold {first}s. Make them alike: files of 1 bit and comparisons give "
+                "bools, others give numbers such as 0 and 255."
             )
