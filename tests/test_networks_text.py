@@ -419,10 +419,12 @@ PROGRAM = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from sktransfer import TextCodes
+from sktransfer.networks import is_text_network
 made = TextCodes(sys.argv[1]).fit(["w1"])
 info = made.backbone_
 facts = info.preprocessing
-print(json.dumps([info.name, info.source, facts.pooling, facts.prompt, info.fingerprint]))
+told = is_text_network(sys.argv[1]) and not is_text_network("hf-hub:me/none")
+print(json.dumps([info.name, info.source, facts.pooling, facts.prompt, told, info.fingerprint]))
 """
 
 
@@ -449,7 +451,7 @@ def test_the_hub(tmp_path):
 
     found = ask()
     expected = load_text_backbone(folder)
-    assert found == ["net", "hf-hub", "token", "w7 ", expected.fingerprint]
+    assert found == ["net", "hf-hub", "token", "w7 ", True, expected.fingerprint]
     assert ask("hf-hub:me/parts")[-1] == expected.fingerprint
     web.server.shutdown()
     web.server.server_close()

@@ -57,6 +57,7 @@ __all__ = [
     "TextBackboneInfo",
     "TextPreprocessing",
     "TransformersArchitecture",
+    "is_text_network",
     "load_text_backbone",
     "text_names",
     "text_preparation",
@@ -125,6 +126,30 @@ _PACKAGES = {
     )
 }
 _HUB = ("hf-hub:", "hf_hub:")
+
+
+def is_text_network(name: str) -> bool:
+    """Whether a name, folder or repository is of a network of transformers.
+
+    Those of timm have a config.json too. A repository that cannot be reached counts as one of
+    images, whose loader says that it cannot.
+    """
+    if name.removeprefix("packaged:") in text_names():
+        return True
+    if name.startswith(_HUB):
+        repo, _, revision = name.partition(":")[2].partition("@")
+        if repo.startswith("timm/"):
+            return False
+        try:
+            path = hub_file(repo, ["config.json"], revision=revision or None, remedy=_REMEDY)
+        except WeightsUnavailableError:
+            return False
+    else:
+        path = Path(name).expanduser() / "config.json"
+    try:
+        return "model_type" in (_json_of(path) or {})
+    except (OSError, ValueError, BackboneError):
+        return False
 
 
 def text_names() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +35,7 @@ from ..finetune import (
     FineTuneTextRegressor,
 )
 from ..inputs import LONG_TEXTS, RESIZES, as_images, as_texts, lazy_images
-from ..networks import POOLINGS, text_names
+from ..networks import POOLINGS, is_text_network
 from ._kinds import Kind, LinearTags
 
 __all__ = [
@@ -379,17 +378,8 @@ def _is_for_texts(backbone: Any) -> bool:
     if isinstance(backbone, (TextCodes, os.PathLike)):
         return True
     if isinstance(backbone, str):
-        return backbone.removeprefix("packaged:") in text_names() or _is_folder(backbone)
+        return is_text_network(backbone)
     return hasattr(getattr(backbone, "config", None), "vocab_size")
-
-
-def _is_folder(name: str) -> bool:
-    """Whether a folder holds a network of transformers; those of timm have a config.json too."""
-    try:
-        with open(os.path.join(os.path.expanduser(name), "config.json"), encoding="utf-8") as file:
-            return "model_type" in json.load(file)
-    except (OSError, ValueError):
-        return False
 
 
 def _name_of(backbone: Any) -> str:

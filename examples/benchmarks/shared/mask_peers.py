@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, pad
 from sktransfer.networks import load_backbone
 
 WAYS = {"smp Unet": Unet, "smp FPN": FPN}
-EPOCHS, BATCH, LEARNING_RATE = 40, 4, 1e-3
+EPOCHS, BATCH, LEARNING_RATE = 40, 4, 3e-4
 
 
 def fit(way, X, y, draw, unlabeled):
