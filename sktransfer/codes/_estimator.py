@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Self
 
+import torch
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from .._parameters import (
     BatchCompute,
@@ -17,7 +19,7 @@ from .._parameters import (
     parameters,
 )
 from .._sklearn import check_columns, fit_context
-from ..compute import ComputeSettings, FrozenPass, resolve_devices
+from ..compute import ComputeSettings, FrozenPass, SeenFrom, normalized, resolve_devices
 from ..exceptions import LayerError
 from ..inputs import ImagePreparation, Images, as_images
 from ..networks import (
@@ -25,6 +27,9 @@ from ..networks import (
     Backbone,
     BackboneInfo,
     Cuttable,
+    Layer,
+    Pool,
+    as_kept,
     check_given,
     cuts_of,
     given_of,
@@ -218,6 +223,45 @@ class CNNCodes(
 
     def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, ImagePreparation]:
         return cuts_of(network, self.image_size_), self._fitted.preparation
+
+    def _cuts(self) -> tuple[Cuttable, Layer]:
+        """The network of the fit, and the last of its layers that the codes are of."""
+        frozen = self._frozen()
+        order = frozen.network.every()
+        return frozen.network, max(frozen.layers, key=order.index)
+
+    def _seen_from(self, layer: Layer) -> SeenFrom:
+        """The codes, as they are derived from what a layer gives.
+
+        Codes of layers before it stand as zeros: they do not hang on it.
+        """
+        frozen = self._frozen()
+        order = frozen.network.every()
+        tails = [
+            self._tail(frozen.network, layer, end)
+            if order.index(end) >= order.index(layer)
+            else None
+            for end in frozen.layers
+        ]
+        widths = [width for _, width in frozen.columns]
+
+        def behind(activations: torch.Tensor) -> torch.Tensor:
+            parts = [
+                activations.new_zeros(len(activations), width)
+                if tail is None
+                else tail(activations).flatten(1)
+                for tail, width in zip(tails, widths, strict=True)
+            ]
+            return normalized(torch.cat(parts, dim=1), self._fitted.normalize)
+
+        return SeenFrom(layer, frozen.at([layer], None), lambda activations: activations, behind)
+
+    def _tail(self, cuts: Cuttable, start: Layer, end: Layer) -> nn.Module:
+        """What is between two layers, and behind it the pooling."""
+        if start == end:
+            return Pool(self._fitted.pooling, as_kept(end))
+        tail = cuts.up_to(end.name).tail(start)
+        return nn.Sequential(tail, Pool(self._fitted.pooling, end)).eval()
 
     def _settings(self, **others: Any) -> ComputeSettings:
         size = None if self.batch_size == "auto" else self.batch_size

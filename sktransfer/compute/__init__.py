@@ -13,8 +13,9 @@ from ._base import (
 )
 from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
-from ._frozen_pass import FrozenPass, normalize_rows
+from ._frozen_pass import FrozenPass, normalize_rows, normalized
 from ._plan import ComputeSettings
+from ._seen_from import SeenFrom
 from ._threads import available_cores, worker_pool
 from ._torch import within_memory
 
@@ -25,6 +26,7 @@ __all__ = [
     "ComputedCounter",
     "Engine",
     "FrozenPass",
+    "SeenFrom",
     "available_cores",
     "batch_tokens",
     "copies_of_few",
@@ -32,6 +34,7 @@ __all__ = [
     "engine_identity",
     "make_engine",
     "normalize_rows",
+    "normalized",
     "resolve_devices",
     "resolve_precision",
     "usable_devices",

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..exceptions import ItemError
 from ..inputs import Items, Preparation, unreadable
@@ -18,7 +19,11 @@ from ..store import Store
 from ._plan import ComputeSettings, Plan, memory_of_all_layers
 from ._runner import compute_rows, prepare_rows
 
-__all__ = ["FrozenPass", "normalize_rows"]
+__all__ = ["FrozenPass", "normalize_rows", "normalized"]
+
+
+# The derivative of a square root is infinite at zero.
+_SMALL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,3 +228,12 @@ def normalize_rows(rows: np.ndarray, how: str | None) -> np.ndarray:
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     np.divide(flat, lengths, out=flat, where=lengths > 0)
     return rows
+
+
+def normalized(rows: Tensor, how: str | None) -> Tensor:
+    """The same of a tensor (n, n_columns), in a way that can be derived."""
+    if how is None:
+        return rows
+    if how == "power":
+        rows = rows.sign() * rows.abs().clamp(min=_SMALL).sqrt()
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=_SMALL)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
+
 from .._parameters import Augmentation, Ending, ImageInput, ImageTail, Network, parameters
+from ..compute import SeenFrom, usable_devices
 from ..inputs import ImagePreparation, Images, Reading, as_images
 from ..networks import (
     NETWORK,
     Backbone,
     BackboneInfo,
     Cuttable,
+    Layer,
     cuts_of,
     image_preparation,
     load_backbone,
@@ -20,7 +24,7 @@ from ._answers import FineTunedClassifier, FineTunedRegressor
 from ._augment import check_augment
 from ._base import FineTuneBase, Fitted
 from ._model import ImageDesign
-from ._tasks import Task
+from ._tasks import Task, Values
 from ._training import Part, Trained
 
 __all__ = ["FineTuneClassifier", "FineTuneRegressor", "ReadsImages"]
@@ -96,6 +100,28 @@ class FineTuneImages(ReadsImages, Augmentation, ImageTail, Ending, ImageInput, N
             resize=self.resize,
             crop_pct=self.crop_pct,
         )
+
+    def _cuts(self) -> tuple[Cuttable, Layer]:
+        """The network up to its head, and its last layer."""
+        table = self._load_model().table
+        return table, table.layers[-1]
+
+    def _seen_from(self, layer: Layer) -> SeenFrom:
+        """Outputs of the head, as they are derived from what a layer gives.
+
+        Those of a regressor are in units of its targets, but for a number that is added.
+        """
+        model, task = self._load_model(), self._fitted.task
+        start, before, behind = model.parted_at(layer)
+        frozen = self._frozen_pass(self._fitted, usable_devices(self.device))
+        layers = () if start is None else (start,)
+        device = next(model.module.parameters()).device
+        if isinstance(task, Values):
+            scale = torch.as_tensor(task.scale, dtype=torch.float32, device=device)
+            return SeenFrom(
+                layer, frozen.at(layers, None), before, lambda x: behind(x) * scale, device
+            )
+        return SeenFrom(layer, frozen.at(layers, None), before, behind, device)
 
     def _design(self, backbone: Backbone, task: Task, seed: int) -> ImageDesign:
         return ImageDesign.of(self, pooling="avg", n_outputs=task.n_outputs, seed=seed)

@@ -19,7 +19,7 @@ from .._parameters import Tail
 from ..compute import FrozenPass, worker_pool
 from ..exceptions import LayerError, TrainingError, shown
 from ..inputs import Items, Subset
-from ..networks import Backbone, Cuttable, Layer, Pool, Stage, pooled_shape, running
+from ..networks import Backbone, Cuttable, Layer, Pool, Stage, as_kept, pooled_shape, running
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, plain_name, trainable_names
 from ._rows import Rows, chunks_of, rows_of
@@ -332,6 +332,38 @@ class Model:
         codes = self.module.codes(activations)
         return self.module.as_rows(codes) if head is None else self.module.answers(head, codes)
 
+    def parted_at(self, layer: Layer) -> tuple[Layer | None, nn.Module, nn.Module]:
+        """The network in two parts, before a layer and behind it, with all that was trained.
+
+        For networks for images whose head takes a row.
+
+        Returns
+        -------
+        start : Layer or None
+            What the first part takes is what this layer gives; None is prepared items.
+        before : torch.nn.Module
+            Gives what `layer` does, as it is kept; nothing where that is the start.
+        behind : torch.nn.Module
+            Makes outputs of it.
+        """
+        order, end = [None, *self.table.every()], self.table.layers[-1]
+        start, module = self.start, self.module.eval()
+        if start is not None and order.index(layer) <= order.index(start):
+            tail = self.table.up_to(start.name).tail(layer).eval()
+            given = as_kept(start) if layer == start else start
+            # The module takes the codes themselves where nothing but the head is trained.
+            pool = Pool("avg" if start == end else None, given)
+            return layer, nn.Identity(), nn.Sequential(tail, pool, module)
+        first = self.table.up_to(layer.name).tail(start)
+        second = nn.Identity() if layer == end else self.table.tail(layer)
+        trained = _plain_state(module.tail)
+        for part in (first, second):
+            part.load_state_dict({name: trained[name] for name in part.state_dict()})
+            part.eval().to(next(module.parameters()).device)
+        pool = Pool("avg", as_kept(end) if layer == end else end)
+        before = nn.Sequential(_BeforeTail(module), first, Pool(None, layer))
+        return start, before, nn.Sequential(second, pool, module.head)
+
     def learnt(self) -> dict[str, np.ndarray]:
         """What differs from the pretrained network: what is trained, and live statistics."""
         learns = {name for name, p in self.module.named_parameters() if p.requires_grad}
@@ -362,6 +394,29 @@ class Model:
         beside = {n.removeprefix(_BESIDE): v for n, v in learnt.items() if n.startswith(_BESIDE)}
         _check_told(self.told, {name: str(beside[name]) for name in self.told if name in beside})
         put_back(self.module.head, beside)
+
+
+class _BeforeTail(nn.Module):
+    """What a module does with what it is given before its tail."""
+
+    def __init__(self, module: Any):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        prepared: torch.Tensor = self.module.before_tail(x)
+        return prepared
+
+
+def _plain_state(tail: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of a tail by their names in the pretrained network, adapters added in."""
+    adapters = [name for name, one in tail.named_modules() if hasattr(one, "get_base_layer")]
+    if adapters:
+        tail = copy.deepcopy(tail)
+        for name in adapters:
+            adapter: Any = tail.get_submodule(name)
+            adapter.merge()
+    return {plain_name(name): one for name, one in tail.state_dict().items()}
 
 
 def _as_array(out: torch.Tensor, numbers: np.ndarray) -> np.ndarray:
@@ -569,7 +624,7 @@ class PixelModule(FineTuneModule):
         self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
 
-    def _before_tail(self, x: torch.Tensor) -> torch.Tensor:
+    def before_tail(self, x: torch.Tensor) -> torch.Tensor:
         """Pixels or activations as the tail takes them."""
         if self.from_pixels:
             return x.permute(0, 3, 1, 2).float() * self.scale + self.shift
@@ -596,7 +651,7 @@ class ImageModule(PixelModule):
         self.pool = pool
 
     def codes(self, activations: torch.Tensor) -> torch.Tensor:
-        return self.pool(self.tail(self._before_tail(activations)))
+        return self.pool(self.tail(self.before_tail(activations)))
 
 
 def suit_images(tail: nn.Module) -> None:

@@ -98,21 +98,32 @@ class ImagePreparation:
         """
         return self.of(item.pixels())
 
-    def placement(self, size: tuple[int, int]) -> Placement:
+    def placement(self, size: tuple[int, int], *, whole: bool = True) -> Placement:
         """Where an image of some height and width stands in the result.
+
+        Parameters
+        ----------
+        size : tuple of int
+        whole : bool
+            Whether all of it must be there.
 
         Raises
         ------
         ValueError
             If a part of it is cut away.
         """
-        if self.resize == "crop":
+        if self.resize == "crop" and whole:
             raise ValueError(
                 'resize= must be "pad" or "squash" where something is said of every place of an '
                 'image: "crop" cuts a part of it away.'
             )
         height, width = _scaled_size(*size, self)
-        top, left = (self.image_size[0] - height) // 2, (self.image_size[1] - width) // 2
+        if self.resize == "crop":
+            top, left = -round((height - self.image_size[0]) / 2), -round(
+                (width - self.image_size[1]) / 2
+            )
+        else:
+            top, left = (self.image_size[0] - height) // 2, (self.image_size[1] - width) // 2
         return Placement(size, self.image_size, (top, left, height, width))
 
     def probes(self) -> list[np.ndarray]:
@@ -155,7 +166,8 @@ class Placement:
     image_size : tuple of int
         The same of what the network sees.
     box : tuple of int
-        Top, left, height and width of the image in it; the rest are bars.
+        Top, left, height and width of the image in it; the rest are bars. What is cut away is
+        beyond its borders.
     """
 
     size: tuple[int, int]
@@ -204,12 +216,16 @@ class Placement:
         Returns
         -------
         Tensor of shape (n_numbers, *size)
-            Bilinear: so a sum of scores is the score of sums.
+            Bilinear: so a sum of scores is the score of sums. 0 for what is cut away.
         """
-        from torch.nn.functional import interpolate
+        from torch.nn.functional import interpolate, pad
 
         top, left, height, width = self.box
-        part = seen[:, top : top + height, left : left + width]
+        part = seen[:, max(top, 0) : top + height, max(left, 0) : left + width]
+        above, before = max(-top, 0), max(-left, 0)
+        if part.shape[1:] != (height, width):
+            below, behind = height - above - part.shape[1], width - before - part.shape[2]
+            part = pad(part, (before, behind, above, below))
         if part.shape[1:] == self.size:
             return part
         return interpolate(part[None], self.size, mode="bilinear", align_corners=False)[0]

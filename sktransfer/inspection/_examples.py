@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from sklearn.pipeline import Pipeline
 
 from .._optional import import_optional, import_pyplot
-from ..exceptions import InputError, shown
+from ..exceptions import ImageError, InputError, shown
 from ..inputs import Images, as_images
 
 ORDERS = ("worst", "best", "given")
@@ -40,6 +42,117 @@ def opened_images(X: Any, n: int, value_range: Any) -> Images:
     if len(images) != n:
         raise InputError(f"X must hold an image for each of {n} answers, got {len(images)}.")
     return images
+
+
+def cells(
+    axes: Any, n: int, what: str, *, columns: int = 4, size: tuple[float, float] = (2.6, 2.9)
+) -> np.ndarray:
+    """One of Axes for each of some images, in rows: those given, or those of a new figure.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many as images.
+    """
+    if axes is None:
+        columns = min(columns, n)
+        n_rows = -(-n // columns)
+        figsize = (size[0] * columns, size[1] * n_rows)
+        every = import_pyplot(what).subplots(
+            n_rows, columns, figsize=figsize, squeeze=False, layout="constrained"
+        )[1].ravel()
+        for ax in every[n:]:
+            ax.set_axis_off()
+        return every[:n]
+    found = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+    if len(found) != n:
+        raise ValueError(f"axes= must hold one for each of {n}, got {len(found)}.")
+    return found
+
+
+def colours_of(classes: Sequence[Any], what: str) -> dict[Any, Any]:
+    """A colour for each class."""
+    colormap = import_optional("matplotlib", what, "plot").colormaps
+    few, many = colormap["tab10" if len(classes) <= 10 else "tab20"], colormap["hsv"]
+    return {
+        label: few(n) if len(classes) <= 20 else many(n / len(classes))
+        for n, label in enumerate(classes)
+    }
+
+
+def name_of_label(label: Any, names: Mapping[Any, str] | Sequence[str] | None) -> str:
+    """What a label is called: by a dict, or by its place in a list such as `target_names`."""
+    if names is None:
+        return str(label)
+    if isinstance(names, Mapping):
+        return str(names.get(label, label))
+    if isinstance(label, (int, np.integer)) and 0 <= label < len(names):
+        return str(names[int(label)])
+    return str(label)
+
+
+# Longer sides of images in figures of many.
+_SIDE = 224
+
+
+def thumbnail(images: Images, index: int) -> np.ndarray | None:
+    """A small copy of an image; None if it cannot be read."""
+    try:
+        pixels = images.open(index).pixels()
+    except ImageError:
+        return None
+    scale = _SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = [max(1, round(scale * side)) for side in pixels.shape[1::-1]]
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def draw(ax: Any, image: np.ndarray | None, title: str, colour: Any = None) -> None:
+    """An image without axes, its title above."""
+    if image is None:
+        ax.text(0.5, 0.5, "cannot be read", ha="center", va="center", transform=ax.transAxes)
+    else:
+        ax.imshow(image)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize="medium", color=colour)
+
+
+def codes_of(estimator: Any, X: Any) -> np.ndarray:
+    """Rows that an estimator, or a pipeline without its last step, makes of items.
+
+    Raises
+    ------
+    TypeError
+        If it makes none.
+    """
+    if not hasattr(estimator, "transform") and isinstance(estimator, Pipeline):
+        estimator = estimator[:-1]
+    if not hasattr(estimator, "transform"):
+        raise TypeError(
+            "estimator must have transform, such as a fitted CNNCodes or a pipeline that begins "
+            f"with one, got {type(estimator).__name__}."
+        )
+    codes = np.asarray(estimator.transform(X))
+    return codes.reshape(len(codes), -1)
+
+
+def items_of(estimator: Any, X: Any, value_range: Any) -> Images:
+    """Images as an estimator reads them, where it knows how."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    first = estimator[0] if isinstance(estimator, Pipeline) else estimator
+    if hasattr(first, "_items"):
+        found = first._items(X)
+        if isinstance(found, Images):
+            return found
+        raise InputError(f"X must be images to be drawn, {type(first).__name__} takes texts.")
+    return as_images(X, value_range=value_range)
+
+
+def title_of(figure: Any, axes: Any, text: str) -> None:
+    """A title over a figure that was made here."""
+    if axes is None:
+        figure.suptitle(text)
 
 
 class Grid:
@@ -75,13 +188,7 @@ class Grid:
         self.axes = found.reshape(n_rows, n_columns)
         self.figure = self.axes[0, 0].figure
         self._names = display_labels or {}
-        colormap = import_optional("matplotlib", what, "plot").colormaps
-        few = colormap["tab10" if len(classes) <= 10 else "tab20"]
-        many = colormap["hsv"]
-        self.colours = {
-            label: few(n) if len(classes) <= 20 else many(n / len(classes))
-            for n, label in enumerate(classes)
-        }
+        self.colours = colours_of(classes, what)
 
     def name(self, label: Any) -> str:
         """What a label is called."""

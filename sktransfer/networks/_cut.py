@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "NumberedLayers",
     "Pool",
     "Stage",
+    "as_kept",
     "as_map",
     "has_token",
     "pooled_shape",
@@ -307,6 +308,13 @@ def as_map(values: torch.Tensor, layer: Layer) -> torch.Tensor:
         return values
     patches = values[:, layer.n_prefix_tokens :]
     return patches.transpose(1, 2).unflatten(2, layer.grid)
+
+
+def as_kept(layer: Layer) -> Layer:
+    """A layer of whose map the axes are those in which a frozen pass keeps it: channels first."""
+    if layer.kind != "map_last":
+        return layer
+    return replace(layer, kind="map", shape=pooled_shape(layer, None))
 
 
 def has_token(layer: Layer) -> bool:
