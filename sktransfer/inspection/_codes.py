@@ -226,8 +226,7 @@ class NeighboursDisplay:
         self.figure_ = self.axes_[0, 0].figure
         title_of(self.figure_, axes, "Images and their nearest neighbours")
         for row in range(n):
-            draw(self.axes_[row, 0], self.images[row], f"image {row}")
-            self.axes_[row, 0].patch.set_edgecolor("black")
+            draw(self.axes_[row, 0], self.images[row], f"image {row}", weight="bold")
             for place, ax in enumerate(self.axes_[row, 1:]):
                 title = f"{self.indices[row, place]}, {self.distances[row, place]:.2g} away"
                 if self.labels is not None:

@@ -108,14 +108,14 @@ def thumbnail(images: Images, index: int) -> np.ndarray | None:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
-def draw(ax: Any, image: np.ndarray | None, title: str, colour: Any = None) -> None:
+def draw(ax: Any, image: np.ndarray | None, title: str, **font: Any) -> None:
     """An image without axes, its title above."""
     if image is None:
         ax.text(0.5, 0.5, "cannot be read", ha="center", va="center", transform=ax.transAxes)
     else:
         ax.imshow(image)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize="medium", color=colour)
+    ax.set_title(title, fontsize="medium", **font)
 
 
 def codes_of(estimator: Any, X: Any) -> np.ndarray:

@@ -381,11 +381,12 @@ class WorstErrorsDisplay:
         )
         for ax, image, index, true, predicted, told in each:
             title = (
-                f"image {index}\n{self._name(true)}, not {self._name(predicted)}\n{told}"
+                f"image {index}\n{self._name(true)}, predicted {self._name(predicted)}\n{told}"
                 if true != predicted
                 else f"image {index}\n{self._name(true)}\n{told}"
             )
-            draw(ax, image, title.rstrip(), "tab:green" if true == predicted else None)
+            font = {"color": "tab:green"} if true == predicted else {}
+            draw(ax, image, title.rstrip(), **font)
         return self
 
     def _name(self, label: Any) -> str:
