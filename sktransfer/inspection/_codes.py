@@ -46,6 +46,7 @@ class NeighboursDisplay:
     indices : ndarray of int, shape (n_images, n_neighbors)
         Which these are in the other set.
     distances : ndarray of shape (n_images, n_neighbors)
+        How far away they are.
     labels : list of list or None, default=None
         Labels of the neighbours.
     display_labels : dict or sequence, default=None
@@ -250,11 +251,13 @@ class EmbeddingMapDisplay:
     Parameters
     ----------
     positions : ndarray of shape (n_items, 2)
+        Where each lies.
     labels : list or ndarray or None, default=None
         Classes, or numbers.
     thumbnails : dict of int to ndarray
         Small images of some of the items.
     method : {"pca", "tsne", "umap"}
+        How the map was made.
     display_labels : dict or sequence, default=None
         Names of labels.
 

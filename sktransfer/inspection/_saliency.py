@@ -46,6 +46,7 @@ class SaliencyDisplay:
     unit : {"probability", "score", "value"}
         What the scores are.
     method : {"gradcam", "occlusion", "words"}
+        How it was found.
     layer : str or None, default=None
         The layer of the maps of Grad-CAM.
     maps : ndarray of shape (n_images, h, w) or None, default=None
