@@ -495,3 +495,33 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[32, 40, 64, 72, 80]\n"
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4)])
+@pytest.mark.parametrize("more", [{}, {"n": 2}, {"dim": 0}, {"n": 0}])
+def test_differences_by_known_operations_are_those_of_torch(shape, more):
+    x = torch.arange(torch.tensor(shape).prod().item()).reshape(shape) ** 2
+    ends = {"prepend": x[..., :1] - 1, "append": x[..., -1:]} if "dim" not in more else {}
+    for y in (x, x % 2 == 0):
+        for given in (more, {**more, **{name: one.to(y.dtype) for name, one in ends.items()}}):
+            found = _conversions._diff(y, **given)
+            assert torch.equal(found, torch.diff(y, **given)), given
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
+def test_decoders_are_converted(kind, tmp_path):
+    """They look for several texts in one row by an operation that OpenVINO has no rule for."""
+    pytest.importorskip("transformers")
+    from networks_for_text import small_model, small_tokenizer, words
+
+    from sktransfer import TextCodes
+
+    small_model(kind).save_pretrained(tmp_path / "net")
+    small_tokenizer().save(str(tmp_path / "net" / "tokenizer.json"))
+    texts = [words(3 + seed % 5, seed=seed) for seed in range(12)]
+    codes = TextCodes(tmp_path / "net", engine="torch", precision="float32", cache=None)
+    expected = codes.fit_transform(texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EngineWarning)
+        found = codes.set_params(engine="openvino").fit_transform(texts)
+    assert relative(found, expected) < 1e-5

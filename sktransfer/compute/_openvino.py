@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -273,7 +274,8 @@ def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
-            traced = torch.jit.trace(network, example, check_trace=False)
+            with patch.object(torch, "diff", _diff):
+                traced = torch.jit.trace(network, example, check_trace=False)
             frontend = kinds.FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             model = frontend.convert(frontend.load(decoder))
@@ -289,6 +291,27 @@ def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
         ) from error
     except Exception as error:  # what is not said to be for ever may pass: no memory, for one
         raise EngineError(f"OpenVINO cannot convert the network: {first_line(error)}.") from error
+
+
+def _diff(
+    x: torch.Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: torch.Tensor | None = None,
+    append: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`torch.diff` by operations that OpenVINO has rules for.
+
+    All decoders of transformers call it, to look for several texts in one row.
+    """
+    if n == 0:
+        return x
+    x = torch.cat([one for one in (prepend, x, append) if one is not None], dim)
+    for _ in range(n):
+        length = x.shape[dim] - 1
+        later, earlier = x.narrow(dim, 1, length), x.narrow(dim, 0, length)
+        x = later != earlier if x.dtype == torch.bool else later - earlier
+    return x
 
 
 # Lines of OpenVINO's errors that say where in its code, not what.
