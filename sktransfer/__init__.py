@@ -33,6 +33,7 @@ _HOMES = {
     "boxes_to_frame": "datasets",
     "config_context": "config",
     "entity_f1": "codes",
+    "find_issues": "inspection",
     "get_config": "config",
     "list_backbones": "networks",
     "load_boxes": "datasets",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         FineTuneTextRegressor,
         FineTuneTokenLabeller,
     )
+    from .inspection import find_issues
     from .networks import Backbone, Preprocessing, list_backbones, register_backbone
     from .selection import (
         AutoTransferClassifier,

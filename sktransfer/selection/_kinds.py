@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -38,6 +39,7 @@ __all__ = [
     "PROBE_C",
     "TAGS",
     "VALUES",
+    "Doubt",
     "Kind",
     "LinearTags",
     "as_classes",
@@ -50,6 +52,26 @@ __all__ = [
 
 # Strength of the penalty on standardised codes of some hundred to some thousand numbers.
 PROBE_C = 1e-2
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A target that looks wrong.
+
+    Attributes
+    ----------
+    index : int
+        Of the item.
+    score : float
+        From 0 to 1: by how much another target is more probable.
+    given, seems : object
+        What it is, and what it seems to be.
+    """
+
+    index: int
+    score: float
+    given: Any
+    seems: Any
 
 
 class Kind(ABC):
@@ -153,6 +175,10 @@ class Kind(ABC):
     def suspects(self, answers: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items whose target looks wrong, and what it seems to be."""
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=target.dtype)
+
+    def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
+        """Each target that looks wrong by itself, the most doubtful first."""
+        return []
 
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
@@ -274,6 +300,13 @@ class _Labels(Kind):
         classes, numbers = np.unique(target, return_inverse=True)
         wrong = suspect_labels(answers, numbers)
         return wrong, classes[answers[wrong].argmax(axis=1)]
+
+    def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
+        wrong, seems = self.suspects(answers, target)
+        own = answers[wrong, np.unique(target, return_inverse=True)[1][wrong]]
+        scores = 1 - own / answers[wrong].max(axis=1)
+        given = target[wrong].tolist()
+        return list(map(Doubt, wrong.tolist(), scores.tolist(), given, seems.tolist()))
 
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
@@ -402,6 +435,22 @@ class _Tags(Kind):
 
     def test(self, estimator: Any, X: Any, target: np.ndarray) -> float:
         return self.score(estimator.predict_proba(X), target)
+
+    def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
+        """Of each tag with both answers, as of two classes."""
+        found = []
+        for tag in range(target.shape[1]):
+            known = np.flatnonzero(~np.isnan(target[:, tag]))
+            there = target[known, tag].astype(np.int64)
+            if len(np.unique(there)) < 2:
+                continue
+            likely = np.stack([1 - answers[known, tag], answers[known, tag]], axis=1)
+            words = (f"no tag {tag}", f"tag {tag}")
+            for at in suspect_labels(likely, there):
+                own, other = likely[at, there[at]], likely[at, 1 - there[at]]
+                given, seems = words[there[at]], words[1 - there[at]]
+                found.append(Doubt(int(known[at]), float(1 - own / other), given, seems))
+        return sorted(found, key=lambda doubt: -doubt.score)
 
     @staticmethod
     def scoring(estimator: Any, X: Any, target: np.ndarray) -> float:
