@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
+from sktransfer.datasets._bunch import ImageBunch
 from sktransfer.exceptions import DatasetUnavailableError
 
 # What torchvision lets through when a server, a disk or an archive fails.
@@ -128,7 +129,7 @@ def _read(folder: Path) -> Bunch:
         warnings.filterwarnings("ignore", "dtype.*align", np.exceptions.VisibleDeprecationWarning)
         train, test = (CIFAR10(str(folder), train=part) for part in (True, False))
     rows = np.arange(len(train) + len(test))
-    return Bunch(
+    return ImageBunch(
         data=np.ascontiguousarray(np.concatenate([train.data, test.data])),
         target=np.array([*train.targets, *test.targets], dtype=np.int64),
         target_names=np.array(train.classes),
@@ -269,7 +270,7 @@ def load_cifar10_sample(*, return_X_y: bool = False) -> Any:
     source_indices, target = numbers.T.copy()
     if return_X_y:
         return data, target
-    return Bunch(
+    return ImageBunch(
         data=data,
         target=target,
         target_names=np.array(CLASSES),

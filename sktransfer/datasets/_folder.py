@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch, check_random_state
 
+from sktransfer.datasets._bunch import ImageBunch
 from sktransfer.exceptions import ImageError, InputError, SktransferWarning, shown
 from sktransfer.inputs import HINTS, Images, as_images, readable_formats
 
@@ -294,7 +295,7 @@ def _bunch(walk: FolderWalk, images: dict[str, list[str]]) -> Bunch:
     sizes = [len(paths) for paths in images.values()]
     data = np.array([path for paths in images.values() for path in paths], dtype=object)
     lines = [f"{name}: {size}" for name, size in zip(images, sizes, strict=True)]
-    return Bunch(
+    return ImageBunch(
         data=data,
         target=np.repeat(np.arange(len(images), dtype=np.int64), sizes),
         target_names=np.array(list(images)),

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sktransfer.datasets._box_formats import text_of
+from sktransfer.datasets._bunch import ImageBunch
 from sktransfer.datasets._folder import damaged, part_named, readable_extensions
 from sktransfer.exceptions import InputError, SktransferWarning, did_you_mean, shown
 from sktransfer.inputs import is_missing, name_of
@@ -164,7 +165,7 @@ def load_image_table(
     paths = np.array([rows.paths[row] for row in rows.kept], object)
     labels, names = target.of(rows, target_as == "name")
     together = None if groups is None else np.asarray(columns.cells(groups), object)[rows.kept]
-    bunch = Bunch(
+    bunch = ImageBunch(
         data=paths, target=labels, target_names=names,
         groups=None if together is None else _plain(together),
         rows=rows.kept, filenames=paths, skipped=skipped,
@@ -431,7 +432,7 @@ def _by_part(bunch: Bunch, parts: np.ndarray, return_X_y: bool) -> Bunch:
         here = parts == part
         some = {key: None if bunch[key] is None else bunch[key][here] for key in own}
         told = f"{part}: {int(here.sum())} of {bunch.DESCR}"
-        found[part] = (some["data"], some["target"]) if return_X_y else Bunch(
+        found[part] = (some["data"], some["target"]) if return_X_y else ImageBunch(
             **some, target_names=bunch.target_names, skipped=bunch.skipped, DESCR=told)  # fmt: skip
     return found
 
