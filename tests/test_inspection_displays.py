@@ -27,7 +27,38 @@ def test_curves(thirty):
     np.testing.assert_array_equal(loss[1].get_ydata(), clf.history_[:, "valid_loss"])
     np.testing.assert_array_equal(accuracy[1].get_ydata(), clf.history_[:, "valid_acc"])
     assert [line.get_label() for line in rates] == ["head", "blocks.6"]
+    assert display.best_epoch == clf.best_epoch_
+    assert display.figure_._suptitle.get_text().startswith("Training of FineTuneClassifier (")
     np.testing.assert_array_equal(rates[1].get_ydata(), clf.history_[:, "lr blocks.6"])
+
+
+def test_curves_show_something():
+    epochs = np.arange(1, 5)
+    curves = {
+        "loss": {"training": np.array([1.0, 0.5, 0.4, 0.3])},
+        "accuracy": {"training": np.array([0.9945, 0.999, 0.998, 1.0])},
+        "learning rate": {
+            "head": np.full(4, 1e-3),
+            "blocks.6": np.full(4, 1e-4),
+            "blocks.5": np.full(4, 1e-4),
+            "blocks.4": np.full(4, 1e-4),
+        },
+    }
+    display = TrainingCurveDisplay(epochs=epochs, curves=curves, best_epoch=3, title="A fit")
+    display.plot()
+    assert display.figure_._suptitle.get_text() == "A fit"
+    loss, accuracy, rates = display.axes_
+    assert loss.get_ylim()[0] == 0
+    low, high = accuracy.get_ylim()
+    assert low < 0.9 and 1 < high < 1.1  # not a mountain range of half a percent
+    names = [[one.get_text() for one in ax.get_legend().get_texts()] for ax in display.axes_]
+    assert names == [
+        ["training", "best epoch (3)"], ["training", "best epoch (3)"],
+        ["head", "blocks.6 to blocks.4"],
+    ]  # fmt: skip
+    assert len(rates.lines) == 2
+    marked = [line.get_xdata()[0] for line in loss.lines if line.get_linestyle() == "--"]
+    assert marked == [3]
 
 
 def test_axes_are_those_given(thirty):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,9 +114,20 @@ def test_the_table_is_sorted_and_gives_estimators(labelled):
     with pytest.raises(ValueError, match="name must be one of"):
         ranking.codes("c")
     ax = ranking.plot()
+    assert "second" in ax.get_xlabel() and ax.get_ylabel().startswith("cv") and ax.get_title()
+    assert {one.get_text().split()[0] for one in ax.texts} == {"a", "b"}
+    known = [row for row in ranking.rows if not np.isnan(row.images_per_second)]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [(d.get_xdata()[0], d.get_ydata()[0]) for d in dots] == [
+        (row.images_per_second, row.score) for row in known
+    ]
+    slow = replace(ranking, rows=tuple(replace(r, images_per_second=np.nan) for r in ranking.rows))
+    ax = slow.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     (dots,) = ax.lines
     np.testing.assert_array_equal(dots.get_xdata(), table["score"][::-1])
+    half = replace(ranking, rows=(slow.rows[0], replace(ranking.rows[1], images_per_second=9.0)))
+    assert "b (speed unknown)" in [one.get_text() for one in half.plot().texts]
 
 
 def test_the_transformer_has_the_layer_that_was_scored():

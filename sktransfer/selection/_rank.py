@@ -331,7 +331,10 @@ class BackboneRanking:
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """Scores of the networks, with the items a second of those that were run.
+        """Scores of the networks against their speed.
+
+        What is up and to the right is better and faster. A network without a measured speed, since
+        the cache had its codes, is a dashed line; where none has one the networks are rows.
 
         Parameters
         ----------
@@ -343,17 +346,32 @@ class BackboneRanking:
         ax : matplotlib.axes.Axes
         """
         pyplot = import_pyplot("BackboneRanking.plot")
-        ax = pyplot.subplots(layout="constrained")[1] if ax is None else ax
-        rows = [row for row in self.rows if not np.isnan(row.score)][::-1]
-        # Dots, not bars: zero means nothing for most scores, and many are negative.
-        ax.plot([row.score for row in rows], [row.name for row in rows], "o")
+        ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1] if ax is None else ax
+        rows = [row for row in self.rows if not np.isnan(row.score)]
+        score = f"{self.metrics[0]} (larger is better)"
+        ax.set_title("Pretrained networks on these items")
+        if all(np.isnan(row.images_per_second) for row in rows):
+            # Dots, not bars: zero means nothing for most scores, and many are negative.
+            ax.plot([row.score for row in rows[::-1]], [row.name for row in rows[::-1]], "o")
+            ax.set(xlabel=score)
+            ax.margins(x=0.25, y=0.1)
+            ax.grid(axis="y", alpha=0.3)
+            return ax
         for row in rows:
-            if not np.isnan(row.images_per_second):
-                told, place = f"{row.images_per_second:,.0f}/s", (row.score, row.name)
-                ax.annotate(told, place, xytext=(8, 0), textcoords="offset points", va="center")
-        ax.set(xlabel=f"{self.metrics[0]} (larger is better)")
-        ax.margins(x=0.25, y=0.1)
-        ax.grid(axis="y", alpha=0.3)
+            speed, by = row.images_per_second, {"textcoords": "offset points"}
+            if np.isnan(speed):
+                ax.axhline(row.score, linestyle="--", color="0.6", zorder=0)
+                at = {"xy": (0, row.score), "xycoords": ("axes fraction", "data")}
+                ax.annotate(f"{row.name} (speed unknown)", **at, xytext=(4, 3), **by)
+                continue
+            ax.plot(speed, row.score, "o", color="tab:blue")
+            ax.annotate(row.name, (speed, row.score), xytext=(0, 7), ha="center", **by)
+        noun = modality_of(self.rows[0].estimator).noun
+        ax.set(xlabel=f"{noun}s a second, on this machine", ylabel=score, xscale="log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("{x:g}")
+        ax.margins(x=0.25, y=0.15)
+        ax.grid(alpha=0.3)
         return ax
 
     def _record(self, row: RankedBackbone) -> dict[str, Any]:
