@@ -102,7 +102,11 @@ def test_weights_in_halves_parts_and_other_files(tmp_path):
     old = saved(tmp_path / "old")
     torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
     (old / "model.safetensors").unlink()
-    assert load_text_backbone(old).fingerprint == whole.fingerprint
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):  # transformers opens no pickle then
+        with pytest.raises(WeightsMismatchError, match="upgrade torch"):
+            load_text_backbone(old)
+    else:
+        assert load_text_backbone(old).fingerprint == whole.fingerprint
     for name, one in half.module.state_dict().items():
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, whole.module.state_dict()[name], rtol=1e-3, atol=1e-3)
