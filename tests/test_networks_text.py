@@ -102,7 +102,7 @@ def test_weights_in_halves_parts_and_other_files(tmp_path):
     old = saved(tmp_path / "old")
     torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
     (old / "model.safetensors").unlink()
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):  # transformers opens no pickle then
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):  # pickles are refused
         with pytest.raises(WeightsMismatchError, match="upgrade torch"):
             load_text_backbone(old)
     else:
