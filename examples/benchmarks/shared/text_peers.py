@@ -29,7 +29,7 @@ def sentence_transformers(args, drawn):
 
 
 def setfit(args, drawn):
-    """Contrastive fine-tuning, one epoch, as many pairs as its documentation has."""
+    """Contrastive fine-tuning, one epoch, two pairs of each text: more would take hours."""
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
 
@@ -56,12 +56,14 @@ def skorch(args, drawn):
     from skorch.hf import HuggingfacePretrainedTokenizer
     from transformers import AutoModelForSequenceClassification
 
-    folder, n = folder_of(args.network), len(set(drawn.y))
+    folder, (names, numbers) = folder_of(args.network), np.unique(drawn.y, return_inverse=True)
 
     class Module(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.bert = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=n)
+            self.bert = AutoModelForSequenceClassification.from_pretrained(
+                folder, num_labels=len(names)
+            )
 
         def forward(self, **kwargs):
             return self.bert(**kwargs).logits
@@ -89,7 +91,8 @@ def skorch(args, drawn):
     pipe = Pipeline(
         [("tokenizer", HuggingfacePretrainedTokenizer(folder)), ("net", net)]
     )
-    return pipe.fit(list(drawn.X), drawn.y)
+    pipe.fit(list(drawn.X), numbers)
+    return _Fitted(lambda texts: names[pipe.predict(list(texts))])
 
 
 def trainer(args, drawn):
