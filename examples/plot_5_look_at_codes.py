@@ -3,7 +3,8 @@ Looking at the codes
 ====================
 
 What does the network think is alike? A map of the codes, nearest neighbours, and the images
-that a classifier gets most wrong.
+that a classifier gets most wrong, step by step; the displays of :mod:`sktransfer.inspection` draw
+each of them in one line.
 """
 
 # %%

@@ -41,6 +41,7 @@ LONG = {
     "how_many_images.md",
     "fine_tune.md",
     "fine_tune_text.md",
+    "look.md",
     "search_cheaply.md",
     "resume_training.md",
     "many_machines.md",

@@ -64,6 +64,11 @@ def test_each_class_is_shown(images):
     np.testing.assert_array_equal(again.indices, display.indices)
     other = ImageGridDisplay.from_images(images, y, n_images=5, random_state=1)
     assert other.indices.tolist() != display.indices.tolist()
+    first = ImageGridDisplay.from_images(images, y, n_images=12, order="given")
+    assert first.indices.tolist() == list(range(12))
+    assert first.figure_._suptitle.get_text() == "12 images"
+    with pytest.raises(ValueError, match="order= must be"):
+        ImageGridDisplay.from_images(images, order="worst")
 
 
 def test_bunches_bring_labels_and_names(images, tmp_path):

@@ -229,7 +229,8 @@ class NeighboursDisplay:
         for row in range(n):
             draw(self.axes_[row, 0], self.images[row], f"image {row}", weight="bold")
             for place, ax in enumerate(self.axes_[row, 1:]):
-                title = f"{self.indices[row, place]}, {self.distances[row, place]:.2g} away"
+                away = f"{self.distances[row, place]:.2f} away"
+                title = f"image {self.indices[row, place]}, {away}"
                 if self.labels is not None:
                     label = name_of_label(self.labels[row][place], self.display_labels)
                     title = f"{label}\n{title}"

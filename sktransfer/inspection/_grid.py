@@ -76,12 +76,13 @@ class ImageGridDisplay:
         y: Any = None,
         *,
         n_images: int = 16,
+        order: str = "lot",
         random_state: Any = 0,
         value_range: Any = "auto",
         axes: Any = None,
         display_labels: Names = None,
     ) -> ImageGridDisplay:
-        """Draw some images by lot, as many of each class.
+        """Draw some images, by lot as many of each class, or the first.
 
         Parameters
         ----------
@@ -92,6 +93,8 @@ class ImageGridDisplay:
             Labels; None is none.
         n_images : int, default=16
             How many are shown at most.
+        order : {"lot", "given"}, default="lot"
+            By lot, those of each class in turn; or the first, as they are given.
         random_state : int, RandomState or None, default=0
             Draws the lots.
         value_range : (low, high) or "auto", default="auto"
@@ -115,10 +118,14 @@ class ImageGridDisplay:
             display_labels = X.get("target_names") if display_labels is None else display_labels
             X = X.data
         _check_number(n_images)
+        if order not in ("lot", "given"):
+            raise ValueError(f"order= must be 'lot' or 'given', got {shown(repr(order))}.")
         images = as_images(X, value_range=value_range)
         labels = None if y is None else _as_labels(y, len(images))
-        lots = check_random_state(random_state).permutation(len(images))
-        indices = lots if labels is None else _in_turn(lots, labels)
+        indices = np.arange(len(images))
+        if order == "lot":
+            indices = check_random_state(random_state).permutation(len(images))
+            indices = indices if labels is None else _in_turn(indices, labels)
         indices = indices[:n_images]
         return cls(
             images=[thumbnail(images, int(one)) for one in indices],
@@ -149,7 +156,9 @@ class ImageGridDisplay:
         """
         self.axes_ = cells(axes, len(self.images), type(self).__name__, columns=6, size=(1.7, 2))
         self.figure_ = self.axes_[0].figure
-        title_of(self.figure_, axes, f"{len(self.images)} of {self.n_images} images")
+        some = len(self.images)
+        told = f"{some} images" if some == self.n_images else f"{some} of {self.n_images} images"
+        title_of(self.figure_, axes, told)
         for number, (ax, image, index) in enumerate(
             zip(self.axes_, self.images, self.indices, strict=True)
         ):

@@ -24,7 +24,7 @@ __all__ = ["SaliencyDisplay"]
 METHODS = ("auto", "gradcam", "occlusion", "words")
 _TITLES = {"gradcam": "Grad-CAM", "occlusion": "occlusion", "words": "words left out"}
 # Characters in a line of a text, and the size of one in inches.
-_LINE, _CHARACTER, _HEIGHT = 72, 0.09, 0.28
+_LINE, _CHARACTER, _HEIGHT = 72, 0.079, 0.28
 
 
 class SaliencyDisplay:
