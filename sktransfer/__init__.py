@@ -33,6 +33,7 @@ _HOMES = {
     "boxes_to_frame": "datasets",
     "config_context": "config",
     "entity_f1": "codes",
+    "export": "deploy",
     "find_issues": "inspection",
     "get_config": "config",
     "list_backbones": "networks",
@@ -45,6 +46,8 @@ _HOMES = {
     "rank_backbones": "selection",
     "register_backbone": "networks",
     "set_config": "config",
+    "to_torch": "deploy",
+    "warm_up": "deploy",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
         load_torch_dataset,
         load_video_frames,
     )
+    from .deploy import export, to_torch, warm_up
     from .finetune import (
         FineTuneClassifier,
         FineTuneDetector,

@@ -18,6 +18,7 @@
     │       └── WeightsMismatchError (ValueError)   wrong hash, damaged file, keys that do not fit
     ├── DatasetUnavailableError (OSError)  a data set is not there and cannot be downloaded
     ├── EngineError (RuntimeError)       a network could not be run as asked
+    ├── ExportError (ValueError)         what was fitted cannot become a plain network, or a file
     ├── StoreError (OSError)             the store of codes cannot be opened
     ├── CodesFileError (OSError)         codes cannot be written to this file
     └── TrainingError (RuntimeError)     training cannot begin or continue
@@ -56,6 +57,7 @@ __all__ = [
     "DivergenceWarning",
     "EngineError",
     "EngineWarning",
+    "ExportError",
     "ImageError",
     "ImageSkippedWarning",
     "InputError",
@@ -236,6 +238,10 @@ class DatasetUnavailableError(SktransferError, OSError):
 
 class EngineError(SktransferError, RuntimeError):
     """A network could not be run as asked."""
+
+
+class ExportError(SktransferError, ValueError):
+    """A fitted estimator cannot become a plain network, or a file that runs elsewhere."""
 
 
 class StoreError(SktransferError, OSError):

@@ -21,7 +21,8 @@ IGNORED = set(
 
 def public_names() -> list[str]:
     names = []
-    for part in ["", ".datasets", ".finetune", ".metrics", ".inspection", ".selection", ".testing"]:
+    parts = ["datasets", "deploy", "finetune", "inspection", "metrics", "selection", "testing"]
+    for part in ["", *(f".{one}" for one in parts)]:
         home = f"sktransfer{part}"
         module = importlib.import_module(home)
         for name in module.__all__:

@@ -341,6 +341,28 @@ class PixelClassifier(
 
     # Of `fit`.
 
+    def warm_up(self) -> Self:
+        """Load the network, make it ready for the device, and run it on one made-up item.
+
+        What is done once in the first prediction of an estimator that was loaded is done now.
+        Nothing is kept in the cache. See :func:`sktransfer.warm_up`, which takes pipelines as well.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        BackboneError
+            If the network cannot be loaded.
+        """
+        check_is_fitted(self, "estimator_")
+        fitted = self._fitted
+        self._fitted_maps().frozen.uncached().rows(fitted.reading.made_up(fitted.preparation))
+        return self
+
     def _table(self, X: Any, y: Any) -> _Table:
         """What the parameters make of labelled images; the estimator stays as it is."""
         images = as_whole_images(X, value_range=self.value_range)
@@ -401,6 +423,12 @@ class PixelClassifier(
         check_columns(self, X, reset=False)
         return self._fitted.reading.items(X)
 
+    def _fitted_maps(self) -> _Maps:
+        fitted = self._fitted
+        cuts = cuts_of(self._load_network(), self.image_size_)
+        layers = tuple(cuts.resolve(name) for name in fitted.layers)
+        return self._maps(cuts, layers, fitted.preparation, fitted.texture, fitted.n_texture)
+
     def _answers(
         self,
         X: Any,
@@ -410,14 +438,9 @@ class PixelClassifier(
         *n_numbers: int,
     ) -> np.ndarray:
         """What an answer makes of the scores of each image, at the size of the image."""
-        images = self._items(X)
-        fitted = self._fitted
-        cuts = cuts_of(self._load_network(), self.image_size_)
-        layers = tuple(cuts.resolve(name) for name in fitted.layers)
-        maps = self._maps(cuts, layers, fitted.preparation, fitted.texture, fitted.n_texture)
-        placements = [
-            fitted.preparation.placement(images.open(index).size()) for index in range(len(images))
-        ]
+        images, maps = self._items(X), self._fitted_maps()
+        to = self._fitted.preparation
+        placements = [to.placement(images.open(index).size()) for index in range(len(images))]
         sizes = {one.size for one in placements}
         out = np.empty(len(images), object)
         if len(sizes) == 1:

@@ -14,6 +14,7 @@ from ._base import (
 from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
 from ._frozen_pass import FrozenPass, normalize_rows, normalized
+from ._openvino import openvino_graph
 from ._plan import ComputeSettings
 from ._seen_from import SeenFrom
 from ._threads import available_cores, worker_pool
@@ -35,6 +36,7 @@ __all__ = [
     "make_engine",
     "normalize_rows",
     "normalized",
+    "openvino_graph",
     "resolve_devices",
     "resolve_precision",
     "usable_devices",

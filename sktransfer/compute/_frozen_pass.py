@@ -164,6 +164,10 @@ class FrozenPass:
             known=known,
         )
 
+    def uncached(self) -> FrozenPass:
+        """The same without a store."""
+        return replace(self, store=None)
+
     def for_items(self, n: int) -> FrozenPass:
         """The same for so many items: a store that cannot hold all layers is not given them."""
         limit = getattr(self.store, "max_bytes", None)

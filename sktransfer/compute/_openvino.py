@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import nn
 
 from .. import config
 from .._files import atomic_write, draft_folder, open_regular
@@ -34,6 +35,7 @@ __all__ = [
     "convert",
     "first_line",
     "make_openvino",
+    "openvino_graph",
 ]
 
 
@@ -255,8 +257,31 @@ def _as_tensor(content: memoryview) -> Any:
 
 
 def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
-    """Convert a network; by the frontend itself, since ``convert_model`` takes four times as
+    """Convert a frozen network.
+
+    Raises
+    ------
+    InconvertibleError
+        If OpenVINO says that it cannot.
+    EngineError
+        If anything else went wrong.
+    """
+    example = torch.from_numpy(probes[0])
+    return openvino_graph(network.folded(), example, _common_shape(probes))
+
+
+def openvino_graph(network: nn.Module, example: torch.Tensor, shape: list[int]) -> Any:
+    """The graph of a module; by the frontend itself, since ``convert_model`` takes four times as
     long, and forks processes that report its use to a server.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes one tensor.
+    example : Tensor
+        Such a one.
+    shape : list of int
+        Of all that are to be taken; -1 is any length.
 
     Raises
     ------
@@ -269,8 +294,6 @@ def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
     from openvino import frontend as kinds
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    network = network.folded()
-    example = torch.from_numpy(probes[0])
     try:
         with tracing(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about constants
@@ -279,7 +302,7 @@ def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:
             frontend = kinds.FrontEndManager().load_by_framework("pytorch")
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             model = frontend.convert(frontend.load(decoder))
-            model.reshape(_common_shape(probes))
+            model.reshape(shape)
             return model
     except (
         kinds.NotImplementedFailure,

@@ -190,6 +190,13 @@ class Reading:
     # It decides nothing but what is warned of.
     bright: tuple[str, ...] = field(default=(), compare=False)
 
+    def made_up(self, preparation: Any) -> Images:
+        """One image, a JPEG file of the size that a network sees, for whoever warms up."""
+        pixels = preparation.probes()[0][0]
+        file = io.BytesIO()
+        Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "JPEG")
+        return as_images([file.getvalue()])
+
     def items(self, X: Any, *, piece: bool = False) -> Images:
         """Take later input as images."""
         return as_images(

@@ -81,6 +81,11 @@ class TextReading:
 
     split: str = "texts"
 
+    def made_up(self, preparation: Any) -> Texts:
+        """One text of two words, for whoever warms up."""
+        item: Any = {"texts": "a text", "pairs": ("a", "text"), "words": ["a", "text"]}[self.split]
+        return self.items([item])
+
     def items(self, X: Any) -> Texts:
         """Take later input as texts."""
         return as_texts(X, split=self.split)
