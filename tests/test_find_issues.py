@@ -6,14 +6,16 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 from sklearn.model_selection import GroupKFold, KFold
 
 from sktransfer import CNNCodes, TextCodes, find_issues
 from sktransfer.exceptions import InputError
+from sktransfer.inspection import image_facts
 from sktransfer.inspection._copies import Pair, find_copies
 from sktransfer.inspection._nearest import nearest, unit_rows
+from sktransfer.inspection._odd_images import odd_images
 from sktransfer.inspection._outliers import outliers
 from sktransfer.inspection._same_image import compare, thumbnail
 from sktransfer.inspection._same_text import likeness
@@ -168,13 +170,39 @@ def test_doubts_of_tags_are_those_of_two_classes_each():
     assert (doubt.index, doubt.given, doubt.seems) == (1, "tag 0", "no tag 0")
 
 
+def test_images_that_stand_out_are_told_by_what():
+    usual = [np.asarray(one) for one in photographs(14)]
+    photo = usual[0]
+    blurred = photographs(1)[0].filter(ImageFilter.GaussianBlur(3))
+    odd = {
+        "dark": photo // 5,
+        "bright": 220 + photo // 8,
+        "blank": np.full_like(photo, 128),
+        "blurred": np.asarray(blurred),
+        "odd size": np.tile(photo, (4, 4, 1)),
+        "odd aspect ratio": np.tile(photo, (1, 4, 1)),
+        "greyscale": np.repeat(photo[..., 1:2], 3, axis=2),
+    }
+    found = {}
+    for one in odd_images(image_facts([*usual, *odd.values()])):
+        assert 0 < one.score <= 1 and one.action.startswith("Look at it: ")
+        found.setdefault(one.issue, []).append(one.index)
+    # What is blank has no colour either.
+    assert found.pop("greyscale") == [16, 20]
+    assert found == {name: [14 + at] for at, name in enumerate(odd) if name != "greyscale"}
+    grey = [odd["greyscale"]] * 10 + usual
+    assert not any(one.issue == "greyscale" for one in odd_images(image_facts(grey)))
+    only = image_facts([odd["blank"], b"no image"])
+    assert {(one.index, one.issue) for one in odd_images(only)} == {(0, "blank")}
+
+
 # All of it.
 
 
 def test_planted_copies_are_found_and_nothing_else(X):
     originals = photographs(12)
     planted = [encoded(WAYS[way](originals[n])) for n, way in enumerate(WAYS)]
-    found = find_issues([*map(encoded, originals), *planted], **CODES)
+    found = find_issues([*map(encoded, originals), *planted], facts=False, **CODES)
     kept = dict(zip(range(12, 12 + len(WAYS)), range(len(WAYS)), strict=True))
     near = {one.index: one.related for one in found.found if one.issue == "near duplicate"}
     assert near == kept
@@ -202,7 +230,7 @@ def test_unreadable_items_are_told_with_their_cause_and_path(tmp_path):
         one.save(paths[-1])
     paths[1].write_bytes(b"no image")
     paths[3] = tmp_path / "gone.jpg"
-    found = find_issues(paths, **CODES)
+    found = find_issues(paths, facts=False, **CODES)
     frame = found.to_frame()
     assert frame["index"].tolist() == [1, 3] == found.drop.tolist()
     assert frame["path"].tolist() == [str(paths[1]), str(paths[3])]

@@ -13,7 +13,7 @@ from ..compute import worker_pool
 from ..exceptions import ImageError
 from ..inputs import OR_NAN, Images, as_images, unreadable
 
-__all__ = ["image_facts"]
+__all__ = ["facts_of", "image_facts"]
 
 
 # Light, colour and sharpness are those of the image as it is seen at this size.
@@ -108,7 +108,11 @@ def image_facts(
     """
     if on_error not in ("nan", "raise"):
         raise ValueError(f"on_error= must be 'nan' or 'raise', got {on_error!r}.")
-    images = as_images(X, value_range=value_range)
+    return facts_of(as_images(X, value_range=value_range), on_error)
+
+
+def facts_of(images: Images, on_error: str = "nan") -> dict[str, np.ndarray]:
+    """What :func:`image_facts` measures, of images as an input was read."""
     found = list(worker_pool().map(partial(_facts_of, images), range(len(images))))
     images.tell()
     errors = [one for one in found if isinstance(one, ImageError)]

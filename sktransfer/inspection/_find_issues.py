@@ -18,14 +18,19 @@ from ..finetune import array_of
 from ..inputs import is_missing
 from ..selection import check_params, digests, kind_of, modality_of, probe_layer
 from ._copies import Copies, Likeness, Pair, find_copies, likeness_for
+from ._facts import facts_of
 from ._issues import Issue, Issues
 from ._nearest import nearest, unit_rows
+from ._odd_images import FACTS, odd_images
 from ._outliers import FEWEST, outliers
 
 __all__ = ["find_issues"]
 
 # In the order in which they are told.
-KINDS = ("unreadable", "duplicate", "near duplicate", "conflict", "leak", "label", "outlier")
+KINDS = (
+    *("unreadable", "duplicate", "near duplicate", "conflict", "leak", "label", "outlier"),
+    *FACTS,
+)
 # Neighbours of each item: as many as outliers ask that are no copies.
 _NEIGHBOURS = 20
 
@@ -43,9 +48,10 @@ def find_issues(
     image_size: Any = None,
     cache: Any = "memory",
     regression: bool | str = "auto",
+    facts: bool = True,
     **codes_params: Any,
 ) -> Issues:
-    """Find duplicates, wrong labels, outliers, leaks and unreadable items.
+    """Find duplicates, wrong labels, outliers, leaks, and items that cannot be read or seen.
 
     Codes are computed once, in one pass of the network, and kept where an estimator finds them.
 
@@ -60,6 +66,9 @@ def find_issues(
     - *label*: improbable to a linear probe that was fitted without the item and its copies, while
       another label is as probable as it usually is where it is right: confident learning [1]_.
     - *outlier*: the mean distance to its ten nearest, by codes, is far above what is usual.
+    - Of images also *dark*, *bright*, *blank*, *blurred*, *odd size*, *odd aspect ratio*, and
+      *greyscale* where at most a tenth is so: what :func:`~sktransfer.inspection.image_facts`
+      measures, against bounds and against the other images.
 
     Parameters
     ----------
@@ -91,6 +100,9 @@ default=None
         Where codes are kept.
     regression : {"auto", True, False}, default="auto"
         "auto" takes floats with fractions for values and all else for labels.
+    facts : bool, default=True
+        Whether to measure light, sharpness, size and colour of images, which takes about as long as
+        the pass of a small network.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes`, for
         networks given by name.
@@ -146,7 +158,7 @@ default=None
     look = _look(X, transformer.set_params(on_error="nan"), modality, codes)
     targets = _Targets.of(y, len(look.items), regression, modality.noun)
     sides = _Sides.of(split, cv, groups, y, targets, len(look.items))
-    return _Search(look, targets, sides).issues()
+    return _Search(look, targets, sides).issues(facts=facts)
 
 
 # What is looked at.
@@ -362,12 +374,13 @@ class _Search:
         self._notes: list[str] = []
         self._drop: set[int] = set(look.causes)
 
-    def issues(self) -> Issues:
+    def issues(self, *, facts: bool) -> Issues:
         found = [
             *self._unreadable(),
             *self._duplicates(),
             *self._labels(),
             *self._outliers(),
+            *(self._odd_images() if facts and self._noun == "image" else ()),
         ]
         order = {kind: at for at, kind in enumerate(KINDS)}
         found.sort(key=lambda one: (order[one.issue], -one.score, one.index))
@@ -449,6 +462,11 @@ class _Search:
         for at, score in zip(*outliers(*self._neighbours, owners), strict=True):
             action = f"Look at it: it is unlike the {self._noun}s that are nearest to it."
             yield Issue(int(self._numbers[at]), "outlier", float(score), None, action)
+
+    def _odd_images(self) -> Iterator[Issue]:
+        causes = self._look.causes
+        yield from (one for one in odd_images(facts_of(self._look.items))
+                    if one.index not in causes)  # fmt: skip
 
     def _labels(self) -> Iterator[Issue]:
         kind, known = self._targets.kind, self._targets.known
