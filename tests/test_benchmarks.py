@@ -158,3 +158,15 @@ def test_boxes_are_measured_once(tmp_path):
     assert results.count("\n") == 2 and "| frozen |" in done.stdout
     again = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
     assert again.returncode == 0 and (tmp_path / "results").read_text() == results
+
+
+@pytest.mark.slow
+def test_planted_issues_are_told_by_precision_and_recall():
+    words = [sys.executable, str(FOLDER / "find_issues.py"), "--images", "60", "--draws", "0",
+             "--size", "64"]  # fmt: skip
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    assert done.returncode == 0, done.stderr
+    header, _, row = (line.split(" | ") for line in done.stdout.splitlines())
+    told = dict(zip(header, row, strict=True))
+    assert told["mirrored, recall"] == "1.00" and told["duplicates, precision"] == "1.00"

@@ -48,6 +48,7 @@ LONG = {
     "advice_on_texts.md",
     "several_tags.md",
     "boxes.md",
+    "clean.md",
     "masks.md",
     "words.md",
 }
