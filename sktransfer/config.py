@@ -58,9 +58,9 @@ def set_config(
     cache_folder : str, os.PathLike or None, default=None
         Folder for converted networks. Unless set, it is the one that the environment variable
         ``SKTRANSFER_CACHE`` names, else ``sktransfer`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
-    progress : bool, "verbose" or None, default=None
+    progress : bool, "verbose", "lines" or None, default=None
         Whether progress bars are shown: always, never, or, unless set, where ``verbose`` of an
-        estimator says so (``"verbose"``).
+        estimator says so (``"verbose"``). ``"lines"`` prints a line a minute instead, for logs.
 
     Raises
     ------
@@ -142,9 +142,9 @@ def _checked(**changes: Any) -> dict[str, Any]:
                 f"cache_folder must be the path of a folder, got {shown(folder)!r}, but "
                 f"{shown(there)!r} is a file."
             )
-    if "progress" in new and new["progress"] not in (True, False, "verbose"):
+    if "progress" in new and new["progress"] not in (True, False, "verbose", "lines"):
         raise ValueError(
-            f'progress must be True, False or "verbose", got {shown(new["progress"])!r}.'
+            f'progress must be True, False, "verbose" or "lines", got {shown(new["progress"])!r}.'
         )
     return new
 
@@ -182,6 +182,11 @@ def cache_folder() -> Path | None:
         if not os.path.isabs(folder):
             return None
     return None if folder.startswith("~") else Path(folder)
+
+
+def as_lines() -> bool:
+    """Whether progress is told in lines of a log."""
+    return bool(_here.get().get("progress", _process["progress"]) == "lines")
 
 
 def shows_progress(verbose: int = 0) -> bool:

@@ -16,7 +16,8 @@ ROOT = Path(sktransfer.__file__).parent
 # Each room may import itself and the rooms before it.
 ORDER = ["exceptions", "config", "_files", "_lru", "_sklearn", "_optional", "_content",
          "_parameters", "inputs", "metrics", "datasets", "networks", "store", "compute", "codes",
-         "finetune", "selection", "deploy", "inspection", "testing"]  # fmt: skip
+         "finetune", "selection", "deploy", "inspection", "cli", "__main__",
+         "testing"]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 

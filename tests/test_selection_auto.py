@@ -44,6 +44,22 @@ def test_every_rung_is_tried_and_the_best_is_kept(trials, labelled):
     assert trials.score(*labelled) > 0.8
 
 
+def test_the_leaderboard_is_what_was_tried(trials):
+    board, results = trials.leaderboard(), trials.cv_results_
+    assert list(board) == ["strategy", "layer", "mean_score", "std", "folds", "seconds", "chosen",
+                           "note"]  # fmt: skip
+    assert board["strategy"][0] == trials.best_strategy_ and board["chosen"].sum() == 1
+    assert sorted(board["strategy"]) == sorted(results["strategy"])
+    scores = dict(zip(results["strategy"], results["mean_test_score"], strict=True))
+    assert board["mean_score"].tolist() == [scores[name] for name in board["strategy"]]
+    layers = dict(zip(board["strategy"], board["layer"], strict=True))
+    assert layers["probe"] == "global_pool" and layers["layer blocks.5"] == "blocks.5"
+    assert "np.float64" not in str(board.to_dict("records"))
+    shown = trials._repr_mimebundle_()["text/html"]
+    assert "layer blocks.5" in shown and "mean accuracy" in shown
+    assert "<table>" in trials._repr_html_() and "mean accuracy" not in clone(trials)._repr_html_()
+
+
 @pytest.mark.slow
 def test_scores_are_those_of_scikit_learn(trials, labelled):
     from sktransfer.selection._kinds import LABELS

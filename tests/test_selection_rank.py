@@ -56,7 +56,24 @@ def test_one_pass_for_each_network_whatever_the_metrics(labelled, passes):
 def test_random_weights_rank_last(sample, metric):
     X, y = sample.data[:150], sample.target[:150]
     networks = {"random": CNNCodes(LITE, weights=None, image_size=64), LITE: LITE}
-    assert rank_backbones(X, y, networks, metric=metric, image_size=64).best_ == LITE
+    ranking = rank_backbones(X, y, networks, metric=metric, image_size=64, accuracy=False)
+    assert ranking.best_ == LITE
+
+
+def test_the_accuracy_of_the_layer_that_ranks_stands_beside_the_score(labelled, passes):
+    X, y = labelled
+    ranking = rank_backbones(X, y, [LITE], image_size=32)
+    row = ranking.rows[0]
+    seen = pass_over(CNNCodes(LITE, image_size=32), X)
+    assert row.accuracy == pytest.approx(cv_score(seen.layers[row.layer], y))
+    assert list(ranking.table.columns)[:3] == ["name", "score", "accuracy"]
+    assert f"{row.accuracy:.3f}" in repr(ranking) and passes["images"] == len(X)
+    without = rank_backbones(X, y, [LITE], image_size=32, accuracy=False)
+    assert "accuracy" not in without.table and np.isnan(without.rows[0].accuracy)
+    lonely = rank_backbones(X, np.r_[9, y[1:]], [LITE], image_size=32)
+    assert np.isnan(lonely.rows[0].accuracy) and np.isfinite(lonely.rows[0].score)
+    values = rank_backbones(X, y + np.linspace(0, 0.5, 60), [LITE], image_size=32)
+    assert list(values.table.columns)[2] == "R²" and values.rows[0].accuracy < 1
 
 
 def test_a_network_counts_as_much_as_its_best_layer(labelled):
@@ -77,7 +94,7 @@ def test_random_weights_rank_last_also_where_the_last_layer_is_poor():
     """On the digits the last layer of random weights beats that of the pretrained ones."""
     X, y = load_digits(return_X_y=True)
     networks = {"random": CNNCodes(LITE, weights=None, **DIGITS), LITE: CNNCodes(LITE, **DIGITS)}
-    assert rank_backbones(X[:300], y[:300], networks).best_ == LITE
+    assert rank_backbones(X[:300], y[:300], networks, accuracy=False).best_ == LITE
 
 
 def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, tmp_path):
@@ -91,6 +108,9 @@ def test_a_network_that_cannot_be_had_is_a_row_that_says_why(labelled, passes, t
     # The table stays narrow: what went wrong stands beneath it.
     table, beneath = repr(ranking).splitlines()[:4], repr(ranking).splitlines()[4:]
     assert max(map(len, table)) < 120 and len(beneath) >= 2
+    assert set(ranking.errors) == {row.name for row in ranking.rows[1:]}
+    assert ranking.table["error"].tolist() == [
+        "", "unknown name (see .errors)", "weights not found (see .errors)"]  # fmt: skip
     with pytest.raises(BackboneError, match="none of the networks could be loaded:\n  nothing"):
         rank_backbones(*labelled, ["nothing"])
 

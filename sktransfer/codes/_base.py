@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import check_feature_names_in
 from ..compute import ComputeSettings, FrozenPass, normalize_rows, usable_devices
-from ..config import shows_progress
+from ..config import as_lines, shows_progress
 from ..exceptions import InputError, ItemError
 from ..inputs import OR_NAN, Preparation, name_of, skipped, unreadable
 from ..networks import Backbone, Cuttable, KeepsNetwork
@@ -92,9 +92,39 @@ def progress_over(
     """A bar of so many items, or None where a user with this `verbose` wants none."""
     if not shows_progress(verbose):
         return nullcontext()
+    if as_lines():
+        return ProgressLines(n_items, title, noun)
     from tqdm.auto import tqdm
 
     return tqdm(total=n_items, desc=title, unit=noun, unit_scale=True, file=sys.stderr)
+
+
+class ProgressLines(AbstractContextManager["ProgressLines"]):
+    """Progress as lines of a log: one a minute, none of what takes less."""
+
+    def __init__(self, n_items: int, title: str, noun: str) -> None:
+        self._n, self._title, self._noun, self._done = n_items, title, noun, 0
+        self._begin = self._told = time.monotonic()
+
+    def update(self, n: int = 1) -> None:
+        """Count items that are done."""
+        self._done += n
+        now = time.monotonic()
+        if now - self._told >= _A_MINUTE:
+            self._told = now
+            left = (now - self._begin) * (self._n - self._done) / max(1, self._done)
+            print(
+                f"{self._title}: {self._done:,} of {self._n:,} {self._noun}s, "
+                f"about {left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_A_MINUTE = 60.0
 
 
 class CodesBase(KeepsNetwork, TransformerMixin):

@@ -186,6 +186,43 @@ def _load(
     return bunch
 
 
+def list_images(
+    folder: str | os.PathLike[str], *, extensions: Sequence[str] | None = None
+) -> list[str]:
+    """List the images in a folder and in all folders in it: images without classes.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Hidden files and folders are left out.
+    extensions : list of str or None, default=None
+        What the names of images end in; None is every format that is read.
+
+    Returns
+    -------
+    paths : list of str
+        Absolute, sorted by folder and name.
+
+    Raises
+    ------
+    InputError
+        A ValueError: it is no folder.
+
+    See Also
+    --------
+    load_image_folder : The same with a class for each folder.
+
+    Examples
+    --------
+    >>> from sktransfer.datasets import list_images
+    >>> codes.transform(list_images("photos/"))  # doctest: +SKIP
+    """
+    walk = FolderWalk(
+        check_root(folder, "folder"), extensions=check_extensions(extensions), verify=False
+    )
+    return walk.all_images()
+
+
 # Parts of a data set, and the names that their folders have.
 PARTS = {
     "train": ("train", "training"),
@@ -196,7 +233,24 @@ ALL = "all"
 
 
 def part_named(name: Any) -> str | None:
-    """The part of a data set that a name in use means."""
+    """The part of a data set that a name in use means.
+
+    Parameters
+    ----------
+    name : str
+        In any case.
+
+    Returns
+    -------
+    part : {"train", "valid", "test"} or None
+        None is no part.
+
+    Examples
+    --------
+    >>> from sktransfer.datasets import part_named
+    >>> part_named("Validation")
+    'valid'
+    """
     word = str(name).strip().casefold()
     return next((part for part, words in PARTS.items() if word in words), None)
 

@@ -55,7 +55,8 @@ def load_image_table(
     file : str, default=None
         The column of paths. None takes one called file, filename, path, image or the like.
     label : str, default=None
-        The column of labels, one for each image.
+        The column of labels, one for each image. "auto" takes one called label, class, category or
+        the like.
     tags : str or list of str, default=None
         Several tags an image: the columns of 0 and 1, of which an empty cell is not known; or the
         one column that names the tags of an image, and rows of the same file are put together.
@@ -505,6 +506,12 @@ class _Target:
 def _target(
     columns: Columns, label: Any, tags: Any, value: Any, separator: str | None, rows: _Rows
 ) -> _Target:
+    if label == "auto" and label not in columns.names:
+        label = columns.known(LABEL_COLUMNS)
+        if label is None:
+            raise InputError(
+                f"label must name the column of labels; {columns.name} has {shown(columns.names)}."
+            )
     if label is not None:
         cells = columns.cells(label)
         for row, cell in enumerate(cells):

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from .._files import atomic_write
-from ..config import shows_progress
+from ..config import as_lines, shows_progress
 from ..exceptions import WeightsMismatchError, WeightsUnavailableError, shown
 from ._weights import sha256_of
 
@@ -184,7 +184,8 @@ def _fetch(url: str, path: Path, wanted: str | None) -> None:
     with atomic_write(path) as draft, draft.open("xb") as file, open_url(url) as answer:
         length = int(answer.headers.get("Content-Length") or 0)
         bar = tqdm(total=length or None, desc=path.name, unit="B", unit_scale=True,
-                   unit_divisor=1024, disable=not shows_progress())  # fmt: skip
+                   unit_divisor=1024, disable=not shows_progress(),
+                   mininterval=60 if as_lines() else 0.1)  # fmt: skip
         with bar:
             for chunk in _chunks(answer):
                 file.write(chunk)

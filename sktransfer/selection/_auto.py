@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.stats import rankdata
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-from .._optional import import_pyplot
+from .._optional import import_optional, import_pyplot
 from .._parameters import (
     STRATEGIES,
     TEXT_STRATEGIES,
@@ -65,9 +68,9 @@ class AutoTransferBase(ClassifierMixin):
         Its mean accuracy over the folds that it was tried on; of several tags an item the mean
         of their average precisions.
     cv_results_ : dict of str to ndarray
-        "strategy", "mean_test_score", "std_test_score", "rank_test_score" (by the means),
-        "n_folds", "seconds" and "reason", which says why a strategy was not tried,
-        or not on all folds.
+        "strategy", "layer" (with which its network ends), "mean_test_score", "std_test_score",
+        "rank_test_score" (by the means), "n_folds", "seconds" and "reason", which says why a
+        strategy was not tried, or not on all folds.
     n_features_in_ : int
         Number of columns, where the input is a table.
     feature_names_in_ : ndarray of str
@@ -243,6 +246,43 @@ class AutoTransferBase(ClassifierMixin):
         measure = kind_named(self._task.kind).measure
         return draw_trials(self.cv_results_, self.best_strategy_, measure, ax)
 
+    def leaderboard(self) -> Any:
+        """The strategies as a table, the one that was taken first.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Columns "strategy", "layer" (with which its network ends; empty for all of it, or
+            none), "mean_score" and "std" over the folds that were tried ("folds"), "seconds" that
+            it took, "chosen", and "note": why it was not tried, or not on all folds. Means over
+            different numbers of folds are not compared as they stand here, but on shared folds.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install "sktransfer[plot]"``.
+        """
+        check_is_fitted(self, "best_estimator_")
+        pandas = import_optional("pandas", f"{type(self).__name__}.leaderboard", "plot")
+        return pandas.DataFrame(leaderboard_of(self.cv_results_, self.best_strategy_))
+
+    def _repr_html_inner(self) -> str:
+        return self._html()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        found = {"text/plain": repr(self)}
+        if get_config()["display"] == "diagram":
+            found["text/html"] = self._html()
+        return found
+
+    def _html(self) -> str:
+        """The diagram of scikit-learn, and once it is fitted the strategies."""
+        diagram = estimator_html_repr(self)
+        if not hasattr(self, "best_estimator_"):
+            return diagram
+        measure = kind_named(self._task.kind).measure
+        return diagram + html_of(leaderboard_of(self.cv_results_, self.best_strategy_), measure)
+
     def _fitted(self, X: Any) -> Any:
         check_is_fitted(self, "best_estimator_")
         check_columns(self, X, reset=False)
@@ -360,6 +400,7 @@ def results_of(strategies: Sequence[Trial]) -> dict[str, np.ndarray]:
     means = np.array([trial.mean for trial in strategies])
     return {
         "strategy": np.array([trial.name for trial in strategies], dtype=object),
+        "layer": np.array([_layer_of(trial.estimator) for trial in strategies], dtype=object),
         "mean_test_score": means,
         "std_test_score": np.array(
             [np.nanstd(trial.scores) if len(trial.scores) else np.nan for trial in strategies]
@@ -369,6 +410,52 @@ def results_of(strategies: Sequence[Trial]) -> dict[str, np.ndarray]:
         "seconds": np.array([trial.seconds for trial in strategies]),
         "reason": np.array([trial.reason for trial in strategies], dtype=object),
     }
+
+
+def _layer_of(estimator: Any) -> str:
+    """The layer that the network of an estimator ends with; empty for all of it, or none."""
+    if isinstance(estimator, Pipeline):
+        estimator = estimator.named_steps.get("codes")
+    layer = getattr(estimator, "layer", None)
+    return " + ".join(map(str, layer)) if isinstance(layer, (list, tuple)) else str(layer or "")
+
+
+def leaderboard_of(results: dict[str, np.ndarray], best: str) -> list[dict[str, Any]]:
+    """A row for each strategy, the one that was taken first, those that were not tried last."""
+    order = np.lexsort((results["rank_test_score"], results["strategy"] != best))
+    return [
+        {
+            "strategy": str(results["strategy"][i]),
+            "layer": str(results["layer"][i]),
+            "mean_score": float(results["mean_test_score"][i]),
+            "std": float(results["std_test_score"][i]),
+            "folds": int(results["n_folds"][i]),
+            "seconds": round(float(results["seconds"][i]), 1),
+            "chosen": bool(results["strategy"][i] == best),
+            "note": str(results["reason"][i]),
+        }
+        for i in order
+    ]
+
+
+def html_of(rows: list[dict[str, Any]], measure: str) -> str:
+    """The same as a table for notebooks."""
+    heads = {**dict.fromkeys(rows[0]), "mean_score": f"mean {measure}"}
+    lines = ["".join(f"<th>{html.escape(name if v is None else v)}</th>"
+                     for name, v in heads.items())]  # fmt: skip
+    for row in rows:
+        cells = [_cell(value) for value in row.values()]
+        bold = "<b>{}</b>" if row["chosen"] else "{}"
+        lines.append("".join(f"<td>{bold.format(html.escape(cell))}</td>" for cell in cells))
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "✓" if value else ""
+    if isinstance(value, float):
+        return "–" if np.isnan(value) else f"{value:.3g}"
+    return str(value)
 
 
 def summary_of(trial: Trial, kind: Kind) -> str:

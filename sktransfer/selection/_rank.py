@@ -18,6 +18,8 @@ from ..exceptions import (
     InputError,
     ItemError,
     StoreError,
+    UnknownBackboneError,
+    WeightsUnavailableError,
     did_you_mean,
     shown,
 )
@@ -61,11 +63,13 @@ def rank_backbones(
     cv: Any = 5,
     regression: bool | str = "auto",
     depth: bool = True,
+    accuracy: bool = True,
     **codes_params: Any,
 ) -> BackboneRanking:
     """Rank networks by how well their codes suit labelled images or texts.
 
-    Each network makes one pass over the items, whatever the metrics; the codes of its
+    Beside the score stands what a linear probe reaches on the same codes, its cross-validated
+    accuracy. Each network makes one pass over the items, whatever the metrics; the codes of its
     stages are kept in the cache, so that :func:`advise` and :class:`sktransfer.CNNCodes` have
     them for nothing. A network counts as much as the best of its layers: for items unlike
     those it was trained on that is not the last one. The ranking is a shortlist, not a verdict:
@@ -99,13 +103,16 @@ default=five networks
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept.
     cv : int or splitter, default=5
-        Of the metric "cv".
+        Of the metric "cv" and of the accuracy.
     regression : {"auto", True, False}, default="auto"
         "auto" takes floats with fractions for values and all else for labels.
     depth : bool, default=True
         Whether "logme" and "cv" are those of the best of up to seven layers, evenly over the depth.
         The other metrics grow with the width of the codes and cannot compare layers; for them,
         with False, and of a transformer with a layer of its own, it is the layer asked for.
+    accuracy : bool, default=True
+        Whether a linear probe on the layer that ranks is cross-validated as well, of at most 1,000
+        items: the accuracy, of values R², of tags the average precision. It does not rank.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes` for
         networks given by name, such as ``device`` or ``on_error="nan"``, which leaves out items
@@ -150,14 +157,19 @@ default=five networks
     _check_lengths(X, target, next(iter(candidates.values())), modality)
     check_target(target, metrics, cv, kind)
     ask = partial(score_of, cv=cv, kind=kind)
-    rows = [_one(name, codes, X, target, metrics, ask, depth) for name, codes in candidates.items()]
+    probe = partial(accuracy_of, cv=cv, kind=kind) if accuracy and "cv" not in metrics else None
+    rows = [
+        _one(name, codes, X, target, metrics, ask, depth, probe)
+        for name, codes in candidates.items()
+    ]
     if all(row.width is None for row in rows):
         raise BackboneError(
             "none of the networks could be loaded:\n"
             + "\n".join(f"  {r.name}: {r.error}" for r in rows)
         )
     rows.sort(key=lambda row: -np.inf if np.isnan(row.score) else row.score, reverse=True)
-    return BackboneRanking(rows=tuple(rows), metrics=tuple(metrics))
+    measure = "" if probe is None else kind.measure.replace(" ", "_")
+    return BackboneRanking(rows=tuple(rows), metrics=tuple(metrics), measure=measure)
 
 
 def _candidates(
@@ -202,7 +214,7 @@ def _check_lengths(X: Any, y: np.ndarray, codes: Any, modality: Modality) -> Non
 
 def _one(
     name: str, codes: Any, X: Any, y: np.ndarray, metrics: dict[str, Metric], ask: Any,
-    depth: bool,
+    depth: bool, probe: Any,
 ) -> RankedBackbone:  # fmt: skip
     """One row; what is wrong with this network is told in it and stops no other."""
     nothing = dict.fromkeys(metrics, float("nan"))
@@ -211,7 +223,7 @@ def _one(
     except (InputError, ItemError, StoreError):
         raise  # what is wrong with the items is wrong for all
     except Exception as error:
-        return RankedBackbone(name, nothing, codes, error=_reason(error))
+        return RankedBackbone(name, nothing, codes, error=_reason(error), trouble=_trouble(error))
     scores, layers, errors = {}, {}, []
     for key, metric in metrics.items():
         try:
@@ -223,22 +235,34 @@ def _one(
             errors.append(str(error))
     layer = next(iter(layers.values()))
     earlier = layer not in ("", seen.asked)
+    rows = seen.layers[layer] if earlier else seen.codes
     return RankedBackbone(
         name,
         scores,
         clone(codes).set_params(layer=layer) if earlier else codes,
         layer=layer,
-        width=(seen.layers[layer] if earlier else seen.codes).shape[1],
+        width=rows.shape[1],
         n_parameters=seen.n_parameters,
         images_per_second=seen.items_per_second,
         megabytes=seen.n_bytes / 1e6,
         error="; ".join(errors),
+        trouble="no score" if errors else "",
+        accuracy=float("nan") if probe is None else probe(rows, y[seen.kept]),
     )
 
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+def _trouble(error: Exception) -> str:
+    """The same in a word or two, for a table."""
+    if isinstance(error, UnknownBackboneError):
+        return "unknown name"
+    if isinstance(error, WeightsUnavailableError):
+        return "needs download" if "download" in str(error) else "weights not found"
+    return "could not be loaded"
 
 
 # What `rank_backbones` found.
@@ -264,8 +288,11 @@ class RankedBackbone:
         Images, or texts, as measured in the pass; NaN where the store had all codes.
     megabytes : float
         Of its weights, in millions of bytes.
-    error : str
-        What went wrong; empty where nothing did.
+    error, trouble : str
+        What went wrong, in whole sentences and in two words; empty where nothing did.
+    accuracy : float
+        Of a cross-validated linear probe on the codes of `layer`: accuracy, of values R², of tags
+        the average precision. NaN where it was not asked for, or a class has one item.
     """
 
     name: str
@@ -277,6 +304,8 @@ class RankedBackbone:
     images_per_second: float = float("nan")
     megabytes: float = float("nan")
     error: str = ""
+    trouble: str = ""
+    accuracy: float = float("nan")
 
     @property
     def score(self) -> float:
@@ -294,10 +323,14 @@ class BackboneRanking:
         The networks, the best first.
     metrics : tuple of str
         The first is the one that ranks.
+    measure : str
+        What the accuracy is: "accuracy", "R²" or "average_precision"; empty if it was not asked
+        for.
     """
 
     rows: tuple[RankedBackbone, ...]
     metrics: tuple[str, ...]
+    measure: str = ""
 
     @property
     def best_(self) -> str:
@@ -311,6 +344,11 @@ class BackboneRanking:
         """A data frame, one row for each network."""
         pandas = import_optional("pandas", "BackboneRanking.table", "plot")
         return pandas.DataFrame([self._record(row) for row in self.rows])
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What went wrong, in whole sentences, by the name of the network."""
+        return {row.name: row.error for row in self.rows if row.error}
 
     def codes(self, name: str | None = None) -> Any:
         """The transformer of a network with the layer that its score is of, not fitted.
@@ -378,13 +416,14 @@ class BackboneRanking:
         return {
             "name": row.name,
             "score": row.score,
+            **({self.measure: row.accuracy} if self.measure else {}),
             **{name: row.scores[name] for name in self.metrics[1:]},
             "layer": row.layer,
             "width": row.width,
             "parameters": row.n_parameters,
             f"{modality_of(row.estimator).noun}s_per_second": row.images_per_second,
             "megabytes": row.megabytes,
-            "error": row.error,
+            "error": f"{row.trouble} (see .errors)" if row.error else "",
         }
 
     def _cells(self) -> list[list[str]]:
@@ -397,14 +436,18 @@ class BackboneRanking:
         cells = [row[:-1] for row in self._cells()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-        lines += [f"{row.name}: {row.error}" for row in self.rows if row.error]
+        lines += [f"{name}: {error}" for name, error in self.errors.items()]
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
         head, *body = self._cells()
         rows = [f"<tr><th>{'</th><th>'.join(map(html.escape, head))}</th></tr>"]
         rows += [f"<tr><td>{'</td><td>'.join(map(html.escape, row))}</td></tr>" for row in body]
-        return f"<table>{''.join(rows)}</table>"
+        told = "".join(
+            f"<li>{html.escape(name)}: {html.escape(error)}</li>"
+            for name, error in self.errors.items()
+        )
+        return f"<table>{''.join(rows)}</table>" + (f"<ul>{told}</ul>" if told else "")
 
 
 def _shown(value: Any) -> str:
@@ -491,6 +534,25 @@ def score_of(
     scores = {k: _of_codes(metric, one, y, cv, kind) for k, one in seen.layers.items()}
     best = max(reversed(scores), key=lambda name: scores[name])
     return scores[best], best
+
+
+# Items from which on more do not change what an accuracy tells.
+_ENOUGH = 1000
+
+
+def accuracy_of(codes: np.ndarray, y: np.ndarray, cv: Any, kind: Kind) -> float:
+    """What a linear probe reaches on codes, on folds of some of the items; NaN where none can be.
+
+    `cv` that says which items are in which fold needs all of them.
+    """
+    try:
+        if isinstance(cv, (int, np.integer)) and len(y) > _ENOUGH:
+            some = kind.some(y, _ENOUGH, cv)
+            codes, y = codes[some], y[some]
+        kind.make_splits(y, cv)
+    except ValueError:
+        return float("nan")
+    return _of_codes("cv", codes, y, cv, kind)
 
 
 def _of_codes(metric: Metric, codes: np.ndarray, y: np.ndarray, cv: Any, kind: Kind) -> float:

@@ -1,0 +1,699 @@
+"""The command line: ``sktransfer``, or ``python -m sktransfer``.
+
+Each command is a function `_run_...` of its arguments that gives the exit code. What it needs is
+imported when it runs, so that ``--help`` imports neither torch nor scikit-learn.
+
+Exit codes: 0 all went well, 1 something is wrong with images or a model, 2 with the arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_PHOTOS = """PHOTOS is a folder with a folder of images for each class; or a folder with the folders
+train, valid and test, which hold such folders; or a CSV file with a row for each image."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Its arguments; None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        0 if all went well, 1 if something is wrong with images or a model.
+
+    Raises
+    ------
+    SystemExit
+        With 2 if the arguments are wrong, with 0 after ``--help``.
+
+    Examples
+    --------
+    >>> from sktransfer.cli import main
+    >>> main(["networks", "efficientnet_lite0"])
+    efficientnet_lite0
+    0
+    """
+    args = _parser().parse_args(argv)
+    try:
+        with _plain_warnings(), _progress():
+            return int(args.run(args))
+    except _UsageError as error:
+        args.parser.error(str(error))
+    except KeyboardInterrupt:
+        print(f"sktransfer {args.command}: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"sktransfer {args.command}: error: {_in_a_line(error)}", file=sys.stderr)
+        return 1
+
+
+class _UsageError(Exception):
+    """Arguments that do not go together."""
+
+
+def _in_a_line(error: Exception) -> str:
+    from .exceptions import SktransferError
+
+    text = " ".join(str(error).split())
+    expected = (SktransferError, ValueError, OSError, ImportError)
+    if text and isinstance(error, expected):
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings for users, a line each on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"warning: {' '.join(str(message).split())}", file=sys.stderr
+        )
+        yield
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Bars in a terminal, a line a minute in logs."""
+    from .config import config_context
+
+    with config_context(progress=True if sys.stderr.isatty() else "lines"):
+        yield
+
+
+# Arguments.
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="sktransfer",
+        description="Transfer learning for images: train, predict, evaluate, advise.",
+        epilog="sktransfer COMMAND --help tells more of a command, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"sktransfer {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_advise, _add_train, _add_predict, _add_evaluate, _add_codes, _add_networks):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], what: str, examples: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=what, description=what, epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(run=run, parser=parser)
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+    return parser
+
+
+def _add_photos(parser: argparse.ArgumentParser, *, labelled: bool = True) -> None:
+    parser.add_argument("photos", metavar="PHOTOS", help="a folder or a CSV file")
+    table = parser.add_argument_group("images", _PHOTOS)
+    table.add_argument("--file-column", metavar="NAME", help="column of paths in the CSV file")
+    if labelled:
+        table.add_argument("--label-column", metavar="NAME", default="auto",
+                           help="column of labels (label, class, category ...)")  # fmt: skip
+        table.add_argument("--split-column", metavar="NAME",
+                           help="column that says train, valid or test")  # fmt: skip
+        table.add_argument("--part", choices=("train", "valid", "test"),
+                           help="part of the data set to take")  # fmt: skip
+    table.add_argument("--root", metavar="FOLDER", help="where relative paths begin; "
+                       "by default the folder of the CSV file")  # fmt: skip
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    network = parser.add_argument_group("network")
+    network.add_argument("--network", metavar="NAME", default="efficientnet_lite0",
+                         help="see sktransfer networks (default: %(default)s)")  # fmt: skip
+    network.add_argument("--image-size", metavar="PIXELS", type=_positive,
+                         help="height and width that the network sees")  # fmt: skip
+    network.add_argument("--resize", choices=("pad", "squash", "crop"),
+                         help="how images that are not square are made so")  # fmt: skip
+    network.add_argument("--cache", metavar="FOLDER", default="memory",
+                         help="folder where codes are kept for other runs")  # fmt: skip
+    network.add_argument("--jobs", metavar="N", type=_positive, help="cores to use")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be seconds, at least 0, got {text!r}")
+    return value
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text!r}")
+    return value
+
+
+def _output(*endings: str) -> Callable[[str], Path]:
+    """A file that can be written; looked at before hours of work."""
+
+    def check(text: str) -> Path:
+        path = Path(text).expanduser().absolute()
+        if path.suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"must end in {', '.join(endings)}, got {text!r}")
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else "is in a folder that is not there"
+            raise argparse.ArgumentTypeError(f"{text!r} {what}")
+        if not os.access(path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"the folder of {text!r} may not be written to")
+        return path
+
+    return check
+
+
+_TABLES = (".csv", ".tsv", ".json", ".jsonl")
+_FIGURES = (".png", ".pdf", ".svg")
+
+
+# Images.
+
+
+def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> tuple[Any, Any]:
+    """Paths and names of classes; of a data set with parts the first of these that is there."""
+    from .datasets import load_image_folder, load_image_table
+
+    _check_there(args.photos)
+    wanted = [args.part] if args.part else parts
+    if not os.path.isdir(args.photos):
+        found = load_image_table(
+            args.photos, file=args.file_column, label=args.label_column, root=args.root,
+            split=args.split_column, target_as="name", on_bad="drop", verify=True,
+        )  # fmt: skip
+        if args.split_column is None and args.part:
+            raise _UsageError("--part of a CSV file needs --split-column")
+        there = [] if args.split_column is None else [one for one in wanted if one in found]
+        if args.split_column is not None and not there:
+            raise ValueError(f"{args.photos} has no rows of the part {' or '.join(wanted)}.")
+        found = found[there[0]] if there else found
+    else:
+        there = [one for one in _parts_of(args.photos) if one in wanted]
+        if args.part and not there:
+            raise ValueError(f"{args.photos} has no folder of the part {args.part}.")
+        split = min(there, key=wanted.index) if there else None
+        found = load_image_folder(args.photos, split=split, target_as="name", verify=True)
+    print(found.DESCR.splitlines()[0], file=sys.stderr)
+    return found.data, found.target
+
+
+def _check_there(photos: str) -> None:
+    if not os.path.exists(photos):
+        raise ValueError(f"PHOTOS must be a folder or a CSV file; there is nothing at {photos}.")
+
+
+def _parts_of(folder: str) -> list[str]:
+    """The parts that a folder holds, if it holds nothing else."""
+    from .datasets import part_named
+
+    inside = [one for one in os.scandir(folder) if one.is_dir() and not one.name.startswith(".")]
+    parts = [part_named(one.name) for one in inside]
+    nested = any(one.is_dir() for folder in inside for one in os.scandir(folder.path))
+    return [one for one in parts if one] if nested and all(parts) else []
+
+
+def _files(args: argparse.Namespace, places: Sequence[str]) -> list[str]:
+    """Paths of images: files as they are, those in folders, and those of a CSV file."""
+    from .datasets import list_images, load_image_table
+
+    found: list[str] = []
+    for place in places:
+        if os.path.isdir(place):
+            found += list_images(place)
+        elif place.lower().endswith((".csv", ".tsv")):
+            found += list(load_image_table(place, file=args.file_column, root=args.root,
+                                           on_bad="drop").data)  # fmt: skip
+        else:
+            found.append(place)
+    return found
+
+
+def _codes(args: argparse.Namespace, **params: Any) -> Any:
+    from .codes import CNNCodes
+
+    return CNNCodes(args.network, **_of_network(args), **params)
+
+
+def _of_network(args: argparse.Namespace) -> dict[str, Any]:
+    found = {"image_size": args.image_size, "cache": args.cache, "n_jobs": args.jobs}
+    if args.resize is not None:
+        found["resize"] = args.resize
+    return found
+
+
+# What is written.
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    from ._files import atomic_write
+
+    with atomic_write(path) as draft:
+        write(draft)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def _write_table(path: Path | None, rows: list[dict[str, Any]]) -> None:
+    """A row each as CSV, TSV, JSON or lines of JSON; None prints CSV."""
+    ending = ".csv" if path is None else path.suffix.lower()
+    if ending == ".jsonl":
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    elif ending == ".json":
+        text = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    else:
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if ending == ".tsv" else ",",
+                                lineterminator="\n")  # fmt: skip
+        writer.writeheader()
+        writer.writerows(rows)
+        text = stream.getvalue()
+    if path is None:
+        print(text, end="")
+    else:
+        _write(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+# advise.
+
+
+def _add_advise(commands: Any) -> None:
+    parser = _command(
+        commands, "advise", _run_advise, "Say what to do with labelled images, and why.",
+        "  sktransfer advise photos/\n"
+        "  sktransfer advise photos.csv --file-column image --label-column species -o advice.txt\n"
+        "  sktransfer advise photos/ -o advice.png",
+    )  # fmt: skip
+    _add_photos(parser)
+    _add_network(parser)
+    parser.add_argument("-o", "--output", type=_output(".txt", ".json", *_FIGURES), metavar="FILE",
+                        help="advice as .txt or .json, or a figure (.png, .pdf, .svg)")  # fmt: skip
+
+
+def _run_advise(args: argparse.Namespace) -> int:
+    from .selection import advise
+
+    X, y = _labelled(args, ("train",))
+    given = {key: value for key, value in _of_network(args).items() if value is not None}
+    advice = advise(X, y, args.network, **given)
+    print(advice)
+    if args.output is not None:
+        _write(args.output, lambda draft: _draw_advice(advice, draft))
+    return 0
+
+
+def _draw_advice(advice: Any, path: Path) -> None:
+    if path.suffix.lower() == ".txt":
+        path.write_text(f"{advice}\n", encoding="utf-8")
+    elif path.suffix.lower() == ".json":
+        names = ("scenario", "strategy", "layer", "resize", "measure", "expected_accuracy",
+                 "accuracy_std", "minutes", "reasons", "warnings")  # fmt: skip
+        facts = {"network": str(advice.backbone), **{n: getattr(advice, n) for n in names}}
+        path.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    else:
+        advice.plot().savefig(path)
+
+
+# train.
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands, "train", _run_train, "Train a classifier and save it for scikit-learn.",
+        "  sktransfer train photos/ -o model.joblib\n"
+        "  sktransfer train photos/ -o model.joblib --strategy auto --time 300\n"
+        "  sktransfer train photos.csv --label-column species --root photos/ -o model.joblib\n"
+        "in Python:\n"
+        '  joblib.load("model.joblib").predict(["new.jpg"])',
+    )  # fmt: skip
+    _add_photos(parser)
+    _add_network(parser)
+    parser.add_argument("-o", "--output", type=_output(".joblib"), metavar="FILE", required=True,
+                        help="where the estimator is saved (.joblib)")  # fmt: skip
+    strategies = ("probe", "fine-tune", "auto")
+    parser.add_argument("--strategy", choices=strategies, default="probe", help=(
+        "probe: a linear model on codes, in seconds; fine-tune: train the last stages of the "
+        "network; auto: try both and more, for --time seconds (default: %(default)s)"))  # fmt: skip
+    parser.add_argument("--time", type=_seconds, metavar="SECONDS",
+                        help="of --strategy auto (default: 300)")  # fmt: skip
+    parser.add_argument("--epochs", type=_positive, metavar="N",
+                        help="of fine-tuning (default: 10)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of fine-tuning (default: 0)")
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    import joblib
+
+    if args.time is not None and args.strategy != "auto":
+        raise _UsageError("--time is for --strategy auto")
+    if args.epochs is not None and args.strategy == "probe":
+        raise _UsageError("--epochs is for --strategy fine-tune and auto")
+    X, y = _labelled(args, ("train",))
+    trainer = {"probe": _probe, "fine-tune": _fine_tuned, "auto": _best}[args.strategy]
+    model = trainer(args, X, y)
+    _write(args.output, lambda draft: joblib.dump(model, draft))
+    return 0
+
+
+def _probe(args: argparse.Namespace, X: Any, y: Any) -> Any:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    steps = [("codes", _codes(args)), ("scale", StandardScaler()),
+             ("classify", LogisticRegression(C=0.01, max_iter=1000))]  # fmt: skip
+    model = Pipeline(steps).fit(X, y)
+    folds = min(5, int(np.unique(y, return_counts=True)[1].min()))
+    if folds > 1:
+        cv = StratifiedKFold(folds, shuffle=True, random_state=0)
+        scores = cross_val_score(model, X, y, cv=cv)
+        print(f"accuracy {scores.mean():.3f} ± {scores.std():.3f} ({folds} folds)")
+    return model
+
+
+def _fine_tuned(args: argparse.Namespace, X: Any, y: Any) -> Any:
+    from .finetune import FineTuneClassifier
+
+    model = FineTuneClassifier(
+        args.network, max_epochs=args.epochs or 10, random_state=args.seed,
+        verbose=int(sys.stderr.isatty()), **_of_network(args),
+    )  # fmt: skip
+    return model.fit(X, y).set_params(verbose=0)
+
+
+def _best(args: argparse.Namespace, X: Any, y: Any) -> Any:
+    from .selection import AutoTransferClassifier
+
+    auto = AutoTransferClassifier(
+        args.network, time_budget=300.0 if args.time is None else args.time,
+        max_epochs=args.epochs or 10, random_state=args.seed, verbose=1, **_of_network(args),
+    ).fit(X, y)  # fmt: skip
+    print(f"chosen: {auto.best_strategy_}, {auto.best_score_:.3f}")
+    return auto.best_estimator_
+
+
+# predict.
+
+# Images that are predicted together: of those before an error nothing is lost.
+_CHUNK = 64
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _command(
+        commands, "predict", _run_predict, "Predict the classes of images.",
+        "  sktransfer predict model.joblib new/*.jpg\n"
+        "  sktransfer predict model.joblib new/ -o table.csv --threshold 0.8\n"
+        "  sktransfer predict model.joblib new/ -o answers.jsonl --probabilities",
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a file that train has written; loading one "
+                        "runs code in it, so take files that you trust")  # fmt: skip
+    parser.add_argument("files", metavar="FILE", nargs="+", help="images, folders or CSV files")
+    parser.add_argument("-o", "--output", type=_output(*_TABLES), metavar="TABLE",
+                        help=".csv, .tsv, .json or .jsonl; by default CSV is printed")  # fmt: skip
+    parser.add_argument("--threshold", type=_probability, metavar="P",
+                        help="least probability: below it the label is left empty")  # fmt: skip
+    parser.add_argument("--probabilities", action="store_true", help="write those of all classes")
+    parser.add_argument("--file-column", metavar="NAME", help="column of paths in CSV files")
+    parser.add_argument("--root", metavar="FOLDER", help="where paths in CSV files begin")
+
+
+def _run_predict(args: argparse.Namespace) -> int:
+    model = _loaded(args.model)
+    if (args.threshold is not None or args.probabilities) and not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"--threshold and --probabilities need a model with predict_proba; {args.model} has "
+            "none."
+        )
+    files = _files(args, args.files)
+    answers = _predicted(model, files)
+    classes = model.classes_.tolist()
+    rows = [_row(file, one, classes, args) for file, one in zip(files, answers, strict=True)]
+    if not rows:
+        raise ValueError("There must be at least one image, got none.")
+    _write_table(args.output, rows)
+    return _tell_bad(files, answers)
+
+
+def _row(file: str, answer: _Answer, classes: Sequence[Any], args: argparse.Namespace) -> dict:
+    likeliest = answer.probability
+    sure = args.threshold is None or (likeliest is not None and likeliest >= args.threshold)
+    row: dict[str, Any] = {"file": file, "label": answer.label if sure else ""}
+    row["probability"] = "" if likeliest is None else round(likeliest, 6)
+    numbers = {name: round(p, 6) for name, p in answer.probabilities.items()}
+    if args.probabilities and args.output and args.output.suffix.lower() in (".json", ".jsonl"):
+        row["probabilities"] = {str(name): p for name, p in numbers.items()}
+    elif args.probabilities:
+        row.update({f"p_{name}": numbers.get(name, "") for name in classes})
+    return {**row, "error": answer.error}
+
+
+@dataclass
+class _Answer:
+    """What a model says of an image, or why it says nothing."""
+
+    label: Any = ""
+    probabilities: dict[Any, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def probability(self) -> float | None:
+        """Of the label."""
+        return max(self.probabilities.values(), default=None)
+
+
+def _loaded(path: str) -> Any:
+    """The estimator in a file."""
+    import joblib
+
+    if not os.path.isfile(path):
+        raise ValueError(f"MODEL must be a file that train has written; there is none at {path}.")
+    try:
+        model = joblib.load(path)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # pickles fail in many ways
+        raise ValueError(f"{path} cannot be loaded as a model: {error}") from error
+    if not hasattr(model, "predict") or not hasattr(model, "classes_"):
+        raise ValueError(f"{path} must hold a classifier, got a {type(model).__name__}.")
+    return model
+
+
+def _predicted(model: Any, files: Sequence[str]) -> list[_Answer]:
+    """What a model says of each file; a bad one loses no other."""
+    answers: list[_Answer] = []
+    for begin in range(0, len(files), _CHUNK):
+        answers += _predicted_together(model, list(files[begin : begin + _CHUNK]))
+    return answers
+
+
+def _predicted_together(model: Any, files: list[str]) -> list[_Answer]:
+    import numpy as np
+
+    from .exceptions import ItemError
+
+    answers = [_Answer() for _ in files]
+    while good := [n for n, one in enumerate(answers) if not one.error]:
+        some = [files[n] for n in good]
+        try:
+            labels = np.asarray(model.predict(some))
+            numbers = model.predict_proba(some) if hasattr(model, "predict_proba") else None
+        except ItemError as error:
+            if error.index is None:
+                raise
+            answers[good[error.index]].error = error.cause
+            continue
+        if labels.ndim != 1:
+            raise ValueError("The model must give one label an image, but gives several tags.")
+        for row, n in enumerate(good):
+            answers[n].label = labels.tolist()[row]
+            if numbers is not None:
+                answers[n].probabilities = dict(
+                    zip(model.classes_.tolist(), numbers[row].tolist(), strict=True)
+                )
+        break
+    return answers
+
+
+def _tell_bad(files: Sequence[str], answers: Sequence[_Answer]) -> int:
+    bad = [(file, one.error) for file, one in zip(files, answers, strict=True) if one.error]
+    for file, error in bad:
+        print(f"error: {file}: {error}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+# evaluate.
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(
+        commands, "evaluate", _run_evaluate, "Accuracy, scores of each class, confusion matrix.",
+        "  sktransfer evaluate model.joblib test/\n"
+        "  sktransfer evaluate model.joblib photos/ --part test -o scores.csv -o confusion.png",
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a file that train has written")
+    _add_photos(parser)
+    parser.add_argument("-o", "--output", type=_output(*_TABLES, *_FIGURES), metavar="FILE",
+                        action="append", default=[], help="scores of each class as a table, or the "
+                        "confusion matrix as a figure; may be given several times")  # fmt: skip
+
+
+def _run_evaluate(args: argparse.Namespace) -> int:
+    import numpy as np
+    from sklearn.metrics import classification_report
+
+    model = _loaded(args.model)
+    X, y = _labelled(args, ("test", "valid"))
+    known = set(model.classes_.tolist())
+    if not known & set(y.tolist()):
+        raise ValueError(
+            f"Labels must be among the classes of the model, {sorted(map(str, known))[:5]}, got "
+            f"{sorted(set(map(str, y)))[:5]}."
+        )
+    answers = _predicted(model, X)
+    good = np.array([not one.error for one in answers])
+    true, said = y[good], np.array([one.label for one in answers if not one.error])
+    report = classification_report(true, said, output_dict=True, zero_division=0)
+    print(f"accuracy {np.mean(true == said):.3f} of {good.sum()} images\n")
+    print(classification_report(true, said, zero_division=0))
+    for path in args.output:
+        if path.suffix.lower() in _FIGURES:
+            _write(path, lambda draft: _draw_confusion(true, said, draft))
+        else:
+            _write_table(path, _scores(report))
+    return _tell_bad(X, answers)
+
+
+def _scores(report: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [
+        {"class": name, "precision": one["precision"], "recall": one["recall"],
+         "f1": one["f1-score"], "images": int(one["support"])}
+        for name, one in report.items() if isinstance(one, dict)
+    ]  # fmt: skip
+    n = rows[-1]["images"]
+    accuracy = report.get("accuracy", rows[-1]["f1"])
+    return [*rows, {"class": "accuracy", "precision": accuracy, "recall": accuracy,
+                    "f1": accuracy, "images": n}]  # fmt: skip
+
+
+def _draw_confusion(true: Any, said: Any, path: Path) -> None:
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    from ._optional import import_pyplot
+
+    pyplot = import_pyplot("sktransfer evaluate -o FIGURE")
+    n = len({*true.tolist(), *said.tolist()})
+    figure, ax = pyplot.subplots(figsize=(3 + n / 2, 2.5 + n / 2), layout="constrained")
+    ConfusionMatrixDisplay.from_predictions(true, said, ax=ax, xticks_rotation="vertical")
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+# codes.
+
+
+def _add_codes(commands: Any) -> None:
+    parser = _command(
+        commands, "codes", _run_codes, "Write the codes (embeddings) of images to a file.",
+        "  sktransfer codes photos/ -o codes.npy\n"
+        "  sktransfer codes photos.csv --root photos/ --layer blocks.5 -o codes.npy\n"
+        "the same command continues after it was killed; codes.csv says which file a row is of",
+    )  # fmt: skip
+    _add_photos(parser, labelled=False)
+    _add_network(parser)
+    parser.add_argument("-o", "--output", type=_output(".npy"), metavar="FILE", required=True,
+                        help="where the codes are written (.npy)")  # fmt: skip
+    parser.add_argument("--layer", metavar="NAME", help="where the network is cut")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace a file of other images or another network")  # fmt: skip
+
+
+def _run_codes(args: argparse.Namespace) -> int:
+    _check_there(args.photos)
+    files = _files(args, [args.photos])
+    if not files:
+        raise ValueError(f"{args.photos} must hold at least one image, got none.")
+    codes = _codes(args, layer=args.layer, on_error="nan").fit(files)
+    report = codes.transform_to(args.output, files, overwrite=args.overwrite)
+    print(report, file=sys.stderr)
+    rows = [{"row": row, "file": file} for row, file in enumerate(files)]
+    _write_table(args.output.with_suffix(".csv"), rows)
+    return 1 if report.skipped else 0
+
+
+# networks.
+
+
+def _add_networks(commands: Any) -> None:
+    parser = _command(
+        commands, "networks", _run_networks, "List the names of networks.",
+        "  sktransfer networks --source packaged\n"
+        "  sktransfer networks 'resnet*' --source torchvision\n"
+        "  sktransfer networks '*dinov2*' -o names.txt",
+    )  # fmt: skip
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", help="with * and ?")
+    sources = ("packaged", "registered", "torchvision", "timm", "text")
+    parser.add_argument("--source", choices=sources, help="where to look")
+    parser.add_argument("-o", "--output", type=_output(".txt"), metavar="FILE",
+                        help="a name a line")  # fmt: skip
+
+
+def _run_networks(args: argparse.Namespace) -> int:
+    from .networks import list_backbones
+
+    names = list_backbones(args.pattern, source=args.source)
+    if not names:
+        raise ValueError(f"No network has a name like {args.pattern!r}.")
+    text = "\n".join(names) + "\n"
+    if args.output is None:
+        print(text, end="")
+    else:
+        _write(args.output, lambda draft: draft.write_text(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""The command line: commands by their arguments, what they write, and how they fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from PIL import Image
+
+from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier
+from sktransfer.cli import main
+from sktransfer.codes import _base
+
+SMALL = ["--image-size", "32"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, labelled):
+    """Twelve images of two classes to train on, eight to test with."""
+    root = tmp_path_factory.mktemp("set")
+    for number, (pixels, label) in enumerate(zip(*labelled, strict=True)):
+        if number >= 40:
+            break
+        part = "train" if number < 28 else "test"
+        path = root / part / ("animal" if label else "vehicle") / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(photos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model.joblib"
+    assert main(["train", str(photos), "-o", str(path), *SMALL]) == 0
+    return path
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_train_wrote_is_a_plain_estimator_that_predicts_names(photos, model):
+    pipe = joblib.load(model)
+    assert [name for name, _ in pipe.steps] == ["codes", "scale", "classify"]
+    assert pipe.classes_.tolist() == ["animal", "vehicle"]
+    files = sorted(map(str, (photos / "train").rglob("*.png")))
+    names = [file.split("/")[-2] for file in files]
+    assert np.mean(pipe.predict(files) == names) > 0.9
+
+
+def test_train_tells_its_accuracy_and_takes_a_table(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = sorted((photos / "train").rglob("*.png"))
+    lines = ["name,kind,set", *(f"{p.relative_to(photos)},{p.parent.name},train" for p in paths),
+             "gone.png,animal,train"]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    asked = ["train", "t.csv", "-o", "m.joblib", "--file-column", "name", "--root", str(photos),
+             "--split-column", "set", *SMALL]  # fmt: skip
+    assert main([*asked, "--label-column", "kind"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("accuracy ") and "(5 folds)" in out
+    assert "warning: 1 rows of" in err and "gone.png" in err and "wrote " in err
+    assert joblib.load("m.joblib").classes_.tolist() == ["animal", "vehicle"]
+    assert main([*asked, "--label-column", "kid"]) == 1
+    assert "Did you mean 'kind'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["fine-tune", "auto"])
+def test_other_strategies(photos, tmp_path, strategy, capsys):
+    path = tmp_path / "m.joblib"
+    more = {"fine-tune": ["--epochs", "1"], "auto": ["--time", "0"]}[strategy]
+    assert main(["train", str(photos), "-o", str(path), "--strategy", strategy, *more, *SMALL]) == 0
+    model = joblib.load(path)
+    assert not isinstance(model, AutoTransferClassifier)
+    assert isinstance(model, FineTuneClassifier) == (strategy == "fine-tune")
+    one = str(next((photos / "test").rglob("*.png")))
+    assert set(model.predict([one])) <= {"animal", "vehicle"}
+
+
+def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    files = sorted(map(str, (photos / "test").rglob("*.png")))
+    table = tmp_path / "table.csv"
+    asked = ["predict", str(model), files[0], str(bad), *files[1:]]
+    assert main([*asked, "-o", str(table), "--threshold", "0.7", "--probabilities"]) == 1
+    assert f"error: {bad}: " in capsys.readouterr().err
+    rows = rows_of(table)
+    assert [row["file"] for row in rows] == [files[0], str(bad), *files[1:]]
+    assert rows[1]["error"] and not rows[1]["label"] and not rows[1]["probability"]
+    pipe = joblib.load(model)
+    said, proba = pipe.predict(files), pipe.predict_proba(files)
+    for row, label, numbers in zip([rows[0], *rows[2:]], said, proba, strict=True):
+        assert row["label"] == (label if numbers.max() >= 0.7 else "")
+        assert float(row["p_vehicle"]) == pytest.approx(numbers[1], abs=1e-5)
+    assert main(["predict", str(model), str(photos / "test"), "-o", str(tmp_path / "a.jsonl")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert len(lines) == len(files) and lines[0]["label"] in ("animal", "vehicle")
+    assert main(["predict", str(model), files[0]]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "file,label,probability,error"
+
+
+def test_evaluate_is_what_scikit_learn_says(photos, model, tmp_path, capsys):
+    table, figure = tmp_path / "scores.csv", tmp_path / "confusion.png"
+    assert main(["evaluate", str(model), str(photos), "-o", str(table), "-o", str(figure)]) == 0
+    files = sorted(map(str, (photos / "test").rglob("*.png")))
+    true = np.array([file.split("/")[-2] for file in files])
+    accuracy = joblib.load(model).score(files, true)
+    out = capsys.readouterr().out
+    assert out.startswith(f"accuracy {accuracy:.3f} of 12 images") and "precision" in out
+    rows = {row["class"]: row for row in rows_of(table)}
+    assert float(rows["accuracy"]["f1"]) == pytest.approx(accuracy)
+    assert rows["animal"]["images"] == str(int((true == "animal").sum()))
+    assert Image.open(figure).size[0] > 100
+    assert main(["evaluate", str(model), str(photos), "--part", "train"]) == 0
+
+
+def test_codes_say_which_file_a_row_is_of_and_are_not_computed_again(photos, tmp_path, passes):
+    target = tmp_path / "codes.npy"
+    asked = ["codes", str(photos / "test"), "-o", str(target), *SMALL]
+    assert main(asked) == 0 and main([*asked, "--cache", str(tmp_path / "store")]) == 0
+    rows = rows_of(tmp_path / "codes.csv")
+    assert [row["row"] for row in rows] == [str(n) for n in range(12)] and passes["images"] == 12
+    expected = CNNCodes(image_size=32).fit_transform([row["file"] for row in rows])
+    np.testing.assert_allclose(np.load(target), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_advise_as_text_json_and_figure(photos, tmp_path, capsys):
+    for name in ("a.txt", "a.json", "a.png"):
+        assert main(["advise", str(photos), "-o", str(tmp_path / name), *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert (tmp_path / "a.txt").read_text() in out
+    assert json.loads((tmp_path / "a.json").read_text())["network"] == "efficientnet_lite0"
+    assert Image.open(tmp_path / "a.png").size[0] > 300
+
+
+def test_networks(tmp_path, capsys):
+    assert main(["networks", "--source", "packaged"]) == 0
+    assert "efficientnet_lite0\n" in capsys.readouterr().out
+    assert main(["networks", "resnet18", "-o", str(tmp_path / "n.txt")]) == 0
+    assert (tmp_path / "n.txt").read_text() == "resnet18\ntimm:resnet18\n"
+    assert main(["networks", "nothing"]) == 1
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    ([], "required: COMMAND"),
+    (["paint"], "invalid choice: 'paint'"),
+    (["train", "x"], "-o/--output"),
+    (["train", "x", "-o", "model.pkl"], "must end in .joblib"),
+    (["train", "x", "-o", "nowhere/model.joblib"], "in a folder that is not there"),
+    (["train", "x", "-o", "m.joblib", "--time", "5"], "--time is for --strategy auto"),
+    (["train", "x", "-o", "m.joblib", "--image-size", "0"], "above 0"),
+    (["predict", "m", "f", "--threshold", "2"], "between 0 and 1"),
+])  # fmt: skip
+def test_wrong_arguments_are_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_wrong_with_data_or_a_model_is_code_1_in_one_line(photos, model, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.joblib").write_text("nothing")
+    joblib.dump({"a": 1}, tmp_path / "dict.joblib")
+    new = str(tmp_path / "new.joblib")
+    for arguments, told in (
+        (["train", str(tmp_path / "empty"), "-o", new], "no images were found"),
+        (["train", str(tmp_path / "nowhere.csv"), "-o", new], "there is nothing at"),
+        (["train", str(photos), "--part", "valid", "-o", new], "no folder of the part valid"),
+        (["train", str(photos), "-o", new, "--network", "resnett"], "resnett"),
+        (["predict", "none.joblib", "a.png"], "there is none at none.joblib"),
+        (["predict", str(tmp_path / "no.joblib"), "a.png"], "cannot be loaded as a model"),
+        (["predict", str(tmp_path / "dict.joblib"), "a.png"], "must hold a classifier, got a dict"),
+        (["evaluate", str(model), str(photos / "none")], "there is nothing at"),
+    ):
+        assert main(arguments) == 1, arguments
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith(f"sktransfer {arguments[0]}: error: ") and told in lines[-1]
+    assert not (tmp_path / "new.joblib").exists()
+    with pytest.raises(ValueError, match="there is none"):
+        main(["predict", "none.joblib", "a.png", "--debug"])
+
+
+def test_logs_have_a_line_a_minute(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(_base.time, "monotonic", lambda: clock[0])
+    from sktransfer import config_context
+
+    with config_context(progress="lines"), _base.progress_over(300, "Codes", "image", 0) as bar:
+        for _ in range(300):
+            clock[0] += 1
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 and lines[0] == "Codes: 60 of 300 images, about 4 min left"
+
+
+def test_help_has_examples_and_imports_nothing_heavy(photos, model):
+    script = (
+        "import sys\nfrom sktransfer.cli import main\n"
+        "for words in (['--help'], *([one, '--help'] for one in 'advise train predict evaluate "
+        "codes networks'.split())):\n"
+        "    try: main(words)\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    run = [sys.executable, "-c", script]
+    found = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert found.stdout.count("examples:\n") == 6
+    one = str(next((photos / "test").rglob("*.png")))
+    run = [sys.executable, "-m", "sktransfer", "predict", str(model), one, "missing.png"]
+    found = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert found.returncode == 1 and one in found.stdout
+    assert "Traceback" not in found.stderr and "error: missing.png" in found.stderr
+
+
+def test_warnings_of_the_process_are_as_before(capsys):
+    before = warnings.showwarning
+    main(["networks", "--source", "packaged"])
+    assert warnings.showwarning is before
