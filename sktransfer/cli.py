@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Examples
     --------
     >>> from sktransfer.cli import main
-    >>> main(["networks", "efficientnet_lite0"])
-    efficientnet_lite0
+    >>> main(["networks", "resnet18", "--source", "torchvision"])
+    resnet18
     0
     """
     args = _parser().parse_args(argv)
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args))
     except _UsageError as error:
         args.parser.error(str(error))
+        return 2  # not reached
     except KeyboardInterrupt:
         print(f"sktransfer {args.command}: interrupted.", file=sys.stderr)
         return 130
