@@ -109,7 +109,7 @@ def test_bars_are_shown_as_set(progress, verbose, shown, sample, capsys):
         ({"cache_memory": -1}, "cache_memory must be a whole number of bytes, at least 0, got -1"),
         ({"cache_folder": ""}, "cache_folder must be the path of a folder"),
         ({"cache_folder": 3}, "cache_folder must be the path of a folder"),
-        ({"progress": "yes"}, "progress must be True, False or .verbose., got 'yes'"),
+        ({"progress": "yes"}, "progress must be True, False, .verbose. or .lines., got .yes"),
     ],
 )
 def test_what_is_wrong_is_refused_and_nothing_changes(wrong, message):
