@@ -62,18 +62,13 @@ def warm_up(estimator: Any) -> Any:
 
 
 def _holders(value: Any, seen: set[int]) -> Iterator[Any]:
-    """Fitted estimators with a network, however deep others hold them."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for one in value:
+    """Fitted estimators with a network, however deep others hold them; each once."""
+    if isinstance(value, (list, tuple, Mapping)):
+        for one in value.values() if isinstance(value, Mapping) else value:
             yield from _holders(one, seen)
-    elif isinstance(value, BaseEstimator):
-        if hasattr(value, "warm_up"):
-            if value.__sklearn_is_fitted__():
-                yield value
-            return
-        yield from _holders(list(vars(value).values()), seen)
+    elif isinstance(value, BaseEstimator) and id(value) not in seen:
+        seen.add(id(value))
+        if not hasattr(value, "warm_up"):
+            yield from _holders(list(vars(value).values()), seen)
+        elif value.__sklearn_is_fitted__():  # unlike those that are parameters
+            yield value
