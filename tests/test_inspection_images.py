@@ -6,8 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -23,6 +26,7 @@ from sktransfer.inspection import (
     NeighboursDisplay,
     WorstErrorsDisplay,
 )
+from sktransfer.inspection._answers import answers_of
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -166,6 +170,25 @@ def test_estimators_are_asked_what_they_can_tell(thirty):
         WorstErrorsDisplay.from_predictions(X[:3], [1, 2, 3], np.full((3, 2), 0.5))
 
 
+def test_answers_in_other_forms(images):
+    y = np.array(list("ab" * 6), object)  # as of pandas
+    found = np.full((12, 2), 0.5)
+    display = WorstErrorsDisplay.from_predictions(images, y, found, n_images=2)
+    assert display.y_true == ["a", "b"] and display.y_pred == ["a", "a"]
+    found[3] = np.nan
+    with pytest.raises(InputError, match="image 3 and 0 more have NaN"):
+        WorstErrorsDisplay.from_predictions(images, y, found, kind="probabilities")
+    # scikit-learn's forests give a list, with a column for each class of each tag.
+    tags = np.stack([np.arange(12) % 2, np.zeros(12, int), np.ones(12, int)], axis=1)
+    forest = RandomForestClassifier(5, random_state=0).fit(images.reshape(12, -1), tags)
+    told = answers_of(forest)(images.reshape(12, -1))
+    assert told.scores.shape == (12, 3)
+    assert (told.scores[:, 1] == 0).all() and (told.scores[:, 2] == 1).all()
+    forest.fit(images.reshape(12, -1), np.stack([np.arange(12) % 3, tags[:, 0]], axis=1))
+    with pytest.raises(ValueError, match="one output at a time"):
+        answers_of(forest)(images.reshape(12, -1))
+
+
 # Neighbours.
 
 
@@ -204,6 +227,8 @@ def test_codes_of_estimators_and_pipelines(thirty):
         display = NeighboursDisplay.from_estimator(estimator, X[:2], X, y, n_neighbors=1)
         assert display.indices.tolist() == [[0], [1]]  # it is its own nearest
         np.testing.assert_allclose(display.distances, 0, atol=1e-6)
+    with pytest.raises(NotFittedError):
+        NeighboursDisplay.from_estimator(clone(pipe), X[:2], X)
     with pytest.raises(TypeError, match="must have transform"):
         NeighboursDisplay.from_estimator(LogisticRegression(), X[:2], X)
 
@@ -253,6 +278,9 @@ def test_maps_that_cannot_be_drawn(monkeypatch, images):
         EmbeddingMapDisplay.from_codes(codes[:2])
     with pytest.raises(InputError, match="an image for each of 12"):
         EmbeddingMapDisplay.from_codes(codes, None, images[:5])
+    with pytest.raises(InputError, match="item 1 has NaN"):
+        EmbeddingMapDisplay.from_codes(codes, [0.5, np.nan] + [1.0] * 10)
+    assert (EmbeddingMapDisplay.from_codes(np.ones((12, 3))).positions == 0).all()
     one_column = EmbeddingMapDisplay.from_codes(codes[:, :1], method="pca")
     assert one_column.positions.shape == (12, 2)
     ax = matplotlib.pyplot.subplots()[1]

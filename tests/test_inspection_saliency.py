@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -250,6 +252,8 @@ def test_what_cannot_be_derived_is_covered_instead(scenes):
         SaliencyDisplay.from_estimator(pipe, X[:1], target="blue")
     with pytest.raises(ValueError, match="one for each of 1, got 2"):
         SaliencyDisplay.from_estimator(pipe, X[:1], target=["red", "red"])
+    with pytest.raises(NotFittedError):
+        SaliencyDisplay.from_estimator(clone(pipe), X[:1])
     with pytest.raises(ValueError, match="method= must be"):
         SaliencyDisplay.from_estimator(pipe, X[:1], method="lime")
 

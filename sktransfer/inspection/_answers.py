@@ -67,10 +67,23 @@ def _values(found: Any) -> Answers:
 
 
 def _probabilities(found: Any, estimator: Any) -> Answers:
-    if isinstance(found, list):  # scikit-learn's of several tags: an array of two columns for each
-        found = np.stack([np.asarray(one)[:, -1] for one in found], axis=1)
-        return Answers(np.asarray(found, np.float64), list(range(found.shape[1])), "probability")
+    if isinstance(found, list):
+        every = zip(found, estimator.classes_, strict=True)
+        tags = np.stack([_of_tag(np.asarray(one), list(known)) for one, known in every], axis=1)
+        return Answers(tags, list(range(tags.shape[1])), "probability")
     return Answers(np.asarray(found, np.float64), _targets(estimator, found), "probability")
+
+
+def _of_tag(found: np.ndarray, classes: list[Any]) -> np.ndarray:
+    """The probability that a tag is there, of scikit-learn's columns for what was in the fit."""
+    if not set(classes) <= {0, 1}:
+        raise ValueError(
+            "an estimator of several outputs must give tags of 0 and 1, got the classes "
+            f"{shown(classes)}. Ask about one output at a time."
+        )
+    if 1 not in classes:
+        return np.zeros(len(found))
+    return found[:, classes.index(1)].astype(np.float64)
 
 
 def decisions_of(found: Any, estimator: Any) -> Answers:
@@ -125,10 +138,10 @@ def columns_of(
                 f"target= must say which of {len(targets)} outputs, a number from 0 on."
             )
         return scores.argmax(axis=1)
-    if isinstance(target, (list, tuple, np.ndarray)) and np.ndim(target) == 1:
-        if len(target) != n:
-            raise ValueError(f"target= must be one, or one for each of {n}, got {len(target)}.")
-        each = list(target)
+    if not isinstance(target, str) and np.ndim(target) == 1:
+        each = np.asarray(target).tolist()
+        if len(each) != n:
+            raise ValueError(f"target= must be one, or one for each of {n}, got {len(each)}.")
     else:
         each = [target] * n
     known = {one: number for number, one in enumerate(targets)}

@@ -487,6 +487,10 @@ def _labels(y: Any, n: int) -> list[Any]:
         raise InputError(
             f"y must have one label for each of {n} items, got an array of shape {labels.shape}."
         )
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise InputError(
+            f"y must be known, item {np.flatnonzero(np.isnan(labels))[0]} has NaN. Leave it out."
+        )
     return labels.tolist()
 
 
@@ -500,6 +504,8 @@ def _check_finite(codes: np.ndarray, name: str) -> None:
 
 
 def _positions(codes: np.ndarray, method: str, random_state: Any) -> np.ndarray:
+    if (codes == codes[0]).all():
+        return np.zeros((len(codes), 2))
     n_columns = 2 if method == "pca" else _COLUMNS
     n_columns = min(n_columns, *codes.shape)
     rows = PCA(n_columns, random_state=0).fit_transform(codes.astype(np.float64))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_optional, import_pyplot
 from ..exceptions import ImageError, InputError, shown
@@ -126,6 +127,7 @@ def codes_of(estimator: Any, X: Any) -> np.ndarray:
     TypeError
         If it makes none.
     """
+    estimator = getattr(estimator, "best_estimator_", estimator)
     if not hasattr(estimator, "transform") and isinstance(estimator, Pipeline):
         estimator = estimator[:-1]
     if not hasattr(estimator, "transform"):
@@ -142,6 +144,7 @@ def items_of(estimator: Any, X: Any, value_range: Any) -> Images:
     estimator = getattr(estimator, "best_estimator_", estimator)
     first = estimator[0] if isinstance(estimator, Pipeline) else estimator
     if hasattr(first, "_items"):
+        check_is_fitted(first)
         found = first._items(X)
         if isinstance(found, Images):
             return found

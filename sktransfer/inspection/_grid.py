@@ -348,6 +348,12 @@ class WorstErrorsDisplay:
         if len(truth) != len(images):
             raise InputError(f"y must have one entry for each of {len(images)}, got {len(truth)}.")
         losses, found, words = _judged(truth, told, kind)
+        unknown = np.flatnonzero(np.isnan(losses))
+        if len(unknown):
+            raise InputError(
+                f"y and y_pred must be known, image {unknown[0]} and {len(unknown) - 1} more have "
+                "NaN alone. Leave them out."
+            )
         indices = np.argsort(-losses, kind="stable")[:n_images]
         if kind == "labels":
             indices = indices[losses[indices] > 0]
@@ -356,8 +362,8 @@ class WorstErrorsDisplay:
         return cls(
             images=[thumbnail(images, int(one)) for one in indices],
             indices=indices,
-            y_true=[truth[one].tolist() for one in indices],
-            y_pred=[np.asarray(found[one]).tolist() for one in indices],
+            y_true=[truth.tolist()[one] for one in indices],
+            y_pred=[found.tolist()[one] for one in indices],
             losses=losses[indices],
             told=[words[one] for one in indices],
             display_labels=display_labels,
@@ -468,7 +474,9 @@ def _judged_tags(
         each = np.where(truth == 1, -scores, scores)
         found = scores > 0
     # A tag that is not known counts nowhere.
-    losses = np.nanmean(np.where(np.isnan(truth), np.nan, each), axis=1)
+    known = ~np.isnan(truth)
+    with np.errstate(invalid="ignore"):
+        losses = np.where(known, each, 0).sum(axis=1) / known.sum(axis=1)
     return losses, found.astype(int), [f"loss {one:.2g}" for one in losses]
 
 
