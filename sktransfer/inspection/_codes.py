@@ -518,7 +518,12 @@ def _positions(codes: np.ndarray, method: str, random_state: Any) -> np.ndarray:
         maker: Any = TSNE(perplexity=perplexity, init="pca", random_state=random_state)
     else:
         umap = import_optional("umap", 'method="umap"', "umap")
-        maker = umap.UMAP(n_neighbors=min(15, len(rows) - 1), random_state=random_state)
+        # With a seed it works on one core, and says so unless it is told to.
+        maker = umap.UMAP(
+            n_neighbors=min(15, len(rows) - 1),
+            random_state=random_state,
+            n_jobs=-1 if random_state is None else 1,
+        )
     return np.asarray(maker.fit_transform(rows), np.float64)
 
 
