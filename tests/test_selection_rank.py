@@ -146,6 +146,13 @@ def test_the_table_is_sorted_and_gives_estimators(labelled):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     (dots,) = ax.lines
     np.testing.assert_array_equal(dots.get_xdata(), table["score"][::-1])
+    probed = replace(
+        ranking, measure="average_precision",
+        rows=tuple(replace(r, accuracy=0.5, images_per_second=7.0) for r in ranking.rows),
+    )  # fmt: skip
+    ax = probed.plot()
+    assert ax.get_ylabel().startswith("average precision of a linear probe")
+    assert {dot.get_ydata()[0] for dot in ax.lines} == {0.5}
     half = replace(ranking, rows=(slow.rows[0], replace(ranking.rows[1], images_per_second=9.0)))
     assert "b (speed unknown)" in [one.get_text() for one in half.plot().texts]
 

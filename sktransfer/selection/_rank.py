@@ -369,7 +369,7 @@ class BackboneRanking:
         raise ValueError(f"name must be one of {[row.name for row in self.rows]}, got {name!r}.")
 
     def plot(self, ax: Any = None) -> Any:
-        """Scores of the networks against their speed.
+        """Accuracies of the networks, or their scores, against their speed.
 
         What is up and to the right is better and faster. A network without a measured speed, since
         the cache had its codes, is a dashed line; where none has one the networks are rows.
@@ -385,27 +385,36 @@ class BackboneRanking:
         """
         pyplot = import_pyplot("BackboneRanking.plot")
         ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1] if ax is None else ax
-        rows = [row for row in self.rows if not np.isnan(row.score)]
-        score = f"{self.metrics[0]} (larger is better)"
         ax.set_title("Pretrained networks on these items")
+        told = f"{self.metrics[0]} (larger is better)"
+        values = {row.name: row.score for row in self.rows}
+        if any(not np.isnan(row.accuracy) for row in self.rows):
+            told = f"{self.measure.replace('_', ' ')} of a linear probe, cross-validated"
+            values = {row.name: row.accuracy for row in self.rows}
+        rows = [row for row in self.rows if not np.isnan(values[row.name])]
         if all(np.isnan(row.images_per_second) for row in rows):
             # Dots, not bars: zero means nothing for most scores, and many are negative.
-            ax.plot([row.score for row in rows[::-1]], [row.name for row in rows[::-1]], "o")
-            ax.set(xlabel=score)
+            names = [row.name for row in rows[::-1]]
+            ax.plot([values[name] for name in names], names, "o")
+            ax.set(xlabel=told)
             ax.margins(x=0.25, y=0.1)
             ax.grid(axis="y", alpha=0.3)
             return ax
         for row in rows:
-            speed, by = row.images_per_second, {"textcoords": "offset points"}
+            speed, value = row.images_per_second, values[row.name]
             if np.isnan(speed):
-                ax.axhline(row.score, linestyle="--", color="0.6", zorder=0)
-                at = {"xy": (0, row.score), "xycoords": ("axes fraction", "data")}
-                ax.annotate(f"{row.name} (speed unknown)", **at, xytext=(4, 3), **by)
+                ax.axhline(value, linestyle="--", color="0.6", zorder=0)
+                ax.annotate(
+                    f"{row.name} (speed unknown)", (0, value), xytext=(4, 3),
+                    xycoords=("axes fraction", "data"), textcoords="offset points",
+                )  # fmt: skip
                 continue
-            ax.plot(speed, row.score, "o", color="tab:blue")
-            ax.annotate(row.name, (speed, row.score), xytext=(0, 7), ha="center", **by)
+            ax.plot(speed, value, "o", color="tab:blue")
+            ax.annotate(
+                row.name, (speed, value), xytext=(0, 7), textcoords="offset points", ha="center"
+            )
         noun = modality_of(self.rows[0].estimator).noun
-        ax.set(xlabel=f"{noun}s a second, on this machine", ylabel=score, xscale="log")
+        ax.set(xlabel=f"{noun}s a second, on this machine", ylabel=told, xscale="log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter("{x:g}")
         ax.margins(x=0.25, y=0.15)
