@@ -29,6 +29,7 @@ from sktransfer.finetune import Labels, Tags
 from sktransfer.finetune._tasks import Values
 from sktransfer.selection import LinearTags, h_score, leep_score, logme_score, transrate_score
 from sktransfer.selection._kinds import LABELS, TAGS, VALUES, kind_named, kind_of
+from sktransfer.selection._probe import probe_layer
 from sktransfer.testing import check_instances
 
 LITE = "efficientnet_lite0"
@@ -257,3 +258,15 @@ def test_a_kind_is_found_by_what_its_task_calls_it():
         assert kind_named(task.kind) is kind
     with pytest.raises(KeyError, match="boxes"):
         kind_named("boxes")
+
+
+def test_folds_that_lack_a_class_are_scored_by_the_classes_of_all(codes):
+    """As those of groups, or where images are there twice."""
+    rows = codes[:60]
+    target = np.repeat([0, 1, 2], 20)
+    folds = np.where(target == 0, np.arange(60) % 2, np.arange(60) % 3)  # class 0 in two of three
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(3)]
+    assert 0 not in target[splits[2][1]]
+    found = probe_layer("", rows, target, splits, LABELS)
+    expected = cross_val_score(LABELS.probe(), rows, target, cv=splits)
+    np.testing.assert_allclose(found.folds, expected)
