@@ -115,12 +115,13 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="sktransfer",
-        description="Transfer learning for images: train, predict, evaluate, advise.",
+        description="Transfer learning for images: clean, advise, train, predict, export.",
         epilog="sktransfer COMMAND --help tells more of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"sktransfer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_advise, _add_train, _add_predict, _add_evaluate, _add_codes, _add_networks):
+    for add in (_add_issues, _add_advise, _add_train, _add_predict, _add_evaluate, _add_codes,
+                _add_export, _add_networks):  # fmt: skip
         add(commands)
     return parser
 
@@ -297,7 +298,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
     print(f"wrote {path}", file=sys.stderr)
 
 
-def _write_table(path: Path | None, rows: list[dict[str, Any]]) -> None:
+def _write_table(
+    path: Path | None, rows: list[dict[str, Any]], names: Sequence[str] | None = None
+) -> None:
     """A row each as CSV, TSV, JSON or lines of JSON; None prints CSV."""
     ending = ".csv" if path is None else path.suffix.lower()
     if ending == ".jsonl":
@@ -306,8 +309,8 @@ def _write_table(path: Path | None, rows: list[dict[str, Any]]) -> None:
         text = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
     else:
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if ending == ".tsv" else ",",
-                                lineterminator="\n")  # fmt: skip
+        writer = csv.DictWriter(stream, names or list(rows[0]), lineterminator="\n",
+                                delimiter="\t" if ending == ".tsv" else ",")  # fmt: skip
         writer.writeheader()
         writer.writerows(rows)
         text = stream.getvalue()
@@ -315,6 +318,82 @@ def _write_table(path: Path | None, rows: list[dict[str, Any]]) -> None:
         print(text, end="")
     else:
         _write(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+# issues.
+
+
+def _add_issues(commands: Any) -> None:
+    parser = _command(
+        commands, "issues", _run_issues,
+        "Find duplicates, wrong labels, outliers, leaks between parts, and bad images.",
+        "  sktransfer issues photos/\n"
+        "  sktransfer issues photos/ -o issues.csv -o issues.html\n"
+        "  sktransfer issues unsorted/ --no-labels -o issues.csv",
+    )  # fmt: skip
+    _add_photos(parser)
+    _add_network(parser)
+    parser.add_argument("--no-labels", action="store_true",
+                        help="images without classes, in any folders")  # fmt: skip
+    parser.add_argument("-o", "--output", type=_output(*_TABLES, ".html", *_FIGURES),
+                        metavar="FILE", action="append", default=[], help="a table of all issues, "
+                        "a page with thumbnails, or a figure; also several")  # fmt: skip
+
+
+def _run_issues(args: argparse.Namespace) -> int:
+    from .inspection import find_issues
+
+    X, y, split = _with_parts(args)
+    given = {key: value for key, value in _of_network(args).items() if value is not None}
+    issues = find_issues(X, y, args.network, split=split, **given)
+    print(issues)
+    left_out = set(issues.drop.tolist())
+    rows = [
+        {"index": one.index, "file": X[one.index], "issue": one.issue, "score": round(one.score, 4),
+         "related": "" if one.related is None else X[one.related], "action": one.action,
+         "drop": one.index in left_out}
+        for one in issues.found
+    ]  # fmt: skip
+    names = ("index", "file", "issue", "score", "related", "action", "drop")
+    page = f"<!doctype html><meta charset='utf-8'>{issues._repr_html_()}\n"
+    for path in args.output:
+        if path.suffix.lower() == ".html":
+            _write(path, lambda draft: draft.write_text(page, encoding="utf-8"))
+        elif path.suffix.lower() in _FIGURES:
+            _write(path, lambda draft: issues.plot().savefig(draft))
+        else:
+            _write_table(path, rows, names)
+    return 0
+
+
+def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
+    """Images, also damaged ones, their labels if they have some, and the part that each is in."""
+    import numpy as np
+
+    from .datasets import load_image_folder, load_image_table
+
+    _check_there(args.photos)
+    split: str | None = None
+    if args.no_labels:
+        return _files(args, [args.photos]), None, None
+    if os.path.isdir(args.photos):
+        split = "all" if _parts_of(args.photos) and args.part is None else args.part
+        found = load_image_folder(args.photos, split=split, target_as="name")
+    else:
+        found = load_image_table(
+            args.photos, file=args.file_column, label=args.label_column, root=args.root,
+            split=args.split_column, target_as="name", on_bad="drop",
+        )  # fmt: skip
+        split = args.split_column
+        if split and args.part and args.part in found:
+            found, split = found[args.part], None
+    if split is None or split == args.part:
+        return list(found.data), found.target, None
+    parts = [name for name in found if hasattr(found[name], "data")
+             and hasattr(found[name], "target")]  # fmt: skip
+    X = [path for name in parts for path in found[name].data]
+    sides = np.repeat(parts, [len(found[name].data) for name in parts])
+    return X, np.concatenate([found[name].target for name in parts]), sides
 
 
 # advise.
@@ -545,7 +624,9 @@ def _predicted_together(model: Any, files: list[str]) -> list[_Answer]:
         except ItemError as error:
             if error.index is None:
                 raise
-            answers[good[error.index]].error = error.cause
+            # What estimators add are remedies for callers in Python.
+            bare = error.__cause__ if isinstance(error.__cause__, ItemError) else error
+            answers[good[error.index]].error = bare.cause
             continue
         if labels.ndim != 1:
             raise ValueError("The model must give one label an image, but gives several tags.")
@@ -663,6 +744,30 @@ def _run_codes(args: argparse.Namespace) -> int:
     rows = [{"row": row, "file": file} for row, file in enumerate(files)]
     _write_table(args.output.with_suffix(".csv"), rows)
     return 1 if report.skipped else 0
+
+
+# export.
+
+
+def _add_export(commands: Any) -> None:
+    parser = _command(
+        commands, "export", _run_export,
+        "Write a model as a file that runs without sktransfer and scikit-learn.",
+        "  sktransfer export model.joblib -o model.onnx\n"
+        "  sktransfer export model.joblib -o model.pt",
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="a file that train has written")
+    endings = (".onnx", ".pt", ".ts", ".xml", ".safetensors")
+    parser.add_argument("-o", "--output", type=_output(*endings), metavar="FILE", required=True,
+                        help="ONNX (.onnx), TorchScript (.pt), OpenVINO (.xml) or "
+                        ".safetensors")  # fmt: skip
+
+
+def _run_export(args: argparse.Namespace) -> int:
+    from .deploy import export
+
+    print(f"wrote {export(_loaded(args.model), args.output)}", file=sys.stderr)
+    return 0
 
 
 # networks.

@@ -94,7 +94,7 @@ def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsy
     assert f"error: {bad}: " in capsys.readouterr().err
     rows = rows_of(table)
     assert [row["file"] for row in rows] == [files[0], str(bad), *files[1:]]
-    assert rows[1]["error"] and not rows[1]["label"] and not rows[1]["probability"]
+    assert "on_error" not in rows[1]["error"] != "" and not rows[1]["label"] and not rows[1]["probability"]
     pipe = joblib.load(model)
     said, proba = pipe.predict(files), pipe.predict_proba(files)
     for row, label, numbers in zip([rows[0], *rows[2:]], said, proba, strict=True):
@@ -130,6 +130,37 @@ def test_codes_say_which_file_a_row_is_of_and_are_not_computed_again(photos, tmp
     assert [row["row"] for row in rows] == [str(n) for n in range(12)] and passes["images"] == 12
     expected = CNNCodes(image_size=32).fit_transform([row["file"] for row in rows])
     np.testing.assert_allclose(np.load(target), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_issues_between_parts_and_bad_images(photos, tmp_path, capsys):
+    from shutil import copy, copytree
+
+    root = copytree(photos, tmp_path / "set")
+    first = min((root / "train" / "animal").iterdir())
+    copy(first, root / "test" / "animal" / "copy.png")
+    (root / "train" / "vehicle" / "bad.png").write_bytes(b"no image")
+    table, page = tmp_path / "i.csv", tmp_path / "i.html"
+    assert main(["issues", str(root), "-o", str(table), "-o", str(page), *SMALL]) == 0
+    rows = rows_of(table)
+    kinds = {(row["issue"], row["file"].split("/")[-1]) for row in rows}
+    assert ("unreadable", "bad.png") in kinds
+    assert {name for kind, name in kinds if kind == "leak"} & {"copy.png", first.name}
+    assert "<img" in page.read_text() and "issue(s) in 42 images" in capsys.readouterr().out
+    drop = {row["file"].split("/")[-1] for row in rows if row["drop"] == "True"}
+    assert "bad.png" in drop and len(drop & {"copy.png", first.name}) == 1
+    flat = tmp_path / "i.jsonl"
+    asked = ["issues", str(root / "test" / "animal"), "--no-labels", "-o", str(flat), *SMALL]
+    assert main(asked) == 0 and flat.exists()
+
+
+def test_what_export_wrote_gives_the_same_probabilities(photos, model, tmp_path):
+    import torch
+
+    path = tmp_path / "model.pt"
+    assert main(["export", str(model), "-o", str(path)]) == 0
+    pixels = np.array(Image.open(next((photos / "test").rglob("*.png"))))[None]
+    found = torch.jit.load(str(path)).predict_proba(torch.from_numpy(pixels))
+    np.testing.assert_allclose(found, joblib.load(model).predict_proba(pixels), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -207,8 +238,8 @@ def test_logs_have_a_line_a_minute(monkeypatch, capsys):
 def test_help_has_examples_and_imports_nothing_heavy(photos, model):
     script = (
         "import sys\nfrom sktransfer.cli import main\n"
-        "for words in (['--help'], *([one, '--help'] for one in 'advise train predict evaluate "
-        "codes networks'.split())):\n"
+        "for words in (['--help'], *([one, '--help'] for one in 'issues advise train predict "
+        "evaluate codes export networks'.split())):\n"
         "    try: main(words)\n"
         "    except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'sklearn', 'numpy'} & set(sys.modules)\n"
@@ -216,7 +247,7 @@ def test_help_has_examples_and_imports_nothing_heavy(photos, model):
     )
     run = [sys.executable, "-c", script]
     found = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert found.stdout.count("examples:\n") == 6
+    assert found.stdout.count("examples:\n") == 8
     one = str(next((photos / "test").rglob("*.png")))
     run = [sys.executable, "-m", "sktransfer", "predict", str(model), one, "missing.png"]
     found = subprocess.run(run, capture_output=True, text=True, check=False)
