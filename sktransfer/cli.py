@@ -561,21 +561,21 @@ def _run_predict(args: argparse.Namespace) -> int:
 def _row(file: str, answer: _Answer, classes: Sequence[Any], args: argparse.Namespace) -> dict:
     likeliest = answer.probability
     sure = args.threshold is None or (likeliest is not None and likeliest >= args.threshold)
-    row: dict[str, Any] = {"file": file, "label": answer.label if sure else ""}
-    row["probability"] = "" if likeliest is None else round(likeliest, 6)
+    row: dict[str, Any] = {"file": file, "label": answer.label if sure else None}
+    row["probability"] = None if likeliest is None else round(likeliest, 6)
     numbers = {name: round(p, 6) for name, p in answer.probabilities.items()}
     if args.probabilities and args.output and args.output.suffix.lower() in (".json", ".jsonl"):
         row["probabilities"] = {str(name): p for name, p in numbers.items()}
     elif args.probabilities:
-        row.update({f"p_{name}": numbers.get(name, "") for name in classes})
-    return {**row, "error": answer.error}
+        row.update({f"p_{name}": numbers.get(name) for name in classes})
+    return {**row, "error": answer.error or None}  # null in JSON, an empty cell in CSV
 
 
 @dataclass
 class _Answer:
     """What a model says of an image, or why it says nothing."""
 
-    label: Any = ""
+    label: Any = None
     probabilities: dict[Any, float] = field(default_factory=dict)
     error: str = ""
 

@@ -94,7 +94,8 @@ def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsy
     assert f"error: {bad}: " in capsys.readouterr().err
     rows = rows_of(table)
     assert [row["file"] for row in rows] == [files[0], str(bad), *files[1:]]
-    assert "on_error" not in rows[1]["error"] != "" and not rows[1]["label"] and not rows[1]["probability"]
+    assert rows[1]["error"] and "on_error" not in rows[1]["error"]
+    assert not rows[1]["label"] and not rows[1]["probability"]
     pipe = joblib.load(model)
     said, proba = pipe.predict(files), pipe.predict_proba(files)
     for row, label, numbers in zip([rows[0], *rows[2:]], said, proba, strict=True):
@@ -103,6 +104,7 @@ def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsy
     assert main(["predict", str(model), str(photos / "test"), "-o", str(tmp_path / "a.jsonl")]) == 0
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert len(lines) == len(files) and lines[0]["label"] in ("animal", "vehicle")
+    assert lines[0]["error"] is None
     assert main(["predict", str(model), files[0]]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "file,label,probability,error"
 
