@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections import Counter
 from typing import Any
 
@@ -13,7 +11,7 @@ from PIL import Image
 from sklearn.utils import Bunch, check_random_state
 
 from ..exceptions import ImageError
-from ..inputs import as_images
+from ..inputs import as_images, data_uri
 
 __all__ = ["ImageBunch"]
 
@@ -77,10 +75,7 @@ def _cell(data: Any, index: int, title: str) -> str:
         inside = f'<div style="width:{_SIDE}px;height:{_SIDE}px">cannot be read</div>'
     else:
         image.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=80)
-        code = base64.b64encode(file.getvalue()).decode()
-        inside = f'<img src="data:image/jpeg;base64,{code}">'
+        inside = f'<img src="{data_uri(image)}">'
     name = html.escape(title)
     return f'<div style="margin:4px;font-size:small"><div>{name}</div>{inside}</div>'
 

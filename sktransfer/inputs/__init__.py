@@ -27,6 +27,7 @@ from ._base import OR_NAN, Item, Items, Preparation, Subset, skipped, unreadable
 from ._boxes import NO_BOX, Boxes, as_boxes, bad_boxes, check_boxes, encode_boxes
 from ._collect import is_missing, lazy_images, name_of
 from ._formats import HINTS, readable_formats
+from ._html import data_uri
 from ._images import (
     Images,
     OpenedImage,
@@ -76,6 +77,7 @@ __all__ = [
     "check_boxes",
     "check_fits",
     "check_value_range",
+    "data_uri",
     "digest_of",
     "digest_of_tokenizer",
     "each_told_once",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +12,7 @@ from PIL import Image
 
 from .._optional import import_optional, import_pyplot
 from ..exceptions import ItemError, shown
+from ..inputs import data_uri
 
 __all__ = ["Issue", "Issues"]
 
@@ -182,7 +181,7 @@ class Issues:
         for issue, some in self._examples(_EXAMPLES):
             cells = "".join(
                 f'<td style="text-align:center;vertical-align:top;max-width:16em">'
-                f'<img src="{_data_uri(picture)}"><br><small>{html.escape(self._told(one))}'
+                f'<img src="{data_uri(picture)}"><br><small>{html.escape(self._told(one))}'
                 "</small></td>"
                 for one, picture in some
             )
@@ -242,9 +241,3 @@ class Issues:
 
 def _some(numbers: np.ndarray) -> str:
     return f"{numbers[:10].tolist()}{' …' if len(numbers) > 10 else ''}"
-
-
-def _data_uri(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=75)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
