@@ -121,6 +121,14 @@ def test_table_as_frame_with_a_root(photos, make):
     assert y.tolist() == [0.5, 1.5, 2.0] and X[0] == str(photos / "a.png")
 
 
+def test_names_that_are_numbers_and_paths_of_windows(photos):
+    picture(photos / "7.png")
+    found = load_image_table({"file": [7], "g": [3.0]}, groups="g", root=photos, suffix=".png")
+    assert found.data.tolist() == [str(photos / "7.png")] and found.groups.tolist() == [3]
+    found = load_image_table({"file": ["sub\\c.png"]}, root=photos)
+    assert found.data.tolist() == [str(photos / "sub" / "c.png")]
+
+
 def test_tags_in_columns_and_in_a_column(photos):
     flags = {"file": ["a.png", "b.png"], "sun": [1, 0], "sea": [0.0, None]}
     found = load_image_table(pd.DataFrame(flags), tags=["sun", "sea"], root=photos)
@@ -162,6 +170,9 @@ def test_bad_rows_are_named_or_left_out(photos):
     ({"file": ["a.png"], "y": ["2"]}, {"tags": ["y"]}, "must be 0, 1 or empty"),
     ({"file": ["a.png"], "y": [0.5]}, {"label": "y"}, "pass value="),
     ({"file": ["a.png", "b.png"], "y": [1, "x"]}, {"label": "y"}, "one kind, got int, str"),
+    ({"file": ["a.png"], "y": [""]}, {"tags": "y"}, "at least one tag"),
+    ({"file": ["a.png"], "y": [None]}, {"groups": "y"}, "Row 0 of the table has no group"),
+    ({"file": ["a.png"]}, {"root": ["x"]}, "root must be the path of a folder, got a list"),
     ({"file": ["a.png"], "y": [1]}, {"label": "y", "tags": "y"}, "Only one of"),
     ({"file": ["a.png"]}, {"root": "nowhere"}, "root must be the folder"),
     ({"file": ["a.png", "a.png"]}, {}, "names .*a.png, as row 0 of the table does"),

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,6 +153,10 @@ def load_image_table(
     target = _target(columns, label, tags, value, separator, rows)
     rows.check_files(merges=merges, verify=verify)
     parts = None if split is None else _parts(columns, split, rows)
+    together = None if groups is None else columns.cells(groups)
+    for row, one in enumerate(together or ()):
+        if is_missing(one):
+            rows.spoil(row, f"has no group in the column {shown(repr(groups))}")
     skipped = rows.drop() if on_bad == "drop" else rows.refuse()
     if not len(rows.kept):
         raise InputError(
@@ -165,10 +168,9 @@ def load_image_table(
         _warn_of(skipped, len(rows.kept), columns.name)
     paths = np.array([rows.paths[row] for row in rows.kept], object)
     labels, names = target.of(rows, target_as == "name")
-    together = None if groups is None else np.asarray(columns.cells(groups), object)[rows.kept]
     bunch = ImageBunch(
         data=paths, target=labels, target_names=names,
-        groups=None if together is None else _plain(together),
+        groups=None if together is None else _plain([together[row] for row in rows.kept]),
         rows=rows.kept, filenames=paths, skipped=skipped,
         DESCR=f"{len(paths)} images {target.told(names)}in {columns.name}",
     )  # fmt: skip
@@ -294,6 +296,8 @@ def _read_csv(path: str) -> Columns:
 def _root(root: Any, columns: Columns) -> str:
     if root is None:
         return columns.folder or os.getcwd()
+    if not isinstance(root, (str, os.PathLike)):
+        raise InputError(f"root must be the path of a folder, got {name_of(root)}.")
     folder = os.path.abspath(os.path.expanduser(os.fsdecode(root)))
     if not os.path.isdir(folder):
         raise InputError(f"root must be the folder that paths begin in; {shown(folder)} is none.")
@@ -330,10 +334,13 @@ class _Rows:
         self.merged: dict[int, int] = {}
         self.paths: list[str | None] = [None] * columns.n
         for row, cell in enumerate(cells):
+            cell = str(cell) if isinstance(cell, int) else cell  # a number that is a name
             if is_missing(cell) or not isinstance(cell, (str, os.PathLike)):
                 self.bad[row] = f"has no path in the column {shown(repr(column))}"
             else:
                 path = os.path.expanduser(os.fsdecode(cell).strip() + suffix)
+                if os.sep == "/" and not os.path.exists(os.path.join(folder, path)):
+                    path = path.replace("\\", "/")  # written on Windows
                 self.paths[row] = os.path.normpath(os.path.join(folder, path))
         self.kept = np.empty(0, np.int64)
 
@@ -490,6 +497,8 @@ class _Target:
             if earlier in of_row:
                 of_row[earlier] |= set(self.cells[row])
         names = sorted(set().union(*of_row.values()))
+        if not names:
+            raise InputError("The column of tags must hold at least one tag, and has none.")
         matrix = np.zeros((len(of_row), len(names)), np.int64)
         place = {name: number for number, name in enumerate(names)}
         for number, tags in enumerate(of_row.values()):
@@ -547,7 +556,7 @@ def _labels(values: list[Any]) -> np.ndarray:
     if array.dtype.kind == "f":
         raise InputError("Labels must be names or whole numbers, got fractions; pass value=.")
     raise InputError(
-        "Labels must be of one kind, got "
+        "Labels must be names, whole numbers or bools, all of one kind, got "
         f"{', '.join(sorted({type(one).__name__ for one in values}))}."
     )
 
@@ -595,7 +604,9 @@ def _words(cells: Iterable[Any], separator: str | None) -> list[list[str]]:
     return found
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
-    """Groups as an array of one kind, where they are."""
-    kinds = Counter(type(one) for one in values)
-    return np.array(values.tolist()) if len(kinds) == 1 else values.astype(str)
+def _plain(values: list[Any]) -> np.ndarray:
+    """Groups as an array of one kind: of several kinds, and of dates, as they are written."""
+    try:
+        return _labels(values)
+    except InputError:
+        return np.array([str(one) for one in values])

@@ -84,7 +84,7 @@ def load_torch_dataset(
     classes = _classes(dataset)
     target = _labels(dataset, data[0].source) if labels else None
     names = None if classes is None else np.array(classes)
-    if target_as == "name" and target is not None:
+    if target_as == "name" and target is not None and target.dtype.kind != "U":
         if names is None or target.dtype.kind not in "iu" or target.ndim != 1:
             raise InputError('target_as="name" needs a data set with `classes`, the names.')
         target = names[target]
