@@ -46,9 +46,9 @@ def close():
 def scenes():
     """Noise, with a bright square in one of four corners that says by its colour what it is."""
     rng = np.random.default_rng(0)
-    X = rng.integers(90, 160, (48, 64, 64, 3)).astype(np.uint8)
-    y = np.array(["red", "green"] * 24)
-    corners = rng.integers(0, 2, (48, 2)) * 40
+    X = rng.integers(90, 160, (30, 64, 64, 3)).astype(np.uint8)
+    y = np.array(["red", "green"] * 15)
+    corners = rng.integers(0, 2, (30, 2)) * 40
     for image, label, (row, column) in zip(X, y, corners, strict=True):
         square = image[row : row + 24, column : column + 24]
         square[...] = (255, 0, 0) if label == "red" else (0, 255, 0)
@@ -164,10 +164,10 @@ def test_places_of_a_transformer_are_a_grid(scenes):
 
 def test_what_decides_is_found(scenes):
     X, y, corners = scenes
-    plain = np.random.default_rng(1).integers(90, 160, (24, 64, 64, 3)).astype(np.uint8)
-    codes = CNNCodes("efficientnet_lite0", image_size=128)
+    plain = np.random.default_rng(1).integers(90, 160, (16, 64, 64, 3)).astype(np.uint8)
+    codes = CNNCodes("efficientnet_lite0", image_size=96)
     pipe = make_pipeline(codes, StandardScaler(), LogisticRegression())
-    pipe.fit(np.concatenate([X[:24], plain]), [*y[:24], *["none"] * 24])
+    pipe.fit(np.concatenate([X[:24], plain]), [*y[:24], *["none"] * 16])
     assert pipe.score(X[24:], y[24:]) == 1
     by_map = SaliencyDisplay.from_estimator(pipe, X[24:30])
     covered = SaliencyDisplay.from_estimator(pipe, X[24:26], method="occlusion", patch=0.4)
@@ -182,7 +182,7 @@ def test_what_decides_is_found(scenes):
 
 def test_numbers_in_their_own_units(scenes):
     X, y, _ = scenes
-    target = 100.0 * (y == "red") + np.linspace(0, 1, 48)
+    target = 100.0 * (y == "red") + np.linspace(0, 1, 30)
     reg = FineTuneRegressor(**SMALL, trainable="head", max_epochs=1, random_state=0).fit(X, target)
     pipe = make_pipeline(CNNCodes(**SMALL), StandardScaler(), Ridge()).fit(X, target)
     for model in (reg, pipe):
@@ -202,7 +202,7 @@ def test_numbers_in_their_own_units(scenes):
 
 def test_each_tag_has_its_map(scenes):
     X, y, _ = scenes
-    tags = np.stack([y == "red", y == "green", np.arange(48) % 3 == 0], axis=1).astype(int)
+    tags = np.stack([y == "red", y == "green", np.arange(30) % 3 == 0], axis=1).astype(int)
     tuned = FineTuneClassifier(**SMALL, trainable="head", max_epochs=1).fit(X, tags)
     pipe = make_pipeline(CNNCodes(**SMALL), StandardScaler(), LinearTags()).fit(X, tags)
     for model in (tuned, pipe):

@@ -147,3 +147,25 @@ def test_impossible_sizes(size):
 
     with pytest.raises(ValueError, match="image_size"):
         CNNCodes(image_size=size).fit(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(80, 200), (200, 80), (96, 96)])
+@pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
+def test_what_is_said_of_places_comes_back_to_where_they_are(size, resize):
+    """Brightness that says where a pixel is, is the same after the way there and back."""
+    height, width = size
+    ramp = np.add.outer(np.linspace(1, 120, height), np.linspace(1, 120, width))
+    pixels = np.repeat(np.rint(ramp)[..., None], 3, axis=2).astype(np.uint8)
+    cut = {"crop_pct": 0.8} if resize == "crop" else {}
+    to = image_preparation(facts(), image_size=64, resize=resize, **cut)
+    seen = torch.from_numpy(to.of(pixels)[..., 0].copy()).float()[None]
+    back = to.placement(size, whole=False).scores(seen)[0].numpy()
+    assert back.shape == size
+    inside = back[4:-4, 4:-4] > 0
+    middle = (back - ramp)[height // 2 - 20 : height // 2 + 20, width // 2 - 20 : width // 2 + 20]
+    assert np.abs(middle).max() < 3
+    # What is cut away is nothing.
+    assert inside.all() == (resize != "crop")
+    if resize == "crop":
+        kept = 0.8**2 * min(size) / max(size)
+        assert (back > 0).mean() == pytest.approx(kept, rel=0.15)

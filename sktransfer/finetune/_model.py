@@ -348,8 +348,9 @@ class Model:
         """
         order, end = [None, *self.table.every()], self.table.layers[-1]
         start, module = self.start, self.module.eval()
+        device = next(module.parameters()).device
         if start is not None and order.index(layer) <= order.index(start):
-            tail = self.table.up_to(start.name).tail(layer).eval()
+            tail = self.table.up_to(start.name).tail(layer).eval().to(device)
             given = as_kept(start) if layer == start else start
             # The module takes the codes themselves where nothing but the head is trained.
             pool = Pool("avg" if start == end else None, given)
@@ -359,7 +360,7 @@ class Model:
         trained = _plain_state(module.tail)
         for part in (first, second):
             part.load_state_dict({name: trained[name] for name in part.state_dict()})
-            part.eval().to(next(module.parameters()).device)
+            part.eval().to(device)
         pool = Pool("avg", as_kept(end) if layer == end else end)
         before = nn.Sequential(_BeforeTail(module), first, Pool(None, layer))
         return start, before, nn.Sequential(second, pool, module.head)
