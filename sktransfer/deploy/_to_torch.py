@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,10 +138,10 @@ def _flat(estimator: Any) -> list[Any]:
 def _read(first: Any, steps: Sequence[Any]) -> tuple[Read, Head]:
     if isinstance(first, CNNCodes):
         read = _of_codes(first)
-        return read, head_of_steps(steps, _rows_of(read)) if steps else _IDENTITY
+        return read, _head(steps, read) if steps else _IDENTITY
     if isinstance(first, (FineTuneClassifier, FineTuneRegressor)):
         read, head = _of_tuned(first)
-        return read, head_of_steps(steps, _rows_of(read)) if steps else head
+        return read, _head(steps, read) if steps else head
     if steps:
         raise ExportError(
             f"A pipeline must begin with CNNCodes or a fine-tuned network, got "
@@ -151,6 +152,13 @@ def _read(first: Any, steps: Sequence[Any]) -> tuple[Read, Head]:
     if isinstance(first, PixelClassifier):
         return _of_pixels(first)
     raise ExportError(f"The estimator must be a fitted {_TAKEN}, got {type(first).__name__}.")
+
+
+def _head(steps: Sequence[Any], read: Read) -> Head:
+    with warnings.catch_warnings():
+        # Steps that were fitted on data frames miss the names of columns.
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        return head_of_steps(steps, _rows_of(read))
 
 
 _IDENTITY = Head(nn.Identity(), "codes", "none", [])
