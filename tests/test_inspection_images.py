@@ -209,6 +209,9 @@ def test_the_nearest_by_a_plain_loop(images):
         assert shown == order.tolist()
     assert display.axes_.shape == (3, 5)
     assert "ah" in "".join(titles(display)) and titles(display)[0] == "image 0"
+    some = NeighboursDisplay.from_codes(images[:3], codes, images[3:], known, n_images=2)
+    np.testing.assert_array_equal(some.indices[:, :4], display.indices[:2])
+    assert some.axes_.shape == (2, 6)
     few = NeighboursDisplay.from_codes(images[:1], codes[:1], images[3:5], known[:2])
     assert few.indices.shape == (1, 2)
     with pytest.raises(InputError, match="one label for each of 9"):

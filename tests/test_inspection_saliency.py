@@ -252,6 +252,10 @@ def test_what_cannot_be_derived_is_covered_instead(scenes):
         SaliencyDisplay.from_estimator(pipe, X[:1], target="blue")
     with pytest.raises(ValueError, match="one for each of 1, got 2"):
         SaliencyDisplay.from_estimator(pipe, X[:1], target=["red", "red"])
+    tagged = SaliencyDisplay.from_estimator(
+        pipe, X, n_images=2, target=list(y), patch=0.5, method="occlusion"
+    )
+    assert tagged.targets == y[:2].tolist()
     with pytest.raises(NotFittedError):
         SaliencyDisplay.from_estimator(clone(pipe), X[:1])
     with pytest.raises(ValueError, match="method= must be"):

@@ -19,6 +19,7 @@ from ._examples import (
     codes_of,
     colours_of,
     draw,
+    first_of,
     items_of,
     name_of_label,
     opened_images,
@@ -100,6 +101,7 @@ class NeighboursDisplay:
         X_train: Any,
         y_train: Any = None,
         *,
+        n_images: int = 8,
         value_range: Any = "auto",
         **options: Any,
     ) -> NeighboursDisplay:
@@ -116,6 +118,8 @@ class NeighboursDisplay:
             Where the nearest are looked for.
         y_train : array-like of shape (n_train,), default=None
             Their labels.
+        n_images : int, default=8
+            How many of `X` are asked about at most: the first.
         value_range : (low, high) or "auto", default="auto"
             What black and white are in arrays, where the estimator does not know itself.
         **options : dict
@@ -125,6 +129,7 @@ class NeighboursDisplay:
         -------
         display : NeighboursDisplay
         """
+        X = first_of(X, n_images)
         asked, known = (items_of(estimator, one, value_range) for one in (X, X_train))
         codes, codes_train = (codes_of(estimator, one) for one in (X, X_train))
         return cls._of(asked, codes, known, codes_train, y_train, **options)
@@ -138,6 +143,7 @@ class NeighboursDisplay:
         codes_train: Any,
         y_train: Any = None,
         *,
+        n_images: int = 8,
         n_neighbors: int = 5,
         metric: str = "cosine",
         value_range: Any = "auto",
@@ -154,6 +160,8 @@ class NeighboursDisplay:
             Their codes.
         y_train : array-like of shape (n_train,), default=None
             Labels of the latter.
+        n_images : int, default=8
+            How many of `X` are asked about at most: the first.
         n_neighbors : int, default=5
             How many are shown for each image.
         metric : str, default="cosine"
@@ -175,6 +183,8 @@ class NeighboursDisplay:
             If there are not as many codes or labels as images.
         """
         asked, known = np.asarray(codes), np.asarray(codes_train)
+        opened_images(X, len(asked), value_range)
+        X, asked = first_of(X, n_images), asked[:n_images]
         return cls._of(
             opened_images(X, len(asked), value_range), asked,
             opened_images(X_train, len(known), value_range), known, y_train,

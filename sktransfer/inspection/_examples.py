@@ -45,6 +45,14 @@ def opened_images(X: Any, n: int, value_range: Any) -> Images:
     return images
 
 
+def first_of(X: Any, n_images: int) -> Any:
+    """The first items of an input: a figure of all of a thousand helps nobody."""
+    if n_images < 1:
+        raise ValueError(f"n_images= must be at least 1, got {n_images}.")
+    # Slices are rows of lists, arrays, tensors, columns and data frames alike.
+    return X[:n_images] if hasattr(X, "__len__") and len(X) > n_images else X
+
+
 def cells(
     axes: Any, n: int, what: str, *, columns: int = 4, size: tuple[float, float] = (2.6, 2.9)
 ) -> np.ndarray:

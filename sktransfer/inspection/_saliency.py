@@ -14,7 +14,7 @@ from ..exceptions import shown
 from ..finetune import FineTuneTextClassifier, FineTuneTextRegressor
 from ..inputs import as_texts
 from ._answers import Answers, answers_of
-from ._examples import cells, items_of, name_of_label, title_of
+from ._examples import cells, first_of, items_of, name_of_label, title_of
 from ._gradcam import GradCAM, NoMaps
 from ._occlusion import leave_words_out, occlude_images, without_cache, words_of
 
@@ -113,6 +113,7 @@ class SaliencyDisplay:
         estimator: Any,
         X: Any,
         *,
+        n_images: int = 12,
         method: str = "auto",
         target: Any = None,
         layer: str | int | None = None,
@@ -131,7 +132,9 @@ class SaliencyDisplay:
         estimator : object
             Fitted, with `predict`. For images any that takes them; for texts likewise.
         X : images or texts
-            As `estimator` takes them; all are drawn.
+            As `estimator` takes them.
+        n_images : int, default=12
+            How many images, or texts, are asked about and drawn at most: the first.
         method : {"auto", "gradcam", "occlusion", "words"}, default="auto"
             gradcam
                 Grad-CAM [1]_, in one pass forward and one back: FineTuneClassifier,
@@ -148,7 +151,7 @@ class SaliencyDisplay:
                 "words" for networks for text, "gradcam" where it is possible, else "occlusion".
         target : object, default=None
             The label, or the number of a tag or output, that is asked about; or a list with one for
-            each item. None is the most probable of each.
+            each item of `X`. None is the most probable of each.
         layer : str, int or None, default=None
             The layer of Grad-CAM, as `list_layers()` of the estimator names it; its output must be
             a map. None is the last one on whose places the score hangs. Earlier layers give finer
@@ -184,6 +187,10 @@ class SaliencyDisplay:
                 "patch= must be within 0 and 1, and overlap= at least 0 and less than 1, "
                 f"got {patch} and {overlap}."
             )
+        some = first_of(X, n_images)
+        if some is not X and np.ndim(target) == 1 and len(target) == len(X):
+            target = target[:n_images]
+        X = some
         if method == "words" or (method == "auto" and _is_for_texts(estimator)):
             display = cls._of_words(estimator, X, target)
         else:
