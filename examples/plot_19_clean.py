@@ -23,8 +23,8 @@ names = [photos.target_names[number] for number in photos.target[:200]]
 # %%
 # What people do to images
 # ------------------------
-# Five copies each that were saved again, made smaller, cropped and mirrored; they end in the test set.
-# Five labels are wrong, three images are dark, and three blurred.
+# Five copies each that were saved again, made smaller, cropped and mirrored; they end in the test
+# set. Five labels are wrong, three images are dark, and three blurred.
 
 
 def saved_again(image):

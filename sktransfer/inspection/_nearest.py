@@ -6,8 +6,8 @@ import numpy as np
 
 __all__ = ["nearest", "unit_rows"]
 
-# Similarities in memory at a time: 64 MB.
-_BLOCK = 2**24
+# Similarities in memory at a time: 16 MB, and as many numbers.
+_BLOCK = 2**22
 
 
 def unit_rows(codes: np.ndarray) -> np.ndarray:

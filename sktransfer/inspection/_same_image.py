@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ _CLOSER = np.linspace(0.95, 1.05, 9)
 _HOPELESS = 0.75
 # Correlation of what is fine, not yet to fractions of a pixel, below which two are not one.
 _UNLIKE = 0.3
+# Score from which on a pair that is below `SAME` is worth a slower look.
+_IN_DOUBT = 0.35
 # Standard deviation of grey below which there is nothing to compare.
 _FLAT, _FAINTEST = 1.0, 0.1
 # Images whose pixels are wider than this have too few to tell (digits of 8 x 8 are alike); these
@@ -152,24 +154,47 @@ def _closely(whole: Thumbnail, part: Thumbnail, rough: _Fit) -> Match:
     pixel = max(whole.pixel, part.pixel * size[0] / part.grey.shape[0])
     shown = part.grey[:, ::-1] if fit.mirrored else part.grey
     shown = _fine(_resized(shown, size), pixel)
-    limits = np.array([*whole.grey.shape[::-1]] * 2, dtype=float)
+    # Filtered at once, since what is cut out has about the size that it is compared at. At its
+    # borders that differs from what is fine in the cut, so these do not count.
+    edge = round(_FINE * pixel)
+    inner = (slice(edge, -edge), slice(edge, -edge)) if min(size) > 4 * edge else (slice(None),)
+    filtered = _fine(whole.grey, pixel)
 
-    def cut(box: np.ndarray) -> np.ndarray:
-        return _fine(_resized(whole.grey, size, tuple(box)), pixel)
+    def quickly(box: np.ndarray) -> np.ndarray:
+        return _unit(_resized(filtered, size, tuple(box))[inner])
 
-    best = float((cut(box) * shown).sum())
-    if best < _UNLIKE:
+    def exactly(box: np.ndarray) -> np.ndarray:
+        return _unit(_fine(_resized(whole.grey, size, tuple(box)), pixel))
+
+    core, shown = _unit(shown[inner]), _unit(shown)
+    if float((quickly(box) * core).sum()) < _UNLIKE:
         return Match(0.0)
+    limits = np.array([*whole.grey.shape[::-1]] * 2, dtype=float)
+    box = _moved(box, limits, core, quickly)
+    score = _least_agreement(exactly(box), shown)
+    if _IN_DOUBT < score < SAME:
+        box = _moved(box, limits, shown, exactly)
+        score = _least_agreement(exactly(box), shown)
+    if max(whole.pixel, part.pixel) > _TINY and score < _SURE:
+        score = 0.0
+    area = np.prod(box[2:] - box[:2]) / np.prod(whole.grey.shape)
+    return Match(score, fit.mirrored, float(area))
+
+
+def _moved(
+    box: np.ndarray,
+    limits: np.ndarray,
+    shown: np.ndarray,
+    cut: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """A box near another one that holds more of what is shown: step by step uphill."""
+    best = float((cut(box) * shown).sum())
     for step in (1.0, 1.0, 0.5, 0.5, 0.25):
         for move in np.vstack([_MOVES, -_MOVES]):
             moved = (box + step * move).clip(0, limits)
             if (found := float((cut(moved) * shown).sum())) > best:
                 best, box = found, moved
-    area = np.prod(box[2:] - box[:2]) / np.prod(whole.grey.shape)
-    score = _least_agreement(cut(box), shown)
-    if max(whole.pixel, part.pixel) > _TINY and score < _SURE:
-        score = 0.0
-    return Match(score, fit.mirrored, float(area))
+    return box
 
 
 # Across, down, larger, wider, higher.
@@ -226,10 +251,14 @@ def _windows(summed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _fine(image: np.ndarray, pixel: float) -> np.ndarray:
-    """What is fine in an image, as a vector of length 1."""
-    fine = gaussian_filter(image, _FINEST * pixel) - gaussian_filter(image, _FINE * pixel)
-    fine -= fine.mean()
-    return fine / max(1e-6, float(np.sqrt((fine**2).sum())))
+    """What is fine in an image."""
+    return gaussian_filter(image, _FINEST * pixel) - gaussian_filter(image, _FINE * pixel)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Values of mean 0, as a vector of length 1."""
+    values = values - values.mean()
+    return values / max(1e-6, float(np.sqrt((values**2).sum())))
 
 
 def _least_agreement(one: np.ndarray, other: np.ndarray) -> float:
