@@ -471,6 +471,8 @@ def _run_train(args: argparse.Namespace) -> int:
     if args.epochs is not None and args.strategy == "probe":
         raise _UsageError("--epochs is for --strategy fine-tune and auto")
     X, y = _labelled(args, ("train",))
+    if len(set(y.tolist())) < 2:
+        raise ValueError(f"PHOTOS must have images of at least two classes, got only {y[0]!s}.")
     trainer = {"probe": _probe, "fine-tune": _fine_tuned, "auto": _best}[args.strategy]
     model = trainer(args, X, y)
     _write(args.output, lambda draft: joblib.dump(model, draft))
@@ -734,12 +736,17 @@ def _add_codes(commands: Any) -> None:
 
 
 def _run_codes(args: argparse.Namespace) -> int:
+    from .exceptions import CodesFileError
+
     _check_there(args.photos)
     files = _files(args, [args.photos])
     if not files:
         raise ValueError(f"{args.photos} must hold at least one image, got none.")
     codes = _codes(args, layer=args.layer, on_error="nan").fit(files)
-    report = codes.transform_to(args.output, files, overwrite=args.overwrite)
+    try:
+        report = codes.transform_to(args.output, files, overwrite=args.overwrite)
+    except CodesFileError as error:
+        raise ValueError(str(error).replace("overwrite=True", "--overwrite")) from error
     print(report, file=sys.stderr)
     rows = [{"row": row, "file": file} for row, file in enumerate(files)]
     _write_table(args.output.with_suffix(".csv"), rows)

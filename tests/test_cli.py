@@ -204,10 +204,15 @@ def test_wrong_arguments_are_code_2(arguments, told, capsys, tmp_path, monkeypat
 def test_what_is_wrong_with_data_or_a_model_is_code_1_in_one_line(photos, model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.joblib").write_text("nothing")
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "one" / "cat" / "a.png")
+    np.save(tmp_path / "codes.npy", np.zeros((3, 2)))
     joblib.dump({"a": 1}, tmp_path / "dict.joblib")
     new = str(tmp_path / "new.joblib")
     for arguments, told in (
         (["train", str(tmp_path / "empty"), "-o", new], "no images were found"),
+        (["train", str(tmp_path / "one"), "-o", new], "at least two classes, got only cat"),
+        (["codes", str(photos), "-o", str(tmp_path / "codes.npy"), *SMALL], "--overwrite"),
         (["train", str(tmp_path / "nowhere.csv"), "-o", new], "there is nothing at"),
         (["train", str(photos), "--part", "valid", "-o", new], "no folder of the part valid"),
         (["train", str(photos), "-o", new, "--network", "resnett"], "resnett"),

@@ -125,10 +125,11 @@ class AutoTransferBase(ClassifierMixin):
             )
         modality, codes = self._modality, self._codes()
         items = modality.items(codes, X)
-        task, target = (Tags if is_indicator(y) else Labels).of(y, len(items))
+        task = (Tags if is_indicator(y) else Labels).of(y, len(items))[0]
         kind = kind_named(task.kind, modality.noun)
         groups = digests(items, strict=True)[0]
-        splits = kind.make_splits(target, self.cv, groups=groups)
+        labels = kind.read(y)
+        splits = kind.make_splits(labels, self.cv, groups=groups)
         check_columns(self, X, reset=True)
         runner = TrialRunner(
             codes,
@@ -139,7 +140,6 @@ class AutoTransferBase(ClassifierMixin):
             kind=kind,
         )
         reread = self._reading() == "auto" and modality.odd_share(codes, items) > MANY_ODD
-        labels = kind.read(y)
         rows = modality.take(codes, X, np.arange(len(items)), len(items))
         trials = self._printed(runner.run(rows, labels, self.strategies, reread=reread), kind)
         best = best_of(trials)
