@@ -98,8 +98,14 @@ PROBABILITIES = [
 ]
 
 
-@pytest.mark.parametrize("steps", PROBABILITIES, ids=str)
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "steps, n_classes",
+    [pytest.param(steps, 3, marks=pytest.mark.slow if number in (1, 2, 4) else [])
+     for number, steps in enumerate(PROBABILITIES)]
+    + [pytest.param(steps, 2, marks=[] if number in (1, 6) else pytest.mark.slow)
+       for number, steps in enumerate(PROBABILITIES)],
+    ids=str,
+)  # fmt: skip
 def test_probabilities_of_pipelines(three, pixels, steps, n_classes):
     X, y = three
     y = y if n_classes == 3 else y == "dog"
@@ -164,15 +170,16 @@ def test_what_a_search_found_best(three, pixels):
 
 TUNED = [
     {"backbone": "resnet18", "trainable": "head"},
-    {"backbone": "resnet18", "trainable": 1, "head": "mlp"},
+    {"backbone": "resnet18", "trainable": "head", "head": "mlp"},
     pytest.param({"backbone": "resnet18", "trainable": "all", "batchnorm": "train"},
                  marks=pytest.mark.slow),
     {"backbone": "resnet18", "trainable": 1, "layer": "layer3"},
     pytest.param({"backbone": "efficientnet_lite0", "trainable": 1, "dropout": 0.3},
                  marks=pytest.mark.slow),
-    {"backbone": "efficientnet_lite0", "trainable": 1, "method": "lora"},
+    pytest.param({"backbone": "efficientnet_lite0", "trainable": 1, "method": "lora"},
+                 marks=pytest.mark.slow),
     pytest.param({"backbone": VIT, "trainable": 1}, marks=pytest.mark.slow),
-    {"backbone": VIT, "trainable": 1, "method": "lora"},
+    pytest.param({"backbone": VIT, "trainable": 1, "method": "lora"}, marks=pytest.mark.slow),
 ]  # fmt: skip
 
 
@@ -438,7 +445,7 @@ def test_a_file_runs_where_there_is_no_sktransfer(fitted, three, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fitted.predict_proba(X), atol=1e-5)
 
 
-@pytest.mark.parametrize("ending", [".onnx", ".xml"])
+@pytest.mark.parametrize("ending", [pytest.param(".onnx", marks=pytest.mark.slow), ".xml"])
 def test_a_file_that_computes_something_else_is_not_left(fitted, tmp_path, monkeypatch, ending):
     """The exporter is given another network than the one that its file is compared with."""
     if ending == ".onnx":

@@ -108,8 +108,10 @@ def test_what_others_hold_is_found(files, labels, fresh):
 
 
 @pytest.mark.parametrize(
-    "kind", ["tuned", "all", "pixels", "flattened", pytest.param("masks", marks=pytest.mark.slow)]
-)
+    "kind",
+    ["flattened", *(pytest.param(kind, marks=pytest.mark.slow) for kind in
+                    ("tuned", "all", "masks", "pixels"))],
+)  # fmt: skip
 def test_kinds_of_estimators(sample, labels, kind, fresh):
     X, y = sample.data[:12], labels[:12]
     masks = np.where(X[..., 0] > X[..., 2], "warm", "cold")
@@ -181,8 +183,9 @@ def test_threads_share_one_engine_and_give_the_same(pipe, files, fresh):
 
 
 def test_threads_share_a_fine_tuned_network(sample, labels, fresh):
-    X = sample.data[:30]
-    clf = FineTuneClassifier(**SMALL, trainable=1, max_epochs=1, lr=1e-4, cache=None).fit(X, labels)
+    X, labels = sample.data[:12], labels[:12]
+    clf = FineTuneClassifier(**SMALL, trainable="head", max_epochs=1, lr=1e-4, cache=None)
+    clf.fit(X, labels)
     expected = np.concatenate([clf.predict_proba(X[i : i + 1]) for i in range(8)])
     own, gate = loaded(clf), threading.Barrier(8)
 

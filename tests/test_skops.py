@@ -82,11 +82,11 @@ CASES = {
         lambda: make_pipeline(CNNCodes(**SMALL), StandardScaler(), LogisticRegression()), images
     ),
     "FineTuneClassifier": (lambda: sktransfer.FineTuneClassifier(**SMALL, **QUICK), images),
+}  # fmt: skip
+SLOW = {
     "FineTuneClassifier, tags": (lambda: sktransfer.FineTuneClassifier(**SMALL, **QUICK), tagged),
     "FineTuneRegressor": (lambda: sktransfer.FineTuneRegressor(**SMALL, **QUICK), valued),
     "PixelClassifier": (lambda: sktransfer.PixelClassifier(**SMALL, random_state=0), masked),
-}  # fmt: skip
-SLOW = {
     "FineTuneSegmenter": (lambda: sktransfer.FineTuneSegmenter(**SMALL, **QUICK), masked),
     "FineTuneDetector": (lambda: sktransfer.FineTuneDetector(image_size=64, **QUICK), boxed),
     "AutoTransferClassifier": (
