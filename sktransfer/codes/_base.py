@@ -192,28 +192,10 @@ class CodesBase(KeepsNetwork, TransformerMixin):
         """
         return self._cut(self._load()).listed()
 
-    def warm_up(self) -> Self:
-        """Load the network, make it ready for the device, and run it on one made-up item.
-
-        What is done once in the first prediction of an estimator that was loaded is done now.
-        Nothing is kept in the cache. See :func:`sktransfer.warm_up`, which takes pipelines as well.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If it is not fitted.
-        BackboneError
-            If the network cannot be loaded.
-        """
-        check_is_fitted(self, "backbone_")
+    def _run_once(self) -> None:
         fitted = self._fitted
         frozen = self._frozen().uncached()
         frozen.rows(fitted.reading.made_up(fitted.preparation))
-        return self
 
     # What kinds of items differ in.
 

@@ -339,29 +339,11 @@ class PixelClassifier(
         masks = fitting_masks(y, self._items(X))
         return float(mean_iou_score(masks, self.predict(X), unlabeled=self.unlabeled))
 
-    # Of `fit`.
-
-    def warm_up(self) -> Self:
-        """Load the network, make it ready for the device, and run it on one made-up item.
-
-        What is done once in the first prediction of an estimator that was loaded is done now.
-        Nothing is kept in the cache. See :func:`sktransfer.warm_up`, which takes pipelines as well.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If it is not fitted.
-        BackboneError
-            If the network cannot be loaded.
-        """
-        check_is_fitted(self, "estimator_")
+    def _run_once(self) -> None:
         fitted = self._fitted
         self._fitted_maps().frozen.uncached().rows(fitted.reading.made_up(fitted.preparation))
-        return self
+
+    # Of `fit`.
 
     def _table(self, X: Any, y: Any) -> _Table:
         """What the parameters make of labelled images; the estimator stays as it is."""

@@ -376,28 +376,10 @@ class FineTuneBase(
         """
         return self._outputs(X, codes=True)
 
-    def warm_up(self) -> Self:
-        """Load the network, make it ready for the device, and run it on one made-up item.
-
-        What is done once in the first prediction of an estimator that was loaded is done now.
-        Nothing is kept in the cache. See :func:`sktransfer.warm_up`, which takes pipelines as well.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If it is not fitted.
-        BackboneError
-            If the network cannot be loaded.
-        """
-        check_is_fitted(self, "backbone_")
+    def _run_once(self) -> None:
         fitted, model = self._fitted, self._load_model()
         prefix = self._frozen_pass(self._fitted, usable_devices(self.device)).uncached()
         model.outputs(prefix, fitted.reading.made_up(fitted.preparation))
-        return self
 
     @abstractmethod
     def _encode(

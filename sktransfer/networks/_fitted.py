@@ -5,10 +5,12 @@ from __future__ import annotations
 import numbers
 import os
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._content import content_of
@@ -60,6 +62,31 @@ class KeepsNetwork:
     _fitted: Any
     # None where name and weights suffice to load it again; packed as it came from a pickle.
     _network: Backbone | Bundle | None
+
+    def warm_up(self) -> Self:
+        """Load the network, make it ready for the device, and run it on one made-up item.
+
+        What is done once in the first prediction of an estimator that was loaded is done now.
+        Nothing is kept in the cache. See :func:`sktransfer.warm_up`, which takes pipelines as well.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        BackboneError
+            If the network cannot be loaded.
+        """
+        check_is_fitted(self, "backbone_")
+        self._run_once()
+        return self
+
+    @abstractmethod
+    def _run_once(self) -> None:
+        """Run the network on one made-up item, and keep nothing of it in the cache."""
 
     def _load_network(self) -> Backbone:
         """The network of the fit, from its pickle or by name."""
