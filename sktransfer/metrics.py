@@ -441,6 +441,42 @@ def _interpolated(right: np.ndarray, n_true: int) -> float:
     return float(total / (len(_RECALLS) * right.shape[1]))
 
 
-mean_iou_scorer = make_scorer(mean_iou_score)
+def mean_iou_scorer(estimator: Any, X: Any, y: Any, **options: Any) -> float:
+    """`mean_iou_score` of what an estimator predicts, for ``scoring=``.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted. Pixels with the label that its `unlabeled` names are left out, as in its `score`;
+        also of one in a pipeline or search.
+    X : array, list or table
+        Images, as `estimator` takes them.
+    y : array, list or column
+        Masks, as :func:`mean_iou_score` takes them.
+    **options : dict
+        As :func:`mean_iou_score` has them.
+
+    Returns
+    -------
+    score : float
+        From 0 to 1.
+
+    See Also
+    --------
+    mean_iou_score : The score itself.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sktransfer import PixelClassifier
+    >>> from sktransfer.metrics import mean_iou_scorer
+    >>> cross_val_score(PixelClassifier(), X, masks, scoring=mean_iou_scorer)  # doctest: +SKIP
+    """
+    fitted = getattr(estimator, "best_estimator_", estimator)
+    fitted = fitted.steps[-1][1] if hasattr(fitted, "steps") else fitted
+    options.setdefault("unlabeled", getattr(fitted, "unlabeled", None))
+    return float(mean_iou_score(y, estimator.predict(X), **options))
+
+
 ap50_scorer = make_scorer(average_precision_boxes)
 ap_coco_scorer = make_scorer(average_precision_boxes, iou="coco")

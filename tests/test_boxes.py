@@ -218,6 +218,7 @@ SIZE = np.array([60, 40, 60, 40])
         (centres, "look like centre x, centre y, width, height; make"),
         (lambda b: b[:, [1, 0, 3, 2]], "look like y1, x1, y2, x2; .* EXIF"),
         (lambda b: b / SIZE, r"in pixels, but box 0 of y\[0\].* like x1, y1, x2, y2 as shares"),
+        (lambda b: b[:, [2, 3, 0, 1]], "look like x2, y2, x1, y1; make"),
         (lambda b: widths(b) / SIZE, "look like x, y, width, height as shares"),
         (lambda b: centres(b) / SIZE, "look like centre x, centre y, width, height as shares"),
         (lambda b: b * 2, "lie in their image.* 60×40 pixels .* in another size"),
@@ -235,6 +236,7 @@ def test_what_boxes_look_like_is_told(change, says, images):
         ([5, 5, 5, 9], r"have an area, but box 20 of y\[0\] \(.*a.png\) is \[5, 5, 5, 9\]"),
         ([60.5, 5, 61, 9], r"have an area"),
         ([9, 5, 3, 7], r"x1 < x2 and y1 < y2, but box 20 of y\[0\] .*smaller x and the smaller y"),
+        ([0.1, 0.2, 0.5, 0.9], r"in pixels, but box 20 of y\[0\] .*Fix or remove"),
         ([-4, 5, 3, 7], r"lie in their image, .* but box 20 of y\[0\] .*Fix or remove"),
         ([50, 5, 62, 7], r"lie in their image, .* but box 20"),
     ],
@@ -249,6 +251,35 @@ def test_a_box_that_is_wrong_alone_is_named(box, says, tmp_path):
 def test_numbers_that_are_not_finite_are_named_with_their_file():
     with pytest.raises(InputError, match=r"box 1 of y\[1\] \(b.png\) is \[0, nan, 1, 1\]"):
         as_boxes([[], [[0, 0, 1, 1], [0, np.nan, 1, 1]]], 2, source=["a.png", "b.png"].__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (widths, "look like x, y, width, height; make"),
+        (lambda b: b / SIZE, "like x1, y1, x2, y2 as shares"),
+        (lambda b: widths(b)[:2], r"boxes\[:, 2:\] \+= .* If they are corners: put the smaller x"),
+    ],
+)
+def test_one_image_with_boxes_of_another_form_is_told(change, says, images):
+    boxes = change(spread()[:10])
+    with pytest.raises(InputError, match=r"of y\[1\].*" + says):
+        check_boxes(as_boxes([spread(), boxes, []]), images)
+
+
+@pytest.mark.parametrize(
+    ("y", "says"),
+    [
+        (["cat", "dog"], r"y\[0\] must hold boxes .* FineTuneClassifier takes"),
+        ([np.zeros((40, 60)), []], "FineTuneSegmenter takes"),
+        ([[{"bbox": [1, 2, 3, 4]}], []], "got dicts. Files of boxes are read by load_boxes"),
+        ([[["1", "2", "3", "4"]], []], "of numbers, got strs"),
+        ([{"boxes": [[1, 2, 3, 4]] * 2, "labels": ["a", None]}, []], "None, which is a missing"),
+    ],
+)
+def test_other_things_than_boxes_are_told_apart(y, says):
+    with pytest.raises(InputError, match=says):
+        as_boxes(y, 2)
 
 
 def test_several_boxes_that_are_wrong_are_counted(images):

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
 from sktransfer import FineTuneDetector
-from sktransfer.exceptions import InputError
+from sktransfer.exceptions import InputError, SktransferWarning
 from sktransfer.finetune._augment import Geometry
 from sktransfer.finetune._boxes import BoxTarget, ObjectBoxes
 from sktransfer.finetune._net import _Steps
@@ -320,3 +320,17 @@ def test_a_fit_that_was_killed_resumes(data, tmp_path, monkeypatch):
     assert list(tmp_path.glob("*.pt"))
     again = made(max_epochs=3, checkpoint_dir=tmp_path).fit(X, y)
     assert again.history_[:, "train_loss"] == whole.history_[:, "train_loss"]
+
+
+def test_scores_name_what_is_wrong_with_y(fitted, data):
+    X, y = data
+    with pytest.raises(InputError, match=r"^y must hold an entry for each of 4 images.*, got 3"):
+        fitted.score(X[:4], y[:3])
+    with pytest.warns(SktransferWarning, match="none of the labels that were there in fit"):
+        assert fitted.score(X[:1], [{"boxes": [[0, 0, 9, 9]], "labels": ["none"]}]) == 0
+
+
+def test_objects_that_are_too_small_to_be_seen_are_told():
+    X = np.zeros((2, 64, 64, 3), np.uint8)
+    with pytest.warns(SktransferWarning, match="smaller than 5 pixels .* larger image_size"):
+        made(max_epochs=1, image_size=32).fit(X, [[[0, 0, 10, 10]], [[20, 20, 30, 30]]])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sktransfer.exceptions import InputError
+from sktransfer.exceptions import InputError, SktransferWarning
 from sktransfer.inputs import (
     NO_LABEL,
     ImagePreparation,
@@ -130,8 +130,8 @@ def test_a_mask_that_is_turned_is_made_upright(tmp_path):
         (lambda y: y + 0.5, "mask 0 of y must hold labels"),
         (lambda y: [y[0], y[1].astype(str), y[2]], "one kind"),
         (lambda y: [y[0], y[1] > 0, y[2] > 0], "one kind.*comparisons give bools"),
-        (lambda y: ["cat", "dog", "cat"], r"\(cat\) file not found.* FineTuneClassifier takes"),
-        (lambda y: [0, 1, 0], "must be an array .* FineTuneClassifier takes"),
+        (lambda y: ["cat"] * 3, r"labels or a file of one, got 'cat'.* FineTuneClassifier takes"),
+        (lambda y: [0, 1, 0], "must be an array .*, got 0.* FineTuneClassifier takes"),
         (lambda y: ["nothing.png"] * 3, r"mask 0 of y \(nothing.png\) file not found"),
         (lambda y: [np.stack([one, one + 1, one], 2) for one in y], "in colours .shape"),
         (lambda y: [Image.fromarray(np.stack([one, one + 1, one], 2)) for one in y], "colours"),
@@ -219,3 +219,15 @@ def test_thin_strokes_are_not_lost(resize):
 def test_one_image_or_rows_without_places_are_refused(X):
     with pytest.raises(InputError, match=r"pass \[X\]|reshape its rows|without a list|alone"):
         as_whole_images(X, value_range="auto")
+
+
+def test_masks_with_very_many_labels_are_told(images, masks):
+    smooth = np.arange(600).reshape(20, 30) % 200
+    with pytest.warns(SktransferWarning, match="mask 1 of y holds .* without interpolation"):
+        encoded([masks[0], smooth, masks[2]], images)
+
+
+@pytest.mark.parametrize("unlabeled", ["255", "?"])
+def test_unlabeled_is_of_the_kind_of_the_labels(unlabeled, images, masks):
+    with pytest.raises(InputError, match=f"unlabeled= must be one .* numbers, got '.?{unlabeled}"):
+        encoded(masks, images, unlabeled=unlabeled)

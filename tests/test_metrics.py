@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import jaccard_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import Pipeline
 
 from sktransfer.exceptions import InputError
 from sktransfer.metrics import (
@@ -422,3 +423,25 @@ def test_scorers_work_in_scikit_learn_and_in_a_pickle():
 def test_errors_are_of_the_library():
     with pytest.raises(InputError):
         mean_iou_score([[[0]]], [])
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: Pipeline([("last", one)])])
+def test_the_scorer_leaves_out_what_the_estimator_calls_unlabeled(wrap):
+    truth, found = np.array([[[0, 1, 9], [9, 1, 0]]]), np.array([[[0, 1, 1], [0, 0, 0]]])
+
+    class Says(ClassifierMixin, BaseEstimator):
+        unlabeled = 9
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+        def fit(self, X, y):
+            return self
+
+        def predict(self, X):
+            return found
+
+    estimator, expected = wrap(Says()), mean_iou_score(truth, found, unlabeled=9)
+    assert mean_iou_scorer(estimator, None, truth) == expected
+    assert expected != mean_iou_score(truth, found)
+    assert mean_iou_scorer(estimator, None, truth, unlabeled=None) == mean_iou_score(truth, found)

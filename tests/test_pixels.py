@@ -532,3 +532,17 @@ def test_what_predicts_values_is_refused_before_a_network_is_asked(scenes):
     with count_computed() as count, pytest.raises(InputError, match="a classifier, got Ridge"):
         PixelClassifier(Ridge(), image_size=64, cache=None).fit(X[:2], y[:2])
     assert count.n_items == 0
+
+
+def test_parameters_of_no_classifier_are_refused_with_a_way(scenes):
+    with pytest.raises(InputError, match=r"estimator__C needs .* estimator__logisticregression__C"):
+        PixelClassifier().set_params(estimator__C=1.0)
+    pixels = PixelClassifier().set_params(estimator=LogisticRegression(), estimator__C=2.0)
+    assert pixels.estimator.C == 2.0
+
+
+def test_labels_that_were_not_there_in_fit_are_told(scenes):
+    X, y = scenes
+    pixels = PixelClassifier(image_size=64, random_state=0).fit(X[:3], y[:3])
+    with pytest.warns(SktransferWarning, match=r"none of the labels .* \[0, 7, 255\], but"):
+        assert pixels.score(X[3:], [one.astype(int) + 1000 for one in y[3:]]) == 0

@@ -455,3 +455,8 @@ def test_batches_of_maps():
     assert len(batch) == 4 and batch.ndim == 4
     assert [one.tolist() for one in batch[1:3].maps] == [[[2, 3], [4, 5]], [[[[1]]], [[[2]]]]]
     assert len(batch[3]) == 1 and batch.to("cpu").maps[0].shape == (4, 2)
+
+
+def test_few_steps_are_told():
+    with pytest.warns(SktransferWarning, match="2 steps of training.* Take max_epochs=20 or more"):
+        made(max_epochs=2).fit(X[:4], Y[:4])

@@ -336,8 +336,34 @@ class PixelClassifier(
             :func:`~sktransfer.metrics.mean_iou_score` of all labelled pixels together.
         """
         check_is_fitted(self, "estimator_")
-        masks = fitting_masks(y, self._items(X))
+        masks = fitting_masks(y, self._items(X), self.classes_)
         return float(mean_iou_score(masks, self.predict(X), unlabeled=self.unlabeled))
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator, or of `estimator` by ``estimator__…``.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        InputError
+            If there is no `estimator` that could have such parameters.
+        """
+        nested = [name for name in params if name.startswith("estimator__")]
+        if nested and params.get("estimator", self.estimator) is None:
+            raise InputError(
+                f"{nested[0]} needs an estimator that is written out, got estimator=None. Write "
+                "PixelClassifier(make_pipeline(StandardScaler(), LogisticRegression(C=1e-2))), and "
+                "estimator__logisticregression__C is its C."
+            )
+        return super().set_params(**params)
 
     def _run_once(self) -> None:
         fitted = self._fitted
@@ -649,10 +675,11 @@ def _check_classes(classes: np.ndarray, numbers: np.ndarray, unlabeled: Any) -> 
         raise InputError(f"y must hold pixels of at least two labels{but}, got {only}.")
     if lost := sorted(set(range(len(classes))) - set(seen.tolist())):
         warnings.warn(
-            f"Pixels of the label {shown(classes[lost].tolist())} are so few that none is left "
+            f"Pixels of the label(s) {shown(classes[lost].tolist())} are so few that none is left "
             f"where images are seen with {numbers.shape[1]}×{numbers.shape[2]} pixels (height × "
-            "width). It is left out; name a larger image_size. If nobody drew such labels, masks "
-            "were saved as JPEG files once, or images and masks were interchanged.",
+            "width). What nobody can see is left out; name a larger image_size. If nobody drew "
+            "such labels, masks were resized with interpolation or saved as JPEG files once, or "
+            "images and masks are interchanged.",
             SktransferWarning,
             stacklevel=4,
         )

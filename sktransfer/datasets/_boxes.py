@@ -60,7 +60,8 @@ def load_boxes(
         "auto" tells it by the content.
     on_bad : {"raise", "drop", "keep"}, default="raise"
         What to do with boxes that have no area or are not in their image: an error that names the
-        first, leave them out with a warning that counts them, or keep all boxes as they are
+        first, leave them out with a warning that counts them (an error, where these are more than
+        half: they are of another format then, or of other images), or keep all boxes as they are
         written, which reads no image. Of YOLO images are always read, for their sizes.
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
@@ -422,7 +423,11 @@ def _targets(entries: Sequence[Annotated]) -> np.ndarray:
 
 
 def _check(
-    target: np.ndarray, images: Images, sizes: np.ndarray, entries: Sequence[Annotated]
+    target: np.ndarray,
+    images: Images,
+    sizes: np.ndarray,
+    entries: Sequence[Annotated],
+    most: bool = False,
 ) -> None:
     def source(index: int) -> str:
         return f"{entries[index].file}, of {images.source(index)}"
@@ -430,9 +435,13 @@ def _check(
     try:
         check_boxes(as_boxes(target, len(images), "target", source), images, sizes, source)
     except InputError as error:
-        raise InputError(
-            f'{error} load_boxes(..., on_bad="drop") leaves bad boxes out, "keep" keeps them.'
-        ) from error
+        hint = 'load_boxes(..., on_bad="drop") leaves bad boxes out, "keep" keeps them.'
+        if most:
+            hint = (
+                'More than half of the boxes are bad, so that on_bad="drop" would hide something '
+                'else; "keep" keeps them all.'
+            )
+        raise InputError(f"{error} {hint}") from error
 
 
 def _drop(
@@ -445,7 +454,7 @@ def _drop(
     if not n_bad:
         return []
     if 2 * n_bad > len(bad):  # another format, or other images
-        _check(target, images, sizes, entries)
+        _check(target, images, sizes, entries, most=True)
     dropped = []
     for number in np.flatnonzero(bad).tolist():
         path = str(images.source(int(boxes.images[number])))

@@ -198,7 +198,7 @@ def _that_do_not_fit(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         try:
             check_fits(masks, index, masks.open(index), images)
         except (InputError, ImageError) as error:
-            return f"cannot be used: {error}"
+            return f"does not fit: {str(error).rstrip('.')}"
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -212,7 +212,7 @@ def _told(
     """The first, how many more, and what may be meant."""
     more = f", and {len(bad) - 1} more files have no partner or do not fit" if len(bad) > 1 else ""
     path, why = bad[0]
-    message = f"Every image must have a mask of its name: {shown(path)} {why}{more}."
+    message = f"Every image must have a mask of its name and size: {shown(path)} {why}{more}."
     stems, names = {_stem(one) for one in images}, {_stem(one) for one in masks}
     example = min(stems)
     for rest in sorted(one.removeprefix(example) for one in names if one.startswith(example)):

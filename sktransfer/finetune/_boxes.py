@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.tv_tensors import BoundingBoxes
 
-from ..exceptions import InputError, shown
+from ..exceptions import InputError, SktransferWarning, shown
 from ..inputs import (
     NO_BOX,
     Boxes,
@@ -39,6 +40,8 @@ _GUESS = 2.5
 # Below so many pixels of what the network sees, half of the boxes have but a place or two with a
 # stride of 8.
 _SMALL = 16.0
+# And below this nothing finds them.
+_SMALLEST = 8.0
 # A box of which less than that is left in the image is not one any more.
 _LEAST_LEFT = 0.2
 
@@ -77,12 +80,23 @@ class ObjectBoxes(DenseTask):
             classes = np.unique(np.asarray(classes))
         elif not len(boxes.labels):
             raise InputError(
-                f"{name} must hold at least one box, got {len(boxes)} images without any."
+                f"{name} must hold at least one box, got {len(boxes)} images without any. Add "
+                "images that show something; those without boxes may be among them."
             )
         classes, target = encode_boxes(boxes, images, preparation, classes=classes)
         seen = target[target[..., 4] != NO_BOX]
         sides = np.sqrt(np.prod(seen[:, 2:4] - seen[:, :2], axis=1))
-        small = len(sides) > 0 and float(np.median(sides)) < _SMALL
+        middle = float(np.median(sides)) if len(sides) else np.inf
+        small = middle < _SMALL
+        if middle < _SMALLEST:
+            warnings.warn(
+                f"Half of the boxes are smaller than {middle:.0f} pixels where images are seen "
+                f"with {preparation.image_size[0]}×{preparation.image_size[1]} pixels (height × "
+                f"width); a detector needs {_SMALL:.0f}. Name a larger image_size, or cut images "
+                "into tiles.",
+                SktransferWarning,
+                stacklevel=2,
+            )
         # Images without boxes alone, in a first call of `partial_fit`, count as if they had one.
         n_boxes = len(seen) / len(target) or 1.0
         task = cls(

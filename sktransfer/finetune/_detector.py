@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._parameters import Detection, parameters
 from .._sklearn import fit_context
 from ..compute import usable_devices
-from ..inputs import Images
+from ..inputs import Images, as_boxes, warn_of_other_labels
 from ..metrics import average_precision_boxes
 from ..networks import Backbone, Cuttable, Layer
 from ._boxes import ObjectBoxes
@@ -175,6 +175,11 @@ class FineTuneDetector(Detection, FineTuneDense):
         ap50 : float
             The mean over classes, see :func:`sktransfer.metrics.average_precision_boxes`.
         """
+        check_is_fitted(self, "backbone_")
+        items = self._items(X)
+        truth = as_boxes(y, len(items), source=items.source)
+        if len(truth.labels) and not np.isin(truth.labels, self.classes_).any():
+            warn_of_other_labels(truth.labels[0], self.classes_)
         return float(average_precision_boxes(y, self.predict(X)))
 
     @property

@@ -38,7 +38,15 @@ from ._images import (
     float_extremes,
     float_range_of,
 )
-from ._masks import NO_LABEL, Masks, as_masks, check_fits, encode_masks, fitting_masks
+from ._masks import (
+    NO_LABEL,
+    Masks,
+    as_masks,
+    check_fits,
+    encode_masks,
+    fitting_masks,
+    warn_of_other_labels,
+)
 from ._process import pack_settings, take_settings
 from ._range import check_value_range, each_told_once
 from ._resize import READING, RESIZES, ImagePreparation, Placement
@@ -95,4 +103,5 @@ __all__ = [
     "skipped",
     "take_settings",
     "unreadable",
+    "warn_of_other_labels",
 ]

@@ -263,13 +263,23 @@ def _corners(boxes: Any, where: str) -> np.ndarray:
             raise InputError(f"{where} must hold boxes of four numbers: {error}.") from error
     if found.ndim != 2 or found.shape[1] != 4 or found.dtype.kind not in "iuf":
         what = f"an array of shape {found.shape}" if found.ndim else name_of(boxes)
+        if found.ndim == 2 and found.shape[1] == 4:
+            what = f"{type(found.ravel().tolist()[0]).__name__}s"
         extra = ""
         if found.dtype == object and found.ndim == 1:
             what = "rows of different lengths"
+            if any(isinstance(one, dict) for one in found):
+                what = "dicts"
+                extra = " Files of boxes are read by load_boxes, tables by boxes_by_image."
         if found.shape == (4,):
             extra = " Put the box into a list: [[x1, y1, x2, y2]]."
         elif found.ndim == 2 and found.shape[1] in (5, 6):
             extra = ' Labels and scores belong into a dict: {"boxes": …, "labels": …, "scores": …}.'
+        if not found.ndim or (found.ndim == 2 and min(found.shape) > 6):
+            extra = (
+                " Labels of whole images are what FineTuneClassifier takes, masks what "
+                "FineTuneSegmenter takes; files of boxes are read by load_boxes."
+            )
         raise InputError(f"{where} must hold boxes (k, 4) of numbers, got {what}.{extra}")
     found = found.astype(np.float64)
     kind = getattr(boxes, "format", None)  # of torchvision
@@ -291,9 +301,11 @@ def _labels(labels: Any, n: int, where: str) -> np.ndarray:
     if found.dtype.kind == "f" and (found == np.rint(found)).all():
         found = found.astype(np.int64)
     if found.dtype.kind not in "biuU" and n:
+        kinds = {type(one).__name__ for one in found.tolist()}
+        odd = [one for one in found.tolist() if is_missing(one)]
+        what = f"{odd[0]!r}, which is a missing value" if odd else ", ".join(sorted(kinds))
         raise InputError(
-            f"{where} must hold labels of one kind, whole numbers or str, got "
-            f"{shown(found.tolist())}."
+            f"{where} must hold labels of one kind, whole numbers or str, got {what}."
         )
     return found
 
@@ -411,7 +423,8 @@ def bad_boxes(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
     """Which boxes `check_boxes` refuses by themselves, (n_boxes,) of bool."""
     limits = _limits(boxes, sizes)
     return (
-        _is_reversed(boxes.corners)
+        _is_share(boxes.corners, limits)
+        | _is_reversed(boxes.corners)
         | _is_outside(boxes.corners, limits)
         | _is_flat(np.clip(boxes.corners, 0, limits))
     )
@@ -420,6 +433,12 @@ def bad_boxes(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
 def _limits(boxes: Boxes, sizes: np.ndarray) -> np.ndarray:
     """Largest x1, y1, x2, y2 of each box."""
     return sizes[boxes.images][:, [1, 0, 1, 0]]
+
+
+def _is_share(corners: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Which boxes are shares of the sides of their image: fractions from 0 to 1."""
+    inside = ((corners >= 0) & (corners <= 1)).all(axis=1) & (limits > 2).all(axis=1)
+    return inside & (corners != np.rint(corners)).any(axis=1)
 
 
 def _is_flat(corners: np.ndarray) -> np.ndarray:
@@ -441,10 +460,14 @@ def _checked(
     if not len(corners):
         return corners
     limits = _limits(boxes, sizes)
-    look, is_share = _look(corners, limits)
+    # In one image, or in all, boxes are of one form; what they look like is asked of those.
+    is_share = _is_share(corners, limits)
+    wrong_way, outside = _is_reversed(corners), _is_outside(corners, limits)
+    odd = np.isin(boxes.images, boxes.images[is_share | wrong_way | outside])
 
-    def refuse(wrong: np.ndarray, what: str, remedy: str) -> None:
+    def refuse(wrong: np.ndarray, what: str, remedy: str | None = None) -> None:
         if wrong.any():
+            remedy = _look(corners[odd], limits[odd], wrong[odd]) if remedy is None else remedy
             first = int(np.flatnonzero(wrong)[0])
             width, height = limits[first, :2]
             more = f", one of {wrong.sum()} such boxes" if wrong.sum() > 1 else ""
@@ -454,9 +477,9 @@ def _checked(
                 f"height){more}. {remedy}."
             )
 
-    refuse(np.full(len(corners), is_share), "be x1, y1, x2, y2 in pixels", look)
-    refuse(_is_reversed(corners), "be x1, y1, x2, y2 with x1 < x2 and y1 < y2", look)
-    refuse(_is_outside(corners, limits), "lie in their image, in its pixels, upright", look)
+    refuse(is_share, "be x1, y1, x2, y2 in pixels")
+    refuse(wrong_way, "be x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+    refuse(outside, "lie in their image, in its pixels, upright")
     clipped = np.clip(corners, 0, limits)
     refuse(_is_flat(clipped), "have an area", "Fix or remove them")
     return clipped
@@ -466,33 +489,48 @@ def _is_outside(corners: np.ndarray, limits: np.ndarray) -> np.ndarray:
     return np.any((corners < -_BEYOND) | (corners > limits + _BEYOND), axis=1)
 
 
-def _look(corners: np.ndarray, limits: np.ndarray) -> tuple[str, bool]:
-    """What to do about boxes by what they look like; whether they are shares of the sides."""
-    is_share = bool(corners.min() >= 0 and corners.max() <= 1 and limits.min() > 2)
-    pixels = corners * limits if is_share else corners
-    ordered = np.sort(pixels.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-    if not _is_outside(ordered, limits).any() and 2 * _is_reversed(corners).sum() < len(corners):
-        # Most are corners as they stand. Of widths and heights a few may be, by chance.
-        if _is_reversed(corners).any():
-            return "Put the smaller x and the smaller y of these boxes first, or remove them", False
+_FIRST = "Put the smaller x and the smaller y of a box first"
+
+
+def _look(corners: np.ndarray, limits: np.ndarray, wrong: np.ndarray) -> str:
+    """What to do about boxes, some of which are wrong, by what all of them look like."""
+    shares = bool(corners.min() >= 0 and corners.max() <= 1 and _is_share(corners, limits).any())
+    pixels = corners * limits if shares else corners
     forms = {
         "x1, y1, x2, y2": pixels,
         "x, y, width, height": pixels @ _TO_CORNERS["XYWH"],
         "centre x, centre y, width, height": pixels @ _TO_CORNERS["CXCYWH"],
         "y1, x1, y2, x2": pixels[:, [1, 0, 3, 2]],
+        "x2, y2, x1, y1": pixels[:, [2, 3, 0, 1]],
     }
-    for form, tried in forms.items():
-        if (_is_reversed(tried) | _is_outside(tried, limits)).any():
-            continue
-        shares = " as shares of the width and height of the image" if is_share else ""
-        look = f"Your boxes look like {form}{shares}; make x1, y1, x2, y2 in pixels of them"
-        if form == "y1, x1, y2, x2":
-            look += ". Or they were drawn before the image was turned by its EXIF orientation"
-        return look, is_share
-    return (
-        "Fix or remove them. If many are wrong, look whether they are of another image, of it in "
-        "another size, or in another order of numbers"
-    ), is_share
+    fitting = [
+        form
+        for form, tried in forms.items()
+        if not (_is_reversed(tried) | _is_outside(tried, limits)).any()
+    ]
+    if not fitting:
+        ordered = np.sort(pixels.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+        if not shares and not _is_outside(ordered, limits).any():
+            return f"{_FIRST}, or remove it"
+        return (
+            "Fix or remove them. If many are wrong, look whether they are of another image, of it "
+            "in another size, or in another order of numbers"
+        )
+    form = fitting[0]
+    if form == "x1, y1, x2, y2" and not shares:  # but for some that are shares
+        return "Fix or remove them: they look like shares of the width and height of the image"
+    of = " as shares of the width and height of the image" if shares else ""
+    look = f"Your boxes look like {form}{of}; make x1, y1, x2, y2 in pixels of them"
+    if form == "y1, x1, y2, x2":
+        look += ". Or they were drawn before the image was turned by its EXIF orientation"
+    elif form == "x, y, width, height" and not shares and len(corners) < _FEW:
+        look += f" (boxes[:, 2:] += boxes[:, :2]). If they are corners: {_FIRST[0].lower()}"
+        look += f"{_FIRST[1:]}"
+    return look
+
+
+# So few boxes may look like another form by chance.
+_FEW = 5
 
 
 def encode_boxes(

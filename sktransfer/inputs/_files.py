@@ -154,7 +154,10 @@ def _where(path: str) -> str:
     start = remedy = ""
     if not os.path.isabs(path):
         start = f" in the working directory, {shown(repr(os.getcwd()))}"
-        remedy = ". load_image_table(..., root=folder) takes paths that begin in another folder"
+        remedy = (
+            ". Put the folder before it that it begins in: os.path.join(folder, path), or root= of "
+            "load_image_table"
+        )
     if folder and not os.path.isdir(folder):
         return f": there is no folder {shown(repr(folder))}{start}{remedy}"
     return f"{start}{remedy}"

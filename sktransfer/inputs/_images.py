@@ -162,7 +162,8 @@ def as_whole_images(X: Any, *, value_range: tuple[float, float] | Literal["auto"
     if len(shape) == 2 and (is_tensor(X) or getattr(dtype, "kind", "O") in "biuf"):
         raise InputError(
             f"X must be a collection of images, got one array of shape {shape}. If it is one "
-            "image, pass [X]; flattened rows must be reshaped to (n, height, width, 3)."
+            "image, pass [X]; flattened rows must be reshaped to (n, height, width, 3); codes are "
+            "computed here, so no CNNCodes stands before this estimator."
         )
     images = as_images(X, value_range=value_range)
     if images.layout == "rows":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..exceptions import ImageError, InputError, shown
+from ..exceptions import ImageError, InputError, SktransferWarning, shown
 from ._arrays import is_tensor
 from ._collect import is_open_file, name_of
 from ._colour import upright
@@ -17,13 +18,22 @@ from ._files import is_jpeg, read_file, read_image, read_open_file
 from ._images import Images
 from ._resize import ImagePreparation
 
-__all__ = ["NO_LABEL", "Masks", "as_masks", "check_fits", "encode_masks", "fitting_masks"]
+__all__ = [
+    "NO_LABEL",
+    "Masks",
+    "as_masks",
+    "check_fits",
+    "encode_masks",
+    "fitting_masks",
+    "warn_of_other_labels",
+]
 
 
 # In the place of the number of a class: pixels nobody labelled, and bars.
 NO_LABEL = -1
-# Masks with more labels than that are something else, such as numbers of objects or photographs.
-_MOST_CLASSES = 256
+# Masks with more labels than that are something else, such as numbers of objects or photographs;
+# and from there on in one mask they may be.
+_MOST_CLASSES, _MANY_CLASSES = 256, 64
 _FORMS = (
     "an array (n, h, w), a list of arrays (h, w), of files or of PIL images, or a column of these"
 )
@@ -69,8 +79,12 @@ class Masks:
         try:
             return _labels_of(self._items[index])
         except ImageError as error:
-            hint = _OF_IMAGES if _is_a_label(self._items[index]) else ""
-            raise InputError(f"{self.label(index)} {error.cause}.{hint}") from error.__cause__
+            if _is_a_label(item := self._items[index]):
+                raise InputError(
+                    f"{self.label(index)} must be an array (h, w) of labels or a file of one, got "
+                    f"{shown(repr(item))}.{_OF_IMAGES}"
+                ) from error
+            raise InputError(f"{self.label(index)} {error.cause}.") from error.__cause__
 
 
 def _is_a_label(item: Any) -> bool:
@@ -246,18 +260,38 @@ def check_fits(masks: Masks, index: int, labels: np.ndarray, images: Any) -> tup
     )
 
 
-def fitting_masks(y: Any, images: Images) -> Masks:
-    """Masks of images, all looked at for whether they fit.
+def fitting_masks(y: Any, images: Images, classes: np.ndarray) -> Masks:
+    """Masks of images, all looked at for whether they fit, and have any label of `classes`.
 
     Raises
     ------
     InputError
         As `as_masks` and `check_fits` do.
+
+    Warns
+    -----
+    SktransferWarning
+        If no mask has one of the labels.
     """
     masks = as_masks(y, len(images))
+    known = False
     for index in range(len(masks)):
-        check_fits(masks, index, masks.open(index), images)
+        labels = masks.open(index)
+        check_fits(masks, index, labels, images)
+        known = known or bool(np.isin(labels, classes).any())
+    if len(masks) and not known:
+        warn_of_other_labels(labels.ravel()[0], classes)
     return masks
+
+
+def warn_of_other_labels(label: Any, classes: np.ndarray) -> None:
+    """Say that targets have none of the labels that an estimator was fitted with."""
+    warnings.warn(
+        f"y holds none of the labels that were there in fit, {shown(classes.tolist())}, but labels "
+        f"such as {shown(repr(np.asarray(label).item()))}: every prediction counts as wrong.",
+        SktransferWarning,
+        stacklevel=3,
+    )
 
 
 def encode_masks(
@@ -298,6 +332,7 @@ def encode_masks(
     """
     found = np.full((len(masks), *preparation.image_size), NO_LABEL, np.int16)
     of_each: list[np.ndarray] = []
+    many: list[int] = []
     for index, seen in enumerate(found):
         labels = masks.open(index)
         placement = preparation.placement(check_fits(masks, index, labels, images))
@@ -307,11 +342,21 @@ def encode_masks(
                 f"{masks.label(index)} must hold labels of at most {_MOST_CLASSES} classes, got "
                 f"{len(known)}. Numbers of objects, or a photograph, are no classes."
             )
+        if len(known) > _MANY_CLASSES:
+            many.append(index)
         keep = np.array([not _is_unlabeled(one, unlabeled) for one in known], bool)
         to_number = np.where(keep, np.cumsum(keep) - 1, NO_LABEL).astype(np.int16)
         seen[...] = placement.mask(to_number[numbers].reshape(labels.shape), NO_LABEL)
         of_each.append(known[keep].astype(np.int64) if known.dtype.kind == "f" else known[keep])
-    _check_one_kind(of_each, masks)
+    _check_one_kind(of_each, masks, unlabeled)
+    if many:
+        warnings.warn(
+            f"{masks.label(many[0])} holds {len(of_each[many[0]])} different labels, as do "
+            f"{len(many) - 1} more masks. If they were made larger or smaller, that must be done "
+            "without interpolation (nearest); if X and y are interchanged, images come first.",
+            SktransferWarning,
+            stacklevel=2,
+        )
     if classes is None:
         some = [one for one in of_each if len(one)]
         classes = np.unique(np.concatenate(some)) if some else np.empty(0, np.int64)
@@ -333,7 +378,7 @@ def _is_unlabeled(label: Any, unlabeled: Any) -> bool:
     return unlabeled is not None and bool(label == unlabeled)
 
 
-def _check_one_kind(of_each: list[np.ndarray], masks: Masks) -> None:
+def _check_one_kind(of_each: list[np.ndarray], masks: Masks, unlabeled: Any) -> None:
     names = {"U": "str", "b": "bool"}
     kinds = [names.get(one.dtype.kind, "number") if len(one) else None for one in of_each]
     first = next((kind for kind in kinds if kind), None)
@@ -343,4 +388,10 @@ def _check_one_kind(of_each: list[np.ndarray], masks: Masks) -> None:
                 f"Masks must hold labels of one kind, but {masks.label(index)} holds {kind}s and "
                 f"others hold {first}s. Make them alike: files of 1 bit and comparisons give "
                 "bools, others give numbers such as 0 and 255."
+            )
+    if first is not None and unlabeled is not None:
+        if (first == "str") != isinstance(unlabeled, str):
+            raise InputError(
+                f"unlabeled= must be one of the labels of masks, which are {first}s, got "
+                f"{shown(repr(unlabeled))}."
             )
