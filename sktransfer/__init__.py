@@ -52,6 +52,11 @@ _HOMES = {
 
 __all__ = ["__version__", *_HOMES]
 
+_ROOMS = (
+    *("codes", "compute", "config", "datasets", "deploy", "exceptions", "finetune", "inputs"),
+    *("inspection", "metrics", "networks", "selection", "store", "testing"),
+)
+
 if TYPE_CHECKING:
     from .codes import (
         CNNCodes,
@@ -96,8 +101,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])

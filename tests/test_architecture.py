@@ -139,6 +139,15 @@ def test_import_is_light():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_parts_are_imported_when_they_are_used():
+    script = (
+        "import sktransfer; assert 'inspection' in dir(sktransfer); "
+        "sktransfer.inspection.find_issues; sktransfer.exceptions.ItemError; "
+        "[getattr(sktransfer, name) for name in sktransfer._ROOMS]"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_public_names_exist():
     for name in sktransfer.__all__:
         assert getattr(sktransfer, name) is not None

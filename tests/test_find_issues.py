@@ -7,8 +7,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from scipy.stats import spearmanr
 from sklearn.datasets import load_sample_images
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes, TextCodes, find_issues
 from sktransfer.exceptions import InputError
@@ -238,6 +242,41 @@ def test_unreadable_items_are_told_with_their_cause_and_path(tmp_path):
     assert frame["related"].isna().all() and (frame["issue"] == "unreadable").all()
 
 
+def test_images_none_of_which_can_be_read_and_texts(tmp_path):
+    gone = [str(tmp_path / f"my cat {number}.jpg") for number in range(3)]
+    found = find_issues(gone, [0, 1, 0], **CODES)
+    assert found.counts == {"unreadable": 3} and found.drop.tolist() == [0, 1, 2]
+    assert "None of 3 images can be read." in found.notes
+    for texts in (["a warm film", "dull", "what a mess."], np.array(["so dull", "a film"])):
+        with pytest.raises(InputError, match=r"backbone=TextCodes\(\)"):
+            find_issues(texts, **CODES)
+        with pytest.raises(InputError, match=r"must be images.*got texts"):
+            image_facts(texts)
+
+
+def test_labels_are_ranked_by_the_probability_that_was_held_out(X, rows):
+    y = np.array([0, 1] * (N // 2), float)
+    y[4] = np.nan
+    found = find_issues(X, y, codes=rows)
+    quality = found.label_quality
+    assert np.flatnonzero(np.isnan(quality)).tolist() == [4]
+    ranked = found.ranked_labels()
+    assert sorted(ranked) == [n for n in range(N) if n != 4]
+    assert (np.diff(quality[ranked]) >= 0).all()
+    # A probe of its own, on folds of the same kind.
+    known = ranked[ranked >= 0]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    own = cross_val_predict(probe, rows[known], y[known], cv=5, method="predict_proba")
+    given = own[np.arange(len(known)), y[known].astype(int)]
+    assert spearmanr(given, quality[known]).statistic > 0.6
+    with pytest.raises(ValueError, match="No label was checked"):
+        find_issues(X, codes=rows).ranked_labels()
+    few = find_issues(X, [*([0] * 36), *([1] * 4)], codes=rows)
+    assert any("smallest class has 4 different images" in one for one in few.notes)
+    with pytest.raises(ValueError, match="Did you mean 'duplicate'"):
+        found.indices("dupplicate")
+
+
 def test_wrong_labels_are_found_and_copies_do_not_vouch_for_them(labelled):
     X, y = labelled
     wrong = [3, 30, 60]
@@ -314,6 +353,7 @@ def test_tags_that_look_wrong_are_told_by_tag(labelled):
     tags[5, 0] = 1 - tags[5, 0]
     tags[6, 0] = np.nan
     found = find_issues(X, tags, image_size=96)
+    assert 5 in found.ranked_labels()[:8]
     assert 5 in found.indices("label") and 6 not in [
         one.index for one in found.found if "tag 0" in one.action
     ]
@@ -352,12 +392,14 @@ def test_a_transformer_is_left_as_it_is(X):
     assert vars(fitted) == before
 
 
-def test_the_page_and_the_figure_show_a_bounded_number_of_examples(X, rows):
+def test_the_page_and_the_figure_show_a_bounded_number_of_examples(X, rows, tmp_path):
     many = np.concatenate([X, X])
     found = find_issues(many, codes=np.concatenate([rows, rows]))
     page = found._repr_html_()
     assert 6 <= page.count("data:image/jpeg;base64,") <= 18
     assert "duplicate" in repr(found) and "drop: 40 images" in repr(found)
+    found.to_html(tmp_path / "issues.html")
+    assert page in (tmp_path / "issues.html").read_text(encoding="utf-8")
     figure = found.plot(n_examples=3)
     assert len([ax for ax in figure.axes if ax.images]) >= 3
     with pytest.raises(ValueError, match="can be shown"):
@@ -376,7 +418,7 @@ def test_texts_have_issues_too():
     found = find_issues(texts, [1, 0, 0, 1, 0, 1], backbone=TextCodes(), split=[0, 0, 0, 1, 0, 0])
     assert found.indices("unreadable").tolist() == [5]
     assert found.indices("duplicate").tolist() == [4]
-    assert len(found.indices("near duplicate")) == 1
+    assert found.indices("near duplicate").tolist() == [3]  # the first is kept
     assert found.counts["conflict"] == found.counts["leak"] == 1
     assert "the plot is a mess" in found._repr_html_()
     assert found.to_frame().columns.tolist()[1] == "text"

@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sktransfer import FineTuneClassifier, FineTuneRegressor
 from sktransfer.inspection import BoxDisplay, MaskDisplay, TrainingCurveDisplay
@@ -76,6 +79,12 @@ def test_axes_are_those_given(thirty):
 def test_refuses_what_is_not_fitted():
     with pytest.raises(NotFittedError):
         TrainingCurveDisplay.from_estimator(FineTuneClassifier())
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    with pytest.raises(NotFittedError):
+        TrainingCurveDisplay.from_estimator(pipe)
+    pipe.fit(np.arange(6.0)[:, None], [0, 1] * 3)
+    with pytest.raises(TypeError, match="LogisticRegression is not trained in epochs"):
+        TrainingCurveDisplay.from_estimator(pipe)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

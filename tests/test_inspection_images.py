@@ -27,6 +27,7 @@ from sktransfer.inspection import (
     WorstErrorsDisplay,
 )
 from sktransfer.inspection._answers import answers_of
+from sktransfer.inspection._examples import names_of_classes
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -268,6 +269,35 @@ def test_neighbours_stay_together():
     np.testing.assert_array_equal(again.positions, display.positions)
     values = EmbeddingMapDisplay.from_codes(codes, np.linspace(0, 1, 45), method="pca")
     assert len(values.figure_.axes) == 2  # a bar of colours
+
+
+def test_texts_are_refused_where_images_are_drawn():
+    texts, y = ["a warm film", "dull and long", "a mess of a film"], [0, 1, 0]
+    likely, codes = np.full((3, 2), 0.5), np.eye(3)
+    for draw in (
+        lambda: WorstErrorsDisplay.from_predictions(texts, y, likely),
+        lambda: NeighboursDisplay.from_codes(texts, codes, texts, codes),
+        lambda: EmbeddingMapDisplay.from_codes(codes, y, texts),
+        lambda: ImageGridDisplay.from_images(texts),
+    ):
+        with pytest.raises(InputError, match=r"must be images.*got texts"):
+            draw()
+
+
+def test_names_of_classes_are_in_their_order(images):
+    likely = np.tile([0.9, 0.1], (3, 1))
+    kwargs = {"classes": ["cat", "dog"], "kind": "probabilities"}
+    draw = WorstErrorsDisplay.from_predictions
+    shown = draw(images[:3], ["dog"] * 3, likely, display_labels=["Felis", "Canis"], **kwargs)
+    assert "Felis" in shown.axes_[0].get_title() and "Canis" in shown.axes_[0].get_title()
+    for names in (["Felis"], ["a", "b", "c"]):
+        with pytest.raises(ValueError, match="each of 2 classes in their order"):
+            draw(images[:3], ["dog"] * 3, likely, display_labels=names, **kwargs)
+    assert names_of_classes(["a", "b", "c"], [0, 2]) == {0: "a", 2: "c"}
+    with pytest.raises(ValueError, match="2 names and the label 2"):
+        ImageGridDisplay.from_images(images[:3], [0, 1, 2], display_labels=["a", "b"])
+    with pytest.raises(ValueError, match="must be a dict"):
+        ImageGridDisplay.from_images(images[:2], ["x", "y"], display_labels=["a", "b"])
 
 
 def test_maps_that_cannot_be_drawn(monkeypatch, images):

@@ -50,7 +50,7 @@ from ._masks import (
 from ._process import pack_settings, take_settings
 from ._range import check_value_range, each_told_once
 from ._resize import READING, RESIZES, ImagePreparation, Placement
-from ._texts import OpenedText, TextReading, Texts, as_texts
+from ._texts import OpenedText, TextReading, Texts, as_texts, look_like_texts
 from ._tokens import LONG_TEXTS, TextPreparation, digest_of_tokenizer, frame_of
 
 __all__ = [
@@ -97,6 +97,7 @@ __all__ = [
     "frame_of",
     "is_missing",
     "lazy_images",
+    "look_like_texts",
     "name_of",
     "pack_settings",
     "readable_formats",

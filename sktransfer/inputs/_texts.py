@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from ..exceptions import (
 from ._collect import is_missing, name_of
 from ._images import digest_of
 
-__all__ = ["OpenedText", "TextReading", "Texts", "as_texts"]
+__all__ = ["OpenedText", "TextReading", "Texts", "as_texts", "look_like_texts"]
 
 
 _SPLITS = ("texts", "pairs", "words")
@@ -30,6 +32,7 @@ _UNKNOWN, _HARDLY = 0.1, 0.5
 # Texts that are files of images say that they were meant for another network.
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _LOOKED_AT = 20
+_ENDING = re.compile(r"\.\w{2,5}$")
 
 
 def as_texts(X: Any, *, split: str = "texts") -> Texts:
@@ -68,6 +71,21 @@ def as_texts(X: Any, *, split: str = "texts") -> Texts:
             stacklevel=3,
         )
     return Texts(items, split, n_columns)
+
+
+def look_like_texts(X: Any) -> bool:
+    """Whether what was given as images are texts: strings, of which the first are words in rows.
+
+    Strings with the ending of a file are paths, and so are those without a blank.
+    """
+    rows = getattr(X, "values", X)
+    if not isinstance(rows, (list, tuple, np.ndarray)) or getattr(rows, "ndim", 1) != 1:
+        return False
+    some = [one for one in rows[:_LOOKED_AT] if not is_missing(one)]
+    if not some or not all(isinstance(one, str) for one in some):
+        return False
+    words = [len(one.split()) > 1 and not _ENDING.search(one) for one in some]
+    return 2 * sum(words) > len(words) and not any(os.path.exists(one) for one in some)
 
 
 @dataclass(frozen=True)

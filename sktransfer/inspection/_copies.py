@@ -55,7 +55,7 @@ class Likeness(ABC):
         """Two items as a pair, if they are one; None where they are not, or one has no content."""
 
     def size(self, index: int) -> float:
-        """Of several that are one, the largest is kept."""
+        """Of several that are one the largest is kept, of those as large the first."""
         return 0.0
 
 
@@ -100,9 +100,6 @@ class _Texts(Likeness):
         score = likeness(self._text(one), self._text(other))
         how = "the same words" if score == 1 else "worded almost alike"
         return Pair(one, other, score, how) if score >= SAME_TEXT else None
-
-    def size(self, index: int) -> float:
-        return float(len(self._text(index)))
 
     def _text(self, index: int) -> str:
         raw = self.items.raw(index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_pyplot
@@ -70,14 +71,27 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         estimator : FineTuneClassifier or FineTuneRegressor
+            Fitted; or a pipeline that ends with one, or a search whose best is one.
         axes : sequence of matplotlib Axes, default=None
             One for each panel; None makes a figure.
 
         Returns
         -------
         display : TrainingCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If it has no history, since nothing was trained in epochs.
         """
-        check_is_fitted(estimator, "history_")
+        estimator = getattr(estimator, "best_estimator_", estimator)
+        estimator = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
+            raise TypeError(
+                "estimator must have a history of training, as FineTuneClassifier and its like "
+                f"have, but {type(estimator).__name__} is not trained in epochs and has none."
+            )
         return cls.from_history(
             estimator.history_,
             axes=axes,

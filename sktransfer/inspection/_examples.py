@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_optional, import_pyplot
 from ..exceptions import ImageError, InputError, shown
-from ..inputs import Images, as_images
+from ..inputs import Images, as_images, look_like_texts
 
 ORDERS = ("worst", "best", "given")
 
@@ -39,10 +39,17 @@ def chosen(scores: np.ndarray, n_images: int, order: str) -> np.ndarray:
 
 def opened_images(X: Any, n: int, value_range: Any) -> Images:
     """Images to be drawn, as many as there are answers."""
-    images = as_images(X, value_range=value_range)
+    images = images_of(X, value_range)
     if len(images) != n:
         raise InputError(f"X must hold an image for each of {n} answers, got {len(images)}.")
     return images
+
+
+def images_of(X: Any, value_range: Any) -> Images:
+    """Images, and no texts, which would be names of files that are not there."""
+    if look_like_texts(X):
+        raise InputError("X must be images to be looked at, got texts.")
+    return as_images(X, value_range=value_range)
 
 
 def first_of(X: Any, n_images: int) -> Any:
@@ -90,14 +97,56 @@ def colours_of(classes: Sequence[Any], what: str) -> dict[Any, Any]:
 
 
 def name_of_label(label: Any, names: Mapping[Any, str] | Sequence[str] | None) -> str:
-    """What a label is called: by a dict, or by its place in a list such as `target_names`."""
+    """What a label is called: by a dict, or by its place in a list such as `target_names`.
+
+    Raises
+    ------
+    ValueError
+        If it has no place in the list.
+    """
     if names is None:
         return str(label)
     if isinstance(names, Mapping):
         return str(names.get(label, label))
-    if isinstance(label, (int, np.integer)) and 0 <= label < len(names):
+    if isinstance(label, (int, np.integer)):
+        if not 0 <= label < len(names):
+            raise ValueError(
+                f"display_labels= must name every label, got {len(names)} names and the label "
+                f"{label}. A dict names some."
+            )
         return str(names[int(label)])
+    if isinstance(label, str) and label not in names:
+        raise ValueError(
+            f"display_labels= must be a dict where labels are no numbers, got a list and the label "
+            f"{shown(repr(label))}."
+        )
     return str(label)
+
+
+def names_of_classes(
+    names: Mapping[Any, str] | Sequence[str] | None, classes: Sequence[Any]
+) -> Mapping[Any, str] | None:
+    """Names by label, of a list in the order of the classes.
+
+    A list may be longer where labels are numbers, of which an estimator has not met all.
+
+    Raises
+    ------
+    ValueError
+        If the list has another length.
+    """
+    if names is None or isinstance(names, Mapping):
+        return names
+    names = list(names)
+    if len(names) == len(classes):
+        return dict(zip(classes, names, strict=True))
+    numbers = all(isinstance(one, (int, np.integer)) for one in classes)
+    if numbers and list(classes) != list(range(len(classes))) and max(classes) < len(names):
+        return {one: names[one] for one in classes}
+    raise ValueError(
+        f"display_labels= must name each of {len(classes)} classes in their order, "
+        f"{shown(list(classes))}, got {len(names)} names."
+    )
 
 
 # Longer sides of images in figures of many.
@@ -157,7 +206,7 @@ def items_of(estimator: Any, X: Any, value_range: Any) -> Images:
         if isinstance(found, Images):
             return found
         raise InputError(f"X must be images to be drawn, {type(first).__name__} takes texts.")
-    return as_images(X, value_range=value_range)
+    return images_of(X, value_range)
 
 
 def title_of(figure: Any, axes: Any, text: str) -> None:

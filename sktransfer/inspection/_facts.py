@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from ..compute import worker_pool
 from ..exceptions import ImageError
-from ..inputs import OR_NAN, Images, as_images, unreadable
+from ..inputs import OR_NAN, Images, unreadable
+from ._examples import images_of
 
 __all__ = ["facts_of", "image_facts"]
 
@@ -108,7 +109,7 @@ def image_facts(
     """
     if on_error not in ("nan", "raise"):
         raise ValueError(f"on_error= must be 'nan' or 'raise', got {on_error!r}.")
-    return facts_of(as_images(X, value_range=value_range), on_error)
+    return facts_of(images_of(X, value_range), on_error)
 
 
 def facts_of(images: Images, on_error: str = "nan") -> dict[str, np.ndarray]:

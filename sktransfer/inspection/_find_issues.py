@@ -15,22 +15,19 @@ from sklearn.model_selection import check_cv
 
 from ..exceptions import InputError, ItemError, shown
 from ..finetune import array_of
-from ..inputs import is_missing
+from ..inputs import is_missing, look_like_texts
 from ..selection import check_params, digests, kind_of, modality_of, probe_layer
 from ._copies import Copies, Likeness, Pair, find_copies, likeness_for
 from ._facts import facts_of
-from ._issues import Issue, Issues
+from ._issues import KINDS, Issue, Issues
 from ._nearest import nearest, unit_rows
-from ._odd_images import FACTS, odd_images
+from ._odd_images import odd_images
 from ._outliers import FEWEST, outliers
 
 __all__ = ["find_issues"]
 
-# In the order in which they are told.
-KINDS = (
-    *("unreadable", "duplicate", "near duplicate", "conflict", "leak", "label", "outlier"),
-    *FACTS,
-)
+# Different items of a class below which the check of its labels is rough.
+_FEW = 10
 # Neighbours of each item: as many as outliers ask that are no copies.
 _NEIGHBOURS = 20
 
@@ -142,6 +139,10 @@ default=None
     """
     given = {} if image_size is None else {"image_size": image_size}
     modality = modality_of(backbone)
+    if modality.noun == "image" and look_like_texts(X):
+        raise InputError(
+            "X holds texts, but backbone= is a network for images. Pass backbone=TextCodes()."
+        )
     check_params(find_issues, {**given, **codes_params}, modality)
     if isinstance(backbone, modality.codes):
         if given or codes_params:
@@ -372,6 +373,9 @@ class _Search:
             self._likeness, look.digests, readable, self._numbers, self._neighbours
         )
         self._notes: list[str] = []
+        self._quality: np.ndarray | None = None
+        if not readable.any():
+            self._notes.append(f"None of {len(readable)} {self._noun}s can be read.")
         self._drop: set[int] = set(look.causes)
 
     def issues(self, *, facts: bool) -> Issues:
@@ -385,7 +389,8 @@ class _Search:
         order = {kind: at for at, kind in enumerate(KINDS)}
         found.sort(key=lambda one: (order[one.issue], -one.score, one.index))
         drop = np.array(sorted(self._drop), dtype=np.int64)
-        return Issues(tuple(found), drop, tuple(self._notes), self._look.items)
+        return Issues(tuple(found), drop, tuple(self._notes), self._look.items,
+                      self._quality)  # fmt: skip
 
     def _unreadable(self) -> Iterator[Issue]:
         for index, cause in sorted(self._look.causes.items()):
@@ -500,11 +505,26 @@ class _Search:
         # Of a class that is in one fold alone a probe cannot say that a label is right.
         unseen = {int(index) for learn, test in splits if target.ndim == 1
                   for index in test[~np.isin(target[test], target[learn])]}  # fmt: skip
+        self._note_few(target, owners[usable])
+        quality = kind.of_given(answers, values)
+        quality[list(unseen)] = np.nan
+        self._quality = np.full(len(known), np.nan)
+        self._quality[chosen] = quality
         for doubt in kind.doubts(answers, values):
             if doubt.index in unseen:
                 continue
             action = f"Check the label: {shown(doubt.given)} seems to be {shown(doubt.seems)}."
             yield Issue(int(chosen[doubt.index]), "label", doubt.score, None, action)
+
+    def _note_few(self, target: np.ndarray, owners: np.ndarray) -> None:
+        if target.ndim > 1:
+            return
+        fewest = min(len(np.unique(owners[target == one])) for one in np.unique(target))
+        if fewest < _FEW:
+            self._notes.append(
+                f"Labels were checked roughly: the smallest class has {fewest} different "
+                f"{self._noun}s, fewer than {_FEW}. Look through ranked_labels() too."
+            )
 
     def _owners(self) -> np.ndarray:
         """The same number for items that must be in one fold: copies, and those of a group."""

@@ -9,9 +9,18 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from ..exceptions import InputError, shown
-from ..inputs import as_images
 from ._answers import Answers, answers_of
-from ._examples import cells, draw, items_of, name_of_label, opened_images, thumbnail, title_of
+from ._examples import (
+    cells,
+    draw,
+    images_of,
+    items_of,
+    name_of_label,
+    names_of_classes,
+    opened_images,
+    thumbnail,
+    title_of,
+)
 
 __all__ = ["ImageGridDisplay", "WorstErrorsDisplay"]
 
@@ -120,7 +129,7 @@ class ImageGridDisplay:
         _check_number(n_images)
         if order not in ("lot", "given"):
             raise ValueError(f"order= must be 'lot' or 'given', got {shown(repr(order))}.")
-        images = as_images(X, value_range=value_range)
+        images = images_of(X, value_range)
         labels = None if y is None else _as_labels(y, len(images))
         indices = np.arange(len(images))
         if order == "lot":
@@ -347,6 +356,8 @@ class WorstErrorsDisplay:
         truth = np.asarray(y)
         if len(truth) != len(images):
             raise InputError(f"y must have one entry for each of {len(images)}, got {len(truth)}.")
+        if truth.ndim == 1 and kind in ("probabilities", "scores"):
+            display_labels = names_of_classes(display_labels, told.targets)
         losses, found, words = _judged(truth, told, kind)
         unknown = np.flatnonzero(np.isnan(losses))
         if len(unknown):

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from .._files import atomic_write
 from .._optional import import_optional, import_pyplot
-from ..exceptions import ItemError, shown
+from ..exceptions import ItemError, did_you_mean, shown
 from ..inputs import data_uri
 
-__all__ = ["Issue", "Issues"]
+__all__ = ["KINDS", "Issue", "Issues"]
+
+# In the order in which they are told.
+KINDS = (
+    *("unreadable", "duplicate", "near duplicate", "conflict", "leak", "label", "outlier"),
+    *("dark", "bright", "blank", "blurred", "odd size", "odd aspect ratio", "greyscale"),
+)
 
 # Thumbnails of a page: examples of each kind of issue, and pixels of their longer side.
 _EXAMPLES, _SIDE = 6, 112
@@ -61,6 +70,10 @@ class Issues:
         Sentences on what was not looked for, and why.
     items : Images or Texts
         What was looked at.
+    label_quality : ndarray of shape (n_items,) or None
+        How probable the given label of each item is to the probe that was fitted without it, from
+        0 to 1; of tags the least probable one. NaN where it was not checked; None where no label
+        was.
 
     Attributes
     ----------
@@ -72,6 +85,7 @@ class Issues:
     drop: np.ndarray
     notes: tuple[str, ...] = ()
     items: Any = field(default=())
+    label_quality: np.ndarray | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -93,9 +107,59 @@ class Issues:
         -------
         indices : ndarray of int
             The surest first, each once.
+
+        Raises
+        ------
+        ValueError
+            If there is no such kind.
         """
+        if issue not in KINDS:
+            raise ValueError(
+                f"issue must be one of {', '.join(KINDS)}, got {shown(repr(issue))}. "
+                f"{did_you_mean(str(issue), KINDS)}".rstrip()
+            )
         own = dict.fromkeys(one.index for one in self.found if one.issue == issue)
         return np.array(list(own), dtype=np.int64)
+
+    def ranked_labels(self) -> np.ndarray:
+        """Items whose labels were checked, the least probable label first.
+
+        Only those at the beginning that are surely wrong are issues. Looking through this order
+        until several in a row are right finds more of the others.
+
+        Returns
+        -------
+        indices : ndarray of int
+            In the order of `label_quality`.
+
+        Raises
+        ------
+        ValueError
+            If no label was checked: `notes` say why.
+        """
+        if self.label_quality is None:
+            raise ValueError(
+                f"No label was checked. {' '.join(self.notes) or 'Pass labels as y.'}"
+            )
+        order = np.argsort(self.label_quality, kind="stable")
+        return order[~np.isnan(self.label_quality[order])]
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Save the page that a notebook shows, with its thumbnails, as one file.
+
+        Parameters
+        ----------
+        path : str or path
+            Where, such as "issues.html".
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. What was there before stays.
+        """
+        page = f"<!doctype html><meta charset='utf-8'>{self._repr_html_()}\n"
+        with atomic_write(Path(path).absolute()) as draft:
+            draft.write_text(page, encoding="utf-8")
 
     def to_frame(self) -> Any:
         """All issues as a table.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 __all__ = ["nearest", "unit_rows"]
@@ -12,7 +14,8 @@ _BLOCK = 2**22
 
 def unit_rows(codes: np.ndarray) -> np.ndarray:
     """Rows of length 1, float32; those of nothing but 0 stay so."""
-    rows = np.asarray(codes, dtype=np.float32).reshape(len(codes), -1)
+    rows = np.asarray(codes, dtype=np.float32)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))  # also of none
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 

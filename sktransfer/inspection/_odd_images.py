@@ -9,10 +9,7 @@ import numpy as np
 
 from ._issues import Issue
 
-__all__ = ["FACTS", "odd_images"]
-
-# Kinds of issues, in the order in which they are told.
-FACTS = ("dark", "bright", "blank", "blurred", "odd size", "odd aspect ratio", "greyscale")
+__all__ = ["odd_images"]
 
 # The brightest hundredth of the pixels below this, or the darkest above that, from 0 to 1. Of 360
 # images of three sets the dimmest had 0.46; of those, one of a white piece on white was bright.

@@ -14,7 +14,7 @@ from ..exceptions import shown
 from ..finetune import FineTuneTextClassifier, FineTuneTextRegressor
 from ..inputs import as_texts
 from ._answers import Answers, answers_of
-from ._examples import cells, first_of, items_of, name_of_label, title_of
+from ._examples import cells, first_of, items_of, name_of_label, names_of_classes, title_of
 from ._gradcam import GradCAM, NoMaps
 from ._occlusion import leave_words_out, occlude_images, without_cache, words_of
 
@@ -51,6 +51,8 @@ class SaliencyDisplay:
         The layer of the maps of Grad-CAM.
     maps : ndarray of shape (n_images, h, w) or None, default=None
         Those maps, before they were enlarged.
+    classes : sequence or None, default=None
+        All labels in their order, which lists of names are of.
 
     Attributes
     ----------
@@ -102,10 +104,11 @@ class SaliencyDisplay:
         method: str,
         layer: str | None = None,
         maps: np.ndarray | None = None,
+        classes: Sequence[Any] | None = None,
     ):
         self.items, self.saliency, self.targets = items, saliency, targets
         self.scores, self.unit, self.method = scores, unit, method
-        self.layer, self.maps = layer, maps
+        self.layer, self.maps, self.classes = layer, maps, classes
 
     @classmethod
     def from_estimator(
@@ -261,6 +264,7 @@ class SaliencyDisplay:
             targets=[told.targets[int(column)] for column in columns],
             scores=told.scores[np.arange(len(columns)), columns],
             unit=told.unit,
+            classes=told.targets,
             **others,
         )
 
@@ -285,7 +289,7 @@ class SaliencyDisplay:
         negative : bool, default=False
             Whether to draw in blue what speaks against the target. In texts it always is.
         display_labels : dict or sequence, default=None
-            Names of labels, by label or by number.
+            Names of labels: by label, or a list in the order of the classes.
 
         Returns
         -------
@@ -296,8 +300,10 @@ class SaliencyDisplay:
         ImportError
             If matplotlib is missing (the extra ``plot``).
         ValueError
-            If there are not as many axes as items.
+            If there are not as many axes as items, or names as classes.
         """
+        if self.classes is not None:
+            display_labels = names_of_classes(display_labels, self.classes)
         words = self.method == "words"
         size = (2.6, 2.9)
         if words:

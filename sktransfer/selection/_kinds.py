@@ -180,6 +180,10 @@ class Kind(ABC):
         """Each target that looks wrong by itself, the most doubtful first."""
         return []
 
+    def of_given(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """How probable the target is that each item has, of several the least probable one."""
+        raise NotImplementedError(f"{self.noun} have no probabilities.")
+
     def usable(
         self, target: np.ndarray, groups: np.ndarray, readable: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
@@ -301,6 +305,10 @@ class _Labels(Kind):
         classes, numbers = np.unique(target, return_inverse=True)
         wrong = suspect_labels(answers, numbers)
         return wrong, classes[answers[wrong].argmax(axis=1)]
+
+    def of_given(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        numbers = np.unique(target, return_inverse=True)[1]
+        return answers[np.arange(len(numbers)), numbers].astype(np.float64)
 
     def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
         wrong, seems = self.suspects(answers, target)
@@ -436,6 +444,10 @@ class _Tags(Kind):
 
     def test(self, estimator: Any, X: Any, target: np.ndarray) -> float:
         return self.score(estimator.predict_proba(X), target)
+
+    def of_given(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+        each = np.where(target == 1, answers, 1 - answers).astype(np.float64)
+        return np.where(np.isnan(target), 1.0, each).min(axis=1)
 
     def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
         """Of each tag with both answers, as of two classes."""
