@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +41,7 @@ from sktransfer import (
 )
 from sktransfer.deploy import _files
 from sktransfer.exceptions import ExportError
+from sktransfer.inputs import as_images
 
 # As the plain network computes: in float32, and with nothing to resize.
 PLAIN = {"image_size": 32, "resize": "squash", "engine": "torch", "precision": "float32"}
@@ -322,6 +326,42 @@ def test_resizing_within(images, resize):
         floats = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
         apart = abs(network.pixels.resize(floats)[0].permute(1, 2, 0).numpy() * 255 - seen)
         assert apart.max() < 4
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("size", [(90, 61), (33, 150), (20, 24)], ids=str)
+def test_images_are_prepared_as_the_page_does_it(images, resize, size):
+    """With Pillow and the facts alone; upright, and on white."""
+    page = (Path(__file__).parents[1] / "docs/how_to/export.md").read_text()
+    (block,) = re.findall(r"^(from PIL.*?^def prepare.*?)^\n\nImage", page, re.M | re.S)
+    exec(block, names := {"np": np})
+    own = codes(resize=resize, image_size=64).fit(images)
+    facts = to_torch(own).preprocessing
+    assert ("resize_size" in facts) == (resize == "crop")
+    drawn = np.random.default_rng(0).integers(0, 256, (*size, 4), np.uint8).repeat(3, 0)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = [io.BytesIO() for _ in range(3)]
+    Image.fromarray(drawn[..., :3]).save(files[0], "PNG")
+    Image.fromarray(drawn).save(files[1], "PNG")
+    Image.fromarray(drawn[..., :3]).save(files[2], "PNG", exif=turned)
+    for number, one in enumerate(files):
+        found = names["prepare"](one, facts)
+        assert found.shape == (1, 3, 64, 64) and found.dtype == np.float32
+        seen = own._fitted.preparation(as_images(files).open(number))
+        apart = np.abs(found[0].transpose(1, 2, 0) * 255 - np.asarray(seen, float))
+        assert apart.max() <= 2 and apart.mean() < 0.25
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_floats_beyond_0_and_1_are_refused(fitted, three, tmp_path):
+    network = to_torch(fitted)
+    floats = torch.from_numpy(three[0][:2]).permute(0, 3, 1, 2) / 255
+    for one in (network, torch.jit.load(export(fitted, tmp_path / "model.pt"))):
+        one(floats)
+        for bad in (floats * 255, floats - 0.5, floats * float("nan")):
+            with pytest.raises((RuntimeError, torch.jit.Error), match="must be from 0 to 1, got"):
+                one(bad)
 
 
 # Files.

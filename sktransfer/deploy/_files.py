@@ -57,7 +57,9 @@ def export(estimator: Any, path: str | os.PathLike[str], *, resize: bool = False
         - ``.onnx``: for onnxruntime and many others; the facts are in `metadata_props`. Needs the
           extra ``onnx``.
         - ``.xml``: for OpenVINO, with the weights in a ``.bin`` beside; the facts are in `rt_info`.
-          Needs the extra ``openvino``.
+          Compile it with ``{"INFERENCE_PRECISION_HINT": "f32"}``, as the check does: such a hint
+          cannot be in the file, and without it processors that have bfloat16 round to that. Needs
+          the extra ``openvino``.
         - ``.safetensors``: weights by the names of the network's own parameters, after
           ``network.``, and those of the head, after ``head.``; the facts are in a ``.json`` beside
           and in the metadata.

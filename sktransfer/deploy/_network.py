@@ -20,6 +20,7 @@ __all__ = [
     "Tuned",
     "UnitRows",
     "affine",
+    "check_floats",
     "probabilities_of",
 ]
 
@@ -43,6 +44,23 @@ def probabilities_of(logits: torch.Tensor, link: str) -> torch.Tensor:
         alike = torch.full_like(shares, 1.0 / shares.shape[1])
         return torch.where(total > 0, shares / total.clamp(min=1e-12), alike)
     raise RuntimeError("The estimator gives no probabilities, so neither does this network.")
+
+
+def check_floats(images: torch.Tensor) -> None:
+    """Refuse floats that are not from 0 to 1, but for rounding.
+
+    Raises
+    ------
+    RuntimeError
+        If some are below or above, or NaN.
+    """
+    if images.is_floating_point() and images.numel() > 0:
+        low, high = float(images.min()), float(images.max())
+        if not (low >= -1e-3 and high <= 1.001):
+            raise RuntimeError(
+                f"Images of floats must be from 0 to 1, got {low} to {high}. Divide bytes by "
+                "255, do not standardise channels, and clip what resizing made larger."
+            )
 
 
 class ImageNetwork(nn.Module):
@@ -75,8 +93,9 @@ class ImageNetwork(nn.Module):
         Labels in the order of the outputs; of tags their names or numbers; empty for others.
     preprocessing : dict
         ``image_size`` (height, width), ``n_channels``, ``mean`` and ``std`` of the channels for
-        pixels from 0 to 1, ``resize`` ("crop", "squash" or "pad"), ``resize_size`` (what "crop"
-        scales the image to cover), ``interpolation`` and ``background`` (of "pad", 0 to 255).
+        pixels from 0 to 1, ``resize`` ("crop", "squash" or "pad"), ``resize_size`` (of "crop"
+        alone: what the image is scaled to cover), ``interpolation`` and ``background`` (of "pad",
+        0 to 255).
     facts : dict
         All of this, and name, weights, fingerprint and layers of the network.
     """
@@ -105,7 +124,14 @@ class ImageNetwork(nn.Module):
             Logits (n, n_classes), the largest of which is the answer, also of two classes; logits
             of tags, which are there above 0; values (n, n_outputs) in the units of `y`; codes as
             `transform` gives them; logits of masks (n, n_classes, h, w).
+
+        Raises
+        ------
+        RuntimeError
+            If the images are of another shape, or floats that are not from 0 to 1.
         """
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            check_floats(images)
         return self.head(self.codes(self.pixels(images)))
 
     def predict_proba(self, images: torch.Tensor) -> torch.Tensor:
@@ -147,6 +173,7 @@ class TracedNetwork(nn.Module):
         self.classes_ = list(facts["classes"])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        check_floats(images)
         return self.network(self.pixels(images))
 
     @torch.jit.export
@@ -371,7 +398,8 @@ class Resize(nn.Module):
     def __init__(self, preprocessing: dict[str, Any]):
         super().__init__()
         self.height, self.width = preprocessing["image_size"]
-        self.cover_height, self.cover_width = preprocessing["resize_size"]
+        cover = preprocessing.get("resize_size", preprocessing["image_size"])
+        self.cover_height, self.cover_width = cover
         self.how: str = preprocessing["resize"]
         self.mode: str = preprocessing["interpolation"]
         background = torch.tensor(preprocessing["background"], dtype=torch.float32)

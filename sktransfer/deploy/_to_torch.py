@@ -321,7 +321,7 @@ def _facts(read: Read, head: Head) -> dict[str, Any]:
             "mean": [float(one) for one in of_weights.mean],
             "std": [float(one) for one in of_weights.std],
             "resize": to.resize,
-            "resize_size": list(to.resize_size),
+            **({"resize_size": list(to.resize_size)} if to.resize == "crop" else {}),
             "interpolation": to.interpolation,
             "background": list(to.background),
         },
