@@ -45,8 +45,9 @@ def make_app(model):
             raise HTTPException(413, f"The file must have at most {MAX_BYTES} bytes.")
         try:
             shares = model.predict_proba([file.file])[0]
-        except ItemError as error:  # no image, or a damaged one: the message says what is wrong
-            raise HTTPException(422, str(error)) from error
+        except ItemError as error:  # no image, or a damaged one
+            # The cause alone: the message has advice for whoever calls from Python.
+            raise HTTPException(422, f"The file cannot be used: {error.cause}.") from error
         found = dict(zip(map(str, model.classes_), map(float, shares), strict=True))
         return {"label": max(found, key=found.get), "probabilities": found}
 

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     code : int
-        0 if all went well, 1 if something is wrong with images or a model.
+        0 if all went well, 1 if something is wrong with images or a model, 130 if interrupted.
 
     Raises
     ------
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     resnet18
     0
     """
-    args = _parser().parse_args(argv)
+    args, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_nearest(unknown, args)}")
     try:
         with _plain_warnings(), _progress():
             return int(args.run(args))
@@ -68,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        if _is_about_arguments(error):
+            args.parser.error(_in_a_line(error))
         print(f"sktransfer {args.command}: error: {_in_a_line(error)}", file=sys.stderr)
         return 1
 
@@ -79,11 +84,54 @@ class _UsageError(Exception):
 def _in_a_line(error: Exception) -> str:
     from .exceptions import SktransferError
 
-    text = " ".join(str(error).split())
+    text = _in_our_words(str(error))
     expected = (SktransferError, ValueError, OSError, ImportError)
     if text and isinstance(error, expected):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _is_about_arguments(error: Exception) -> bool:
+    """Whether it is a name that was given: of a network, a layer, a column."""
+    from .exceptions import ColumnError, LayerError, UnknownBackboneError
+
+    return isinstance(error, (ColumnError, LayerError, UnknownBackboneError))
+
+
+def _nearest(unknown: Sequence[str], args: argparse.Namespace) -> str:
+    """A question with options that are like those that do not exist."""
+    from .exceptions import did_you_mean
+
+    options = list(args.parser._option_string_actions)
+    asked = [did_you_mean(one.partition("=")[0], options) for one in unknown if one[:1] == "-"]
+    return f". {' '.join(one for one in asked if one)}".rstrip(" .")
+
+
+# What messages call things for callers in Python, and what they are here.
+_WORDS = (
+    (r"; `extensions=` replaces the list of extensions that are images", ""),
+    (r"[;,.]? The attribute `skipped` of the Bunch lists them all", ""),
+    (r"[;,]? load_image_folder\(\.\.\., verify=True\) skips such files", ""),
+    (r"pass (root|suffix)=, the folder", r"pass --\1, the folder"),
+    (r"pass suffix='([^']*)'", r"put \1 behind the names in the table"),
+    (r"\broot must be the", "--root must be the"),
+    (r"\bfile must name", "--file-column must name"),
+    (r"\blabel must name", "--label-column must name"),
+    (r"\bbackbone=", "--network "),
+    (r"\blayer=", "--layer "),
+    (r"\bimage_size=", "--image-size "),
+    (r"\bcache=", "--cache "),
+    (r"Look at them: plot_suspects\(X, y\)", "Look at them"),
+    (r"leave them out before the estimator is fitted, too", "train leaves them out, too"),
+)
+
+
+def _in_our_words(text: str) -> str:
+    """A message on one line, in the words of the command line."""
+    text = " ".join(text.split())
+    for theirs, ours in _WORDS:
+        text = re.sub(theirs, ours, text)
+    return text
 
 
 @contextmanager
@@ -93,7 +141,7 @@ def _plain_warnings() -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = lambda message, *_, **__: print(
-            f"warning: {' '.join(str(message).split())}", file=sys.stderr
+            f"warning: {_in_our_words(str(message))}", file=sys.stderr
         )
         yield
 
@@ -223,20 +271,20 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> tuple[Any, Any]
     _check_there(args.photos)
     wanted = [args.part] if args.part else parts
     if not os.path.isdir(args.photos):
+        if args.split_column is None and args.part:
+            raise _UsageError("--part of a CSV file needs --split-column")
         found = load_image_table(
             args.photos, file=args.file_column, label=args.label_column, root=args.root,
             split=args.split_column, target_as="name", on_bad="drop", verify=True,
         )  # fmt: skip
-        if args.split_column is None and args.part:
-            raise _UsageError("--part of a CSV file needs --split-column")
         there = [] if args.split_column is None else [one for one in wanted if one in found]
         if args.split_column is not None and not there:
-            raise ValueError(f"{args.photos} has no rows of the part {' or '.join(wanted)}.")
+            raise _UsageError(f"{args.photos} has no rows of the part {' or '.join(wanted)}")
         found = found[there[0]] if there else found
     else:
         there = [one for one in _parts_of(args.photos) if one in wanted]
         if args.part and not there:
-            raise ValueError(f"{args.photos} has no folder of the part {args.part}.")
+            raise _UsageError(f"{args.photos} has no folder of the part {args.part}")
         split = min(there, key=wanted.index) if there else None
         found = load_image_folder(args.photos, split=split, target_as="name", verify=True)
     print(found.DESCR.splitlines()[0], file=sys.stderr)
@@ -245,7 +293,7 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> tuple[Any, Any]
 
 def _check_there(photos: str) -> None:
     if not os.path.exists(photos):
-        raise ValueError(f"PHOTOS must be a folder or a CSV file; there is nothing at {photos}.")
+        raise _UsageError(f"PHOTOS must be a folder or a CSV file; there is nothing at {photos}")
 
 
 def _parts_of(folder: str) -> list[str]:
@@ -265,7 +313,10 @@ def _files(args: argparse.Namespace, places: Sequence[str]) -> list[str]:
     found: list[str] = []
     for place in places:
         if os.path.isdir(place):
-            found += list_images(place)
+            inside = list_images(place)
+            if not inside:
+                raise ValueError(f"The folder {place} must hold at least one image, and has none.")
+            found += inside
         elif place.lower().endswith((".csv", ".tsv")):
             found += list(load_image_table(place, file=args.file_column, root=args.root,
                                            on_bad="drop").data)  # fmt: skip
@@ -350,20 +401,33 @@ def _run_issues(args: argparse.Namespace) -> int:
     left_out = set(issues.drop.tolist())
     rows = [
         {"index": one.index, "file": X[one.index], "issue": one.issue, "score": round(one.score, 4),
-         "related": "" if one.related is None else X[one.related], "action": one.action,
+         "related": "" if one.related is None else X[one.related],
+         "action": _naming_files(one.action, X),
          "drop": one.index in left_out}
         for one in issues.found
     ]  # fmt: skip
     names = ("index", "file", "issue", "score", "related", "action", "drop")
-    page = f"<!doctype html><meta charset='utf-8'>{issues._repr_html_()}\n"
     for path in args.output:
         if path.suffix.lower() == ".html":
-            _write(path, lambda draft: draft.write_text(page, encoding="utf-8"))
+            _write(path, issues.to_html)
         elif path.suffix.lower() in _FIGURES:
             _write(path, lambda draft: issues.plot().savefig(draft))
         else:
             _write_table(path, rows, names)
     return 0
+
+
+def _naming_files(text: str, files: Sequence[str]) -> str:
+    """A text that names files instead of numbers of images, such as "image 3", "images [3, 4]"."""
+
+    def named(found: re.Match[str]) -> str:
+        numbers = [int(one) for one in re.findall(r"\d+", found[2])]
+        if max(numbers) >= len(files):
+            return found[0]
+        return found[1] + ", ".join(str(files[one]) for one in numbers)
+
+    text = re.sub(r"(\bimages |: |such as )\[(\d+(?:, \d+)*)\]", named, text)
+    return re.sub(r"(\bimage )(\d+)\b", named, text)
 
 
 def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
@@ -377,15 +441,22 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
     if args.no_labels:
         return _files(args, [args.photos]), None, None
     if os.path.isdir(args.photos):
-        split = "all" if _parts_of(args.photos) and args.part is None else args.part
+        parts = _parts_of(args.photos)
+        if args.part and args.part not in parts:
+            raise _UsageError(f"{args.photos} has no folder of the part {args.part}")
+        split = "all" if parts and args.part is None else args.part
         found = load_image_folder(args.photos, split=split, target_as="name")
     else:
+        if args.part and not args.split_column:
+            raise _UsageError("--part of a CSV file needs --split-column")
         found = load_image_table(
             args.photos, file=args.file_column, label=args.label_column, root=args.root,
             split=args.split_column, target_as="name", on_bad="drop",
         )  # fmt: skip
         split = args.split_column
-        if split and args.part and args.part in found:
+        if args.part:
+            if args.part not in found:
+                raise _UsageError(f"{args.photos} has no rows of the part {args.part}")
             found, split = found[args.part], None
     if split is None or split == args.part:
         return list(found.data), found.target, None
@@ -418,19 +489,30 @@ def _run_advise(args: argparse.Namespace) -> int:
     X, y = _labelled(args, ("train",))
     given = {key: value for key, value in _of_network(args).items() if value is not None}
     advice = advise(X, y, args.network, **given)
-    print(advice)
+    text = "\n".join(_in_our_words_kept(_naming_files(one, X)) for one in str(advice).split("\n"))
+    print(text)
     if args.output is not None:
-        _write(args.output, lambda draft: _draw_advice(advice, draft))
+        _write(args.output, lambda draft: _draw_advice(advice, text, X, draft))
     return 0
 
 
-def _draw_advice(advice: Any, path: Path) -> None:
+def _in_our_words_kept(line: str) -> str:
+    """A line in the words of the command line, its blanks at the beginning kept."""
+    return line[: len(line) - len(line.lstrip())] + _in_our_words(line)
+
+
+def _draw_advice(advice: Any, text: str, files: Sequence[str], path: Path) -> None:
     if path.suffix.lower() == ".txt":
-        path.write_text(f"{advice}\n", encoding="utf-8")
+        path.write_text(f"{text}\n", encoding="utf-8")
     elif path.suffix.lower() == ".json":
         names = ("scenario", "strategy", "layer", "resize", "measure", "expected_accuracy",
                  "accuracy_std", "minutes", "reasons", "warnings")  # fmt: skip
         facts = {"network": str(advice.backbone), **{n: getattr(advice, n) for n in names}}
+        facts["warnings"] = [_in_our_words(_naming_files(one, files)) for one in advice.warnings]
+        facts["suspects"] = [
+            {"file": files[one], "seems": str(seems)}
+            for one, seems in zip(advice.suspects, advice.suspected_of, strict=True)
+        ]
         path.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     else:
         advice.plot().savefig(path)
@@ -480,21 +562,28 @@ def _run_train(args: argparse.Namespace) -> int:
 
 
 def _probe(args: argparse.Namespace, X: Any, y: Any) -> Any:
-    import numpy as np
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
     steps = [("codes", _codes(args)), ("scale", StandardScaler()),
              ("classify", LogisticRegression(C=0.01, max_iter=1000))]  # fmt: skip
     model = Pipeline(steps).fit(X, y)
-    folds = min(5, int(np.unique(y, return_counts=True)[1].min()))
-    if folds > 1:
-        cv = StratifiedKFold(folds, shuffle=True, random_state=0)
-        scores = cross_val_score(model, X, y, cv=cv)
-        print(f"accuracy {scores.mean():.3f} ± {scores.std():.3f} ({folds} folds)")
+    print(_accuracy(model, X, y))
     return model
+
+
+def _accuracy(model: Any, X: Any, y: Any) -> str:
+    """Cross-validated, in words."""
+    import numpy as np
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    folds = min(5, int(np.unique(y, return_counts=True)[1].min()))
+    if folds < 2:
+        return "accuracy not measured: a class has but one image"
+    cv = StratifiedKFold(folds, shuffle=True, random_state=0)
+    scores = cross_val_score(model, X, y, cv=cv)
+    return f"accuracy {scores.mean():.3f} ± {scores.std():.3f} ({folds} folds)"
 
 
 def _fine_tuned(args: argparse.Namespace, X: Any, y: Any) -> Any:
@@ -504,7 +593,10 @@ def _fine_tuned(args: argparse.Namespace, X: Any, y: Any) -> Any:
         args.network, max_epochs=args.epochs or 10, random_state=args.seed,
         verbose=int(sys.stderr.isatty()), **_of_network(args),
     )  # fmt: skip
-    return model.fit(X, y).set_params(verbose=0)
+    model.fit(X, y)
+    print("accuracy not measured: that would take a training for each fold. Hold images back and "
+          "run sktransfer evaluate; --strategy probe and auto tell one.")  # fmt: skip
+    return model.set_params(verbose=0)
 
 
 def _best(args: argparse.Namespace, X: Any, y: Any) -> Any:
@@ -592,16 +684,53 @@ def _loaded(path: str) -> Any:
     import joblib
 
     if not os.path.isfile(path):
-        raise ValueError(f"MODEL must be a file that train has written; there is none at {path}.")
+        raise _UsageError(f"MODEL must be a file that train has written; there is none at {path}")
+    wanted = "MODEL must be a file that sktransfer train, or joblib.dump, has written (.joblib)."
+    if (ending := os.path.splitext(path)[1].lower()) in _ELSEWHERE:
+        raise ValueError(f"{path} {_ELSEWHERE[ending]} {wanted}")
     try:
         model = joblib.load(path)
     except (ImportError, OSError):
         raise
     except Exception as error:  # pickles fail in many ways
-        raise ValueError(f"{path} cannot be loaded as a model: {error}") from error
+        raise ValueError(
+            f"{path} cannot be loaded as a model: it is no file of joblib, or a damaged one "
+            f"({type(error).__name__}). {wanted}"
+        ) from error
+    if _takes_texts(model):
+        raise ValueError(
+            f"{path} must hold a model of images, but {type(model).__name__} takes texts. Load it "
+            "in Python with joblib.load, and pass it a list of texts."
+        )
     if not hasattr(model, "predict") or not hasattr(model, "classes_"):
         raise ValueError(f"{path} must hold a classifier, got a {type(model).__name__}.")
     return model
+
+
+_EXPORTED = (
+    "is what sktransfer export writes, which other programs run (see the page on export)."
+)
+# Files that are models, but not ours to load.
+_ELSEWHERE = {
+    **dict.fromkeys((".onnx", ".xml", ".bin", ".pt", ".ts", ".safetensors"), _EXPORTED),
+    ".skops": "is a file of skops, which skops.io.load opens in Python.",
+}
+
+
+def _takes_texts(model: Any) -> bool:
+    """Whether it, or what it is made of, reads texts."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    from .codes import TextCodes, TokenCodes, TokenLabeller
+    from .finetune import FineTuneTextClassifier, FineTuneTextRegressor, FineTuneTokenLabeller
+    from .selection import AutoTransferTextClassifier
+
+    readers = (
+        *(TextCodes, TokenCodes, TokenLabeller, FineTuneTextClassifier, FineTuneTextRegressor),
+        *(FineTuneTokenLabeller, AutoTransferTextClassifier, CountVectorizer, HashingVectorizer),
+    )
+    parts = model.get_params(deep=True).values() if hasattr(model, "get_params") else ()
+    return any(isinstance(one, readers) for one in (model, *parts))
 
 
 def _predicted(model: Any, files: Sequence[str]) -> list[_Answer]:
@@ -626,9 +755,7 @@ def _predicted_together(model: Any, files: list[str]) -> list[_Answer]:
         except ItemError as error:
             if error.index is None:
                 raise
-            # What estimators add are remedies for callers in Python.
-            bare = error.__cause__ if isinstance(error.__cause__, ItemError) else error
-            answers[good[error.index]].error = bare.cause
+            answers[good[error.index]].error = error.cause
             continue
         if labels.ndim != 1:
             raise ValueError("The model must give one label an image, but gives several tags.")

@@ -4,6 +4,7 @@
 
     SktransferError
     ├── InputError (ValueError)          the input as a whole is not a collection of items
+    │   ├── ColumnError                  a table has no such column
     │   └── ValueRangeError              what black and white are cannot be told
     ├── ItemError (ValueError)           one item cannot be used; says which
     │   ├── ImageError                   an image
@@ -53,6 +54,7 @@ __all__ = [
     "CheckpointWarning",
     "ClippingWarning",
     "CodesFileError",
+    "ColumnError",
     "DatasetUnavailableError",
     "DivergenceWarning",
     "EngineError",
@@ -152,6 +154,10 @@ class InputError(SktransferError, ValueError):
     """The input as a whole is not a collection of items, such as images or texts."""
 
 
+class ColumnError(InputError):
+    """A table has no column of this name, or none that can be taken for what is needed."""
+
+
 class ValueRangeError(InputError):
     """What black and white are in an array cannot be told; name ``value_range=``."""
 
@@ -167,13 +173,18 @@ class ItemError(SktransferError, ValueError):
         Its row in the input, counted from 0.
     source : str or None
         Its path, where it has one.
+    remedy : str, default=""
+        What whoever calls from Python may do; ends the message, and is no part of the cause.
     """
 
     noun = "item"
 
-    def __init__(self, cause: str, index: int | None = None, source: str | None = None):
+    def __init__(
+        self, cause: str, index: int | None = None, source: str | None = None, remedy: str = ""
+    ):
         self.cause, self.index, self.source = cause.removesuffix("."), index, source
-        super().__init__(cause, index, source)
+        self.remedy = remedy.removesuffix(".")
+        super().__init__(cause, index, source, remedy)
 
     def __str__(self) -> str:
         where = f"{_article(self.noun)} {self.noun}"
@@ -181,7 +192,7 @@ class ItemError(SktransferError, ValueError):
             where = f"{self.noun} {self.index}"
         if self.source is not None:
             where += f" ({shown(self.source)})"
-        return _shortened(f"{where}: {self.cause}.", LONGEST_MESSAGE)
+        return _shortened(f"{where}: {self.cause}{self.remedy}.", LONGEST_MESSAGE)
 
 
 def _article(noun: str) -> str:

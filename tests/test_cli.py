@@ -12,8 +12,11 @@ import joblib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
-from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier
+from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, cli
 from sktransfer.cli import main
 from sktransfer.codes import _base
 
@@ -68,7 +71,8 @@ def test_train_tells_its_accuracy_and_takes_a_table(photos, tmp_path, capsys, mo
     assert out.startswith("accuracy ") and "(5 folds)" in out
     assert "warning: 1 rows of" in err and "gone.png" in err and "wrote " in err
     assert joblib.load("m.joblib").classes_.tolist() == ["animal", "vehicle"]
-    assert main([*asked, "--label-column", "kid"]) == 1
+    with pytest.raises(SystemExit):
+        main([*asked, "--label-column", "kid"])
     assert "Did you mean 'kind'" in capsys.readouterr().err
 
 
@@ -82,6 +86,8 @@ def test_other_strategies(photos, tmp_path, strategy, capsys):
     assert isinstance(model, FineTuneClassifier) == (strategy == "fine-tune")
     one = str(next((photos / "test").rglob("*.png")))
     assert set(model.predict([one])) <= {"animal", "vehicle"}
+    out = capsys.readouterr().out
+    assert ("accuracy not measured" in out) == (strategy == "fine-tune")
 
 
 def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsys):
@@ -148,6 +154,8 @@ def test_issues_between_parts_and_bad_images(photos, tmp_path, capsys):
     assert ("unreadable", "bad.png") in kinds
     assert {name for kind, name in kinds if kind == "leak"} & {"copy.png", first.name}
     assert "<img" in page.read_text() and "issue(s) in 42 images" in capsys.readouterr().out
+    (copied,) = [row for row in rows if row["issue"] == "duplicate"]
+    assert copied["action"].endswith(f"and image {copied['related']} is kept.")
     drop = {row["file"].split("/")[-1] for row in rows if row["drop"] == "True"}
     assert "bad.png" in drop and len(drop & {"copy.png", first.name}) == 1
     flat = tmp_path / "i.jsonl"
@@ -175,6 +183,17 @@ def test_advise_as_text_json_and_figure(photos, tmp_path, capsys):
     assert Image.open(tmp_path / "a.png").size[0] > 300
 
 
+def test_messages_are_in_the_words_of_the_command_line():
+    files = [f"{n}.jpg" for n in range(9)]
+    told = "3 label(s) look wrong to a probe: images [2, 0, 1]. Look at them: plot_suspects(X, y)."
+    assert cli._in_our_words(cli._naming_files(told, files)) == (
+        "3 label(s) look wrong to a probe: images 2.jpg, 0.jpg, 1.jpg. Look at them."
+    )
+    assert cli._naming_files("images [22, 22], image 7", files) == "images [22, 22], image 7.jpg"
+    skipped = "the first: line 3 no file. The attribute `skipped` of the Bunch lists them all."
+    assert cli._in_our_words(skipped) == "the first: line 3 no file."
+
+
 def test_networks(tmp_path, capsys):
     assert main(["networks", "--source", "packaged"]) == 0
     assert "efficientnet_lite0\n" in capsys.readouterr().out
@@ -192,9 +211,21 @@ def test_networks(tmp_path, capsys):
     (["train", "x", "-o", "m.joblib", "--time", "5"], "--time is for --strategy auto"),
     (["train", "x", "-o", "m.joblib", "--image-size", "0"], "above 0"),
     (["predict", "m", "f", "--threshold", "2"], "between 0 and 1"),
+    (["train", "x", "-o", "m.joblib", "--imagesize", "64"], "Did you mean '--image-size'"),
+    (["train", "nowhere.csv", "-o", "m.joblib"], "there is nothing at nowhere.csv"),
+    (["predict", "none.joblib", "a.png"], "there is none at none.joblib"),
+    (["train", "SET", "-o", "m.joblib", "--part", "valid"], "no folder of the part valid"),
+    (["issues", "SET", "--part", "valid"], "no folder of the part valid"),
+    (["train", "SET", "-o", "m.joblib", "--network", "resnett18"], "resnet18"),
+    (["codes", "SET", "-o", "c.npy", "--layer", "blocks.55"], "blocks.5"),
+    (["train", "t.csv", "-o", "m.joblib"], "--file-column must name the column of paths"),
+    (["train", "t.csv", "-o", "m.joblib", "--file-column", "wher"], "Did you mean 'where'?"),
+    (["issues", "t.csv", "--file-column", "where", "--part", "test"], "needs --split-column"),
 ])  # fmt: skip
-def test_wrong_arguments_are_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+def test_wrong_arguments_are_code_2(arguments, told, capsys, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("where,label\na.png,cat\n")
+    arguments = [str(photos) if one == "SET" else one for one in arguments]
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -208,25 +239,28 @@ def test_what_is_wrong_with_data_or_a_model_is_code_1_in_one_line(photos, model,
     Image.new("RGB", (9, 9)).save(tmp_path / "one" / "cat" / "a.png")
     np.save(tmp_path / "codes.npy", np.zeros((3, 2)))
     joblib.dump({"a": 1}, tmp_path / "dict.joblib")
+    (tmp_path / "model.onnx").write_text("graph")
+    (tmp_path / "gone.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
+    texts = make_pipeline(CountVectorizer(), LogisticRegression()).fit(["good", "bad"], [1, 0])
+    joblib.dump(texts, tmp_path / "text.joblib")
     new = str(tmp_path / "new.joblib")
     for arguments, told in (
         (["train", str(tmp_path / "empty"), "-o", new], "no images were found"),
         (["train", str(tmp_path / "one"), "-o", new], "at least two classes, got only cat"),
         (["codes", str(photos), "-o", str(tmp_path / "codes.npy"), *SMALL], "--overwrite"),
-        (["train", str(tmp_path / "nowhere.csv"), "-o", new], "there is nothing at"),
-        (["train", str(photos), "--part", "valid", "-o", new], "no folder of the part valid"),
-        (["train", str(photos), "-o", new, "--network", "resnett"], "resnett"),
-        (["predict", "none.joblib", "a.png"], "there is none at none.joblib"),
         (["predict", str(tmp_path / "no.joblib"), "a.png"], "cannot be loaded as a model"),
+        (["predict", str(tmp_path / "model.onnx"), "a.png"], "is what sktransfer export writes"),
+        (["predict", str(tmp_path / "text.joblib"), "a.png"], "Pipeline takes texts"),
+        (["predict", str(model), str(tmp_path / "empty")], f"The folder {tmp_path / 'empty'} must"),
+        (["train", str(tmp_path / "gone.csv"), "-o", new], "pass --root, the folder"),
         (["predict", str(tmp_path / "dict.joblib"), "a.png"], "must hold a classifier, got a dict"),
-        (["evaluate", str(model), str(photos / "none")], "there is nothing at"),
     ):
         assert main(arguments) == 1, arguments
         lines = capsys.readouterr().err.splitlines()
         assert lines[-1].startswith(f"sktransfer {arguments[0]}: error: ") and told in lines[-1]
     assert not (tmp_path / "new.joblib").exists()
-    with pytest.raises(ValueError, match="there is none"):
-        main(["predict", "none.joblib", "a.png", "--debug"])
+    with pytest.raises(ValueError, match="must hold a classifier"):
+        main(["predict", str(tmp_path / "dict.joblib"), "a.png", "--debug"])
 
 
 def test_logs_have_a_line_a_minute(monkeypatch, capsys):

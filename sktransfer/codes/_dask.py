@@ -153,8 +153,9 @@ def _in_whole(error: ItemError, first: int | None, where: str) -> ItemError:
     if error.index is None:
         return error
     if first is not None:
-        return type(error)(error.cause, first + error.index, error.source)
-    return type(error)(f"{error.cause} (item {error.index} of {where})", None, error.source)
+        return type(error)(error.cause, first + error.index, error.source, error.remedy)
+    cause = f"{error.cause} (item {error.index} of {where})"
+    return type(error)(cause, None, error.source, error.remedy)
 
 
 def _warn(failures: Sequence[ItemError], n_items: int, where: str) -> None:

@@ -16,7 +16,13 @@ from sklearn.utils import Bunch
 from sktransfer.datasets._box_formats import text_of
 from sktransfer.datasets._bunch import ImageBunch
 from sktransfer.datasets._folder import damaged, part_named, readable_extensions
-from sktransfer.exceptions import InputError, SktransferWarning, did_you_mean, shown
+from sktransfer.exceptions import (
+    ColumnError,
+    InputError,
+    SktransferWarning,
+    did_you_mean,
+    shown,
+)
 from sktransfer.inputs import is_missing, name_of
 
 # Names of columns in use, without case, blanks and underscores, the likeliest first.
@@ -212,7 +218,7 @@ class Columns:
         """The cells of a column."""
         if column not in self.names:
             hint = did_you_mean(str(column), [str(one) for one in self.names])
-            raise InputError(
+            raise ColumnError(
                 f"{self.name} must have the column {shown(repr(column))}, but has "
                 f"{shown(self.names)}. {hint}".rstrip()
             )
@@ -326,7 +332,7 @@ class _Rows:
         self.columns, self.folder = columns, folder
         column = columns.known(FILE_COLUMNS) if file is None else file
         if column is None:
-            raise InputError(
+            raise ColumnError(
                 f"file must name the column of paths; {columns.name} has {shown(columns.names)}."
             )
         cells = columns.cells(column)
@@ -518,7 +524,7 @@ def _target(
     if label == "auto" and label not in columns.names:
         label = columns.known(LABEL_COLUMNS)
         if label is None:
-            raise InputError(
+            raise ColumnError(
                 f"label must name the column of labels; {columns.name} has {shown(columns.names)}."
             )
     if label is not None:

@@ -187,7 +187,7 @@ def unreadable(errors: Sequence[ItemError], remedy: str | None = None) -> ItemEr
         remedy = "; load_image_folder(..., verify=True) skips such files" if first.source else ""
     what = "file" if first.source else first.noun
     return type(first)(
-        f"{first.cause}{also}. Fix or remove the {what}{remedy}", first.index, first.source
+        first.cause, first.index, first.source, f"{also}. Fix or remove the {what}{remedy}"
     )
 
 
