@@ -5,9 +5,10 @@ from __future__ import annotations
 from ._estimator import CNNCodes
 from ._labeller import TokenLabeller
 
-# What fine-tuning asks of codes of places; not for users.
+# What other rooms ask of linear models and of codes of places; not for users.
 from ._linear import default_pixel_estimator as default_pixel_estimator
 from ._linear import linear_map_of as linear_map_of
+from ._linear import slopes_of as slopes_of
 from ._pixels import PixelClassifier
 from ._pixels import largest_scores as largest_scores
 from ._places import codes_at as codes_at

@@ -7,7 +7,7 @@ map by itself, at its own size, and enlarged and added afterwards: enlarging is 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,17 +18,47 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate
 
-__all__ = ["LinearScores", "default_pixel_estimator", "linear_map_of"]
+__all__ = ["LinearScores", "default_pixel_estimator", "linear_map_of", "slopes_of"]
 
 
 # Rows on which an estimator and its matrix are compared.
 _N_COMPARED = 1000
-# Unit vectors that are passed through steps at a time: all are as many as columns.
+# Rows that are passed through a function at a time: all are as many as columns.
 _N_UNITS = 512
 # By which rows are moved away from their mean, to meet what is linear near it alone.
 _FAR = 4
 # How far scores may be apart, of their own size: float32 has seven digits.
 _CLOSE = 1e-3
+
+
+def slopes_of(
+    call: Callable[[np.ndarray], np.ndarray], center: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How a function of rows changes by a step along each axis: of an affine one, its matrix.
+
+    Whether it is affine has to be seen on other rows.
+
+    Parameters
+    ----------
+    call : callable
+        Rows (n, n_columns) to outputs (n, n_outputs).
+    center : ndarray of shape (n_columns,)
+        Where steps begin.
+
+    Returns
+    -------
+    slopes : ndarray of shape (n_outputs, n_columns), float64
+    value : ndarray of shape (n_outputs,), float64
+        At the centre.
+    """
+    value, width = np.asarray(call(center[None]), np.float64)[0], len(center)
+    slopes = np.empty((len(value), width))
+    for start in range(0, width, _N_UNITS):
+        stop = min(start + _N_UNITS, width)
+        units = np.repeat(center[None], stop - start, axis=0)
+        units[np.arange(stop - start), np.arange(start, stop)] += 1
+        slopes[:, start:stop] = (call(units) - value).T
+    return slopes, value
 
 
 def default_pixel_estimator() -> Pipeline:
@@ -92,12 +122,10 @@ class LinearScores:
         coef = np.atleast_2d(np.asarray(estimator.coef_, np.float64))
         intercept = np.broadcast_to(np.asarray(estimator.intercept_, np.float64), len(coef))
         if steps is not None and len(steps):
-            shift = np.asarray(steps.transform(np.zeros((1, n_columns))), np.float64)
-            parts = []
-            for start in range(0, n_columns, _N_UNITS):
-                units = np.eye(min(_N_UNITS, n_columns - start), n_columns, k=start)
-                parts.append(coef @ (np.asarray(steps.transform(units), np.float64) - shift).T)
-            coef, intercept = np.concatenate(parts, axis=1), intercept + coef @ shift[0]
+            weights, shift = slopes_of(
+                lambda rows: np.asarray(steps.transform(rows), np.float64), np.zeros(n_columns)
+            )
+            coef, intercept = coef @ weights, intercept + coef @ shift
         return cls(
             coef.astype(np.float32), intercept.astype(np.float32), _on_scores(estimator, len(coef))
         )

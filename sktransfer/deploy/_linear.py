@@ -18,13 +18,12 @@ from sklearn.base import is_regressor
 from sklearn.preprocessing import Normalizer
 from torch import nn
 
+from ..codes import slopes_of
 from ..exceptions import ExportError
 from ._network import LINKS, UnitRows, affine, probabilities_of
 
 __all__ = ["Head", "head_of_steps", "link_of", "two_columns"]
 
-# Unit vectors that are passed through an estimator at a time: all are as many as columns.
-_N_UNITS = 512
 # Rows are moved towards their mean, and away from it, to meet what is linear there alone.
 _MOVES = (0.05, 1.0, 4.0)
 # How far answers of matrix and estimator may be apart, of their size: some compute in float32.
@@ -124,13 +123,7 @@ def matrix_of(call: Function, rows: Rows, center: np.ndarray) -> Matrix | None:
     center : ndarray of shape (n_codes,)
         Where the matrix is found.
     """
-    bias, width = call(center[None])[0], len(center)
-    weight = np.empty((len(bias), width))
-    for start in range(0, width, _N_UNITS):
-        stop = min(start + _N_UNITS, width)
-        units = np.repeat(center[None], stop - start, axis=0)
-        units[np.arange(stop - start), np.arange(start, stop)] += 1
-        weight[:, start:stop] = (call(units) - bias).T
+    weight, bias = slopes_of(call, center)
     mean = rows.mean(axis=0)
     moved = np.concatenate([mean + by * (rows - mean) for by in _MOVES])
     expected, found = call(moved), (moved - center) @ weight.T + bias

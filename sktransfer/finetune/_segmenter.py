@@ -205,13 +205,14 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
 
     def _check_steps(self, n_images: int) -> None:
         """Warn of training that ends before it has gained what its first steps lose."""
-        steps = self.max_epochs * -(-n_images // self.batch_size)
+        per_epoch = -(-n_images // self.batch_size)
+        steps = self.max_epochs * per_epoch
         if self.head == "linear" and 0 < steps < _FEW_STEPS:
-            epochs = -(-_FEW_STEPS // -(-n_images // self.batch_size))
             warnings.warn(
                 f"max_epochs={self.max_epochs} with {n_images} images are {steps} steps of "
                 f"training: after fewer than {_FEW_STEPS} masks have been worse than those of "
-                f"PixelClassifier, from which they begin. Take max_epochs={epochs} or more, or 0.",
+                "PixelClassifier, from which they begin. Take "
+                f"max_epochs={-(-_FEW_STEPS // per_epoch)} or more, or 0.",
                 SktransferWarning,
                 stacklevel=2,
             )

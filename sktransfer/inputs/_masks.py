@@ -348,7 +348,7 @@ def encode_masks(
         to_number = np.where(keep, np.cumsum(keep) - 1, NO_LABEL).astype(np.int16)
         seen[...] = placement.mask(to_number[numbers].reshape(labels.shape), NO_LABEL)
         of_each.append(known[keep].astype(np.int64) if known.dtype.kind == "f" else known[keep])
-    _check_one_kind(of_each, masks, unlabeled)
+    _check_unlabeled(unlabeled, _one_kind(of_each, masks))
     if many:
         warnings.warn(
             f"{masks.label(many[0])} holds {len(of_each[many[0]])} different labels, as do "
@@ -378,7 +378,8 @@ def _is_unlabeled(label: Any, unlabeled: Any) -> bool:
     return unlabeled is not None and bool(label == unlabeled)
 
 
-def _check_one_kind(of_each: list[np.ndarray], masks: Masks, unlabeled: Any) -> None:
+def _one_kind(of_each: list[np.ndarray], masks: Masks) -> str | None:
+    """What labels are: "str", "bool" or "number"; None where there are none."""
     names = {"U": "str", "b": "bool"}
     kinds = [names.get(one.dtype.kind, "number") if len(one) else None for one in of_each]
     first = next((kind for kind in kinds if kind), None)
@@ -389,9 +390,12 @@ def _check_one_kind(of_each: list[np.ndarray], masks: Masks, unlabeled: Any) -> 
                 f"others hold {first}s. Make them alike: files of 1 bit and comparisons give "
                 "bools, others give numbers such as 0 and 255."
             )
-    if first is not None and unlabeled is not None:
-        if (first == "str") != isinstance(unlabeled, str):
-            raise InputError(
-                f"unlabeled= must be one of the labels of masks, which are {first}s, got "
-                f"{shown(repr(unlabeled))}."
-            )
+    return first
+
+
+def _check_unlabeled(unlabeled: Any, kind: str | None) -> None:
+    if None not in (kind, unlabeled) and (kind == "str") != isinstance(unlabeled, str):
+        raise InputError(
+            f"unlabeled= must be one of the labels of masks, which are {kind}s, got "
+            f"{shown(repr(unlabeled))}."
+        )

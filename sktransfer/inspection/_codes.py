@@ -15,6 +15,7 @@ from .._optional import import_optional, import_pyplot
 from ..exceptions import InputError, shown
 from ..inputs import Images
 from ._examples import (
+    Names,
     cells,
     codes_of,
     colours_of,
@@ -28,9 +29,6 @@ from ._examples import (
 )
 
 __all__ = ["EmbeddingMapDisplay", "NeighboursDisplay"]
-
-
-Names = Mapping[Any, str] | Sequence[str] | None
 
 
 class NeighboursDisplay:

@@ -16,6 +16,9 @@ from ..inputs import Images, as_images, look_like_texts
 
 ORDERS = ("worst", "best", "given")
 
+# Of labels: by label, or by number in a list.
+Names = Mapping[Any, str] | Sequence[str] | None
+
 
 def chosen(scores: np.ndarray, n_images: int, order: str) -> np.ndarray:
     """Numbers of the images to show; those without a score come last.
@@ -60,6 +63,20 @@ def first_of(X: Any, n_images: int) -> Any:
     return X[:n_images] if hasattr(X, "__len__") and len(X) > n_images else X
 
 
+def _new_axes(what: str, n_rows: int, n_columns: int, size: tuple[float, float]) -> np.ndarray:
+    """Those of a new figure, (n_rows, n_columns); `size` is width and height of one, in inches."""
+    figsize = (size[0] * n_columns, size[1] * n_rows)
+    made: np.ndarray = import_pyplot(what).subplots(
+        n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained"
+    )[1]
+    return made
+
+
+def _in_a_row(axes: Any) -> np.ndarray:
+    """Axes that were given, in whatever shape."""
+    return np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+
+
 def cells(
     axes: Any, n: int, what: str, *, columns: int = 4, size: tuple[float, float] = (2.6, 2.9)
 ) -> np.ndarray:
@@ -72,15 +89,11 @@ def cells(
     """
     if axes is None:
         columns = min(columns, n)
-        n_rows = -(-n // columns)
-        figsize = (size[0] * columns, size[1] * n_rows)
-        every = import_pyplot(what).subplots(
-            n_rows, columns, figsize=figsize, squeeze=False, layout="constrained"
-        )[1].ravel()
+        every = _new_axes(what, -(-n // columns), columns, size).ravel()
         for ax in every[n:]:
             ax.set_axis_off()
         return every[:n]
-    found = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+    found = _in_a_row(axes)
     if len(found) != n:
         raise ValueError(f"axes= must hold one for each of {n}, got {len(found)}.")
     return found
@@ -96,7 +109,7 @@ def colours_of(classes: Sequence[Any], what: str) -> dict[Any, Any]:
     }
 
 
-def name_of_label(label: Any, names: Mapping[Any, str] | Sequence[str] | None) -> str:
+def name_of_label(label: Any, names: Names) -> str:
     """What a label is called: by a dict, or by its place in a list such as `target_names`.
 
     Raises
@@ -124,7 +137,7 @@ def name_of_label(label: Any, names: Mapping[Any, str] | Sequence[str] | None) -
 
 
 def names_of_classes(
-    names: Mapping[Any, str] | Sequence[str] | None, classes: Sequence[Any]
+    names: Names, classes: Sequence[Any]
 ) -> Mapping[Any, str] | None:
     """Names by label, of a list in the order of the classes.
 
@@ -234,12 +247,8 @@ class Grid:
         self._sides = {**truth, "prediction": display.y_pred}
         n_rows, n_columns = len(display.images), len(self._sides)
         if axes is None:
-            plt = import_pyplot(what)
-            size = (4 * n_columns, 3.2 * n_rows)
-            axes = plt.subplots(
-                n_rows, n_columns, figsize=size, squeeze=False, layout="constrained"
-            )[1]
-        found = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+            axes = _new_axes(what, n_rows, n_columns, (4, 3.2))
+        found = _in_a_row(axes)
         if len(found) != n_rows * n_columns:
             raise ValueError(
                 f"axes= must hold {n_rows * n_columns}, {n_columns} for each of {n_rows} images, "

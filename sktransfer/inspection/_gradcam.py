@@ -11,7 +11,7 @@ import torch
 from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 
-from ..codes import CNNCodes
+from ..codes import CNNCodes, slopes_of
 from ..compute import SeenFrom
 from ..exceptions import LayerError
 from ..finetune import FineTuneClassifier, FineTuneRegressor
@@ -24,8 +24,6 @@ __all__ = ["GradCAM", "NoMaps"]
 
 # Images whose maps are in memory at a time.
 _AT_A_TIME = 16
-# Unit vectors that are passed through steps at a time.
-_N_UNITS = 512
 # How far answers may be from those of a matrix, of their own size.
 _CLOSE = 1e-3
 
@@ -188,12 +186,7 @@ def _linear(score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.n
     n_columns, rng = rows.shape[1], np.random.default_rng(0)
     far = rng.normal(rows.mean(), 4 * rows.std() + 1e-6, (8, n_columns))
     some = np.concatenate([rows[:100], 4 * rows[:100], far]).astype(np.float64)
-    origin = score(np.zeros((1, n_columns)))
-    parts = []
-    for start in range(0, n_columns, _N_UNITS):
-        units = np.eye(min(_N_UNITS, n_columns - start), n_columns, k=start)
-        parts.append(score(units) - origin)
-    coef = np.concatenate(parts).T
+    coef, origin = slopes_of(score, np.zeros(n_columns))
     expected = score(some)
     size = np.abs(expected).max()
     if not np.allclose(some @ coef.T + origin, expected, rtol=_CLOSE, atol=_CLOSE * size):

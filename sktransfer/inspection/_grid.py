@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.utils import Bunch, check_random_state
 from ..exceptions import InputError, shown
 from ._answers import Answers, answers_of
 from ._examples import (
+    Names,
     cells,
     draw,
     images_of,
@@ -23,9 +24,6 @@ from ._examples import (
 )
 
 __all__ = ["ImageGridDisplay", "WorstErrorsDisplay"]
-
-
-Names = Mapping[Any, str] | Sequence[str] | None
 
 
 class ImageGridDisplay:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..exceptions import shown
 from ..finetune import FineTuneTextClassifier, FineTuneTextRegressor
 from ..inputs import as_texts
 from ._answers import Answers, answers_of
-from ._examples import cells, first_of, items_of, name_of_label, names_of_classes, title_of
+from ._examples import Names, cells, first_of, items_of, name_of_label, names_of_classes, title_of
 from ._gradcam import GradCAM, NoMaps
 from ._occlusion import leave_words_out, occlude_images, without_cache, words_of
 
@@ -126,7 +126,7 @@ class SaliencyDisplay:
         axes: Any = None,
         alpha: float = 0.6,
         negative: bool = False,
-        display_labels: Mapping[Any, str] | Sequence[str] | None = None,
+        display_labels: Names = None,
     ) -> SaliencyDisplay:
         """Ask which pixels or words of some items decide, and draw them.
 
@@ -274,7 +274,7 @@ class SaliencyDisplay:
         *,
         alpha: float = 0.6,
         negative: bool = False,
-        display_labels: Mapping[Any, str] | Sequence[str] | None = None,
+        display_labels: Names = None,
     ) -> SaliencyDisplay:
         """Draw the items; what speaks for the target is red.
 

@@ -312,7 +312,7 @@ class _Labels(Kind):
 
     def doubts(self, answers: np.ndarray, target: np.ndarray) -> list[Doubt]:
         wrong, seems = self.suspects(answers, target)
-        own = answers[wrong, np.unique(target, return_inverse=True)[1][wrong]]
+        own = self.of_given(answers, target)[wrong]
         scores = 1 - own / answers[wrong].max(axis=1)
         given = target[wrong].tolist()
         return list(map(Doubt, wrong.tolist(), scores.tolist(), given, seems.tolist()))
