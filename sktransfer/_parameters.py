@@ -719,7 +719,7 @@ class Detection:
 
 # AutoTransferClassifier and AutoTransferTextClassifier.
 
-_DEARER = ("layers", "stacked", "fine-tune last", "fine-tune all")
+_DEARER = ("layers", "stacked", "fine-tune last", "fine-tune all", "vote")
 STRATEGIES = ("probe", "resize", *_DEARER)
 TEXT_STRATEGIES = ("bag of words", "probe", "long_texts", *_DEARER)
 
@@ -733,8 +733,9 @@ class Trials:
         Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
         estimate that was wrong, or by the first strategy.""")
     strategies: Sequence[str] = param(
-        default=STRATEGIES, valid=[list, tuple], type="sequence of str", doc="What may be tried."
-    )
+        default=STRATEGIES, valid=[list, tuple], type="sequence of str", doc="""
+        What may be tried. "vote" is the mean of the probabilities of those that cannot be told
+        apart, of labels alone.""")
     cv: int = param(
         default=3, valid=[Interval(Integral, 2, None, closed="left")], type="int", doc="""
         Folds; fewer where a class is smaller.""")

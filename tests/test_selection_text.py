@@ -138,7 +138,7 @@ def test_what_is_cheap_is_advised_where_nothing_is_better(small):
     assert max(mean for _, mean, _ in advice.layer_scores) == advice.baseline_score[0] == 1
     assert advice.strategy == "bag of words"
     assert "as good, and cheap, so take it" in repr(advice)
-    trained = advise(X, y, small, fine_tune=True)
+    trained = advise(X, y, small, fine_tune=True, vote=False)
     assert trained.strategy == "fine-tune last"
     assert "as good, and cheap, so fine-tuning has to beat it" in repr(trained)
 
@@ -372,7 +372,7 @@ def test_a_strategy_that_is_none_is_an_error(toned):
 def test_fine_tuned_networks_are_advised_and_tried(small, toned):
     X, y = toned
     codes = TextCodes(small, max_tokens=30, pooling="max")
-    advice = advise(X, y, codes, cv=2, fine_tune=True)
+    advice = advise(X, y, codes, cv=2, fine_tune=True, vote=False)
     tuned = advice.estimator
     assert (advice.strategy, type(tuned)) == ("fine-tune last", FineTuneTextClassifier)
     assert (tuned.trainable, tuned.layer, advice.layer) == (2, None, "block.3")

@@ -19,6 +19,7 @@ __all__ = [
     "TracedNetwork",
     "Tuned",
     "UnitRows",
+    "Vote",
     "affine",
     "check_floats",
     "probabilities_of",
@@ -308,6 +309,35 @@ def _as_map(values: torch.Tensor, view: Any) -> torch.Tensor:
         return values
     n_before, grid = view
     return values[:, n_before:].transpose(1, 2).unflatten(2, grid)
+
+
+class Vote(nn.Module):
+    """Logarithms of the mean of what several networks say of the same pixels.
+
+    Parameters
+    ----------
+    networks : sequence of torch.nn.Module
+        Normalised pixels to logits (n, n_classes).
+    links : sequence of str
+        What makes probabilities of the logits of each, of `LINKS`.
+    shares : sequence of float
+        How much each counts; they add up to 1.
+    """
+
+    def __init__(
+        self, networks: Sequence[nn.Module], links: Sequence[str], shares: Sequence[float]
+    ):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.links, self.shares = list(links), list(shares)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        parts = [
+            share * probabilities_of(network(pixels), link)
+            for network, link, share in zip(self.networks, self.links, self.shares, strict=True)
+        ]
+        total = torch.stack(parts).sum(0)
+        return torch.log(total.clamp(min=torch.finfo(total.dtype).tiny))
 
 
 # From codes to outputs.

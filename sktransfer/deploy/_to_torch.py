@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -20,15 +21,15 @@ from ..finetune import FineTuneClassifier, FineTuneRegressor, FineTuneSegmenter
 from ..inputs import ImagePreparation
 from ..networks import Layer, cuts_of
 from ._linear import Head, head_of_steps, link_of, two_columns
-from ._network import ImageNetwork, Maps, MapScores, Pixels, Resize, Rows, Tuned, affine
+from ._network import ImageNetwork, Maps, MapScores, Pixels, Resize, Rows, Tuned, Vote, affine
 
 __all__ = ["to_torch"]
 
 # Labels that JSON can hold; others are told as text.
 _PLAIN = (str, int, float, bool)
 _TAKEN = (
-    "CNNCodes, FineTuneClassifier, FineTuneRegressor, FineTuneSegmenter, PixelClassifier, or a "
-    "Pipeline of CNNCodes, affine steps and a linear model"
+    "CNNCodes, FineTuneClassifier, FineTuneRegressor, FineTuneSegmenter, PixelClassifier, a "
+    "Pipeline of CNNCodes, affine steps and a linear model, or a soft vote of such"
 )
 
 
@@ -68,7 +69,9 @@ def to_torch(estimator: Any, *, resize: bool = False) -> ImageNetwork:
         of columns, LDA) or a Normalizer, and a linear model: LogisticRegression, LinearSVC,
         RidgeClassifier, SGDClassifier, LinearDiscriminantAnalysis, one of these in
         OneVsRestClassifier or MultiOutputClassifier, or a linear regression. Whatever answers
-        as a matrix does is taken. Of a search or an :class:`AutoTransferClassifier`, its best.
+        as a matrix does is taken. Or a soft vote of such, scikit-learn's VotingClassifier, of
+        networks that see images in the same way. Of a search or an
+        :class:`AutoTransferClassifier`, its best.
     resize : bool, default=False
         Whether the network takes images of any size, those of a batch of one, and resizes them
         itself, instead of images of the size that it sees.
@@ -84,7 +87,7 @@ def to_torch(estimator: Any, *, resize: bool = False) -> ImageNetwork:
     ------
     ExportError
         If a part of it is neither a network nor affine, such as a kernel or trees; if it takes
-        texts, or gives boxes.
+        texts, or gives boxes; if members of a vote see images differently.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
 
@@ -151,6 +154,8 @@ def _read(first: Any, steps: Sequence[Any]) -> tuple[Read, Head]:
         return _of_segmenter(first)
     if isinstance(first, PixelClassifier):
         return _of_pixels(first)
+    if isinstance(first, VotingClassifier):
+        return _of_vote(first)
     raise ExportError(f"The estimator must be a fitted {_TAKEN}, got {type(first).__name__}.")
 
 
@@ -252,6 +257,35 @@ def _of_pixels(estimator: PixelClassifier) -> tuple[Read, Head]:
             "is known here. Take a LogisticRegression, as PixelClassifier does by default."
         )
     return read, Head(head, "masks", link, estimator.classes_.tolist())
+
+
+def _of_vote(vote: VotingClassifier) -> tuple[Read, Head]:
+    """Networks side by side behind the same pixels."""
+    names = [name for name, one in vote.estimators if one not in (None, "drop")]
+    if vote.voting != "soft":
+        raise ExportError(
+            f'A vote must be of probabilities to become a network, got voting={vote.voting!r}: take '
+            'VotingClassifier(..., voting="soft").'
+        )
+    found = [_read(first, steps) for first, *steps in map(_flat, vote.estimators_)]
+    own = [read for read, _ in found]
+    for name, (read, head) in zip(names, found, strict=True):
+        if head.kind != "classes" or head.link == "none":
+            raise ExportError(f"Members of a vote must give probabilities, but {name!r} does not.")
+        if (read.preparation, read.info.preprocessing) != (
+            own[0].preparation, own[0].info.preprocessing,
+        ):  # fmt: skip
+            raise ExportError(
+                f"Members of a vote must see images in the same way, but {names[0]!r} and {name!r} "
+                "differ in size, resize or standardisation. Export them one by one."
+            )
+    weights = np.ones(len(found)) if vote.weights is None else np.array(vote._weights_not_none)
+    networks = [nn.Sequential(read.module, head.module) for read, head in found]
+    shares = (weights / weights.sum()).tolist()
+    module = Vote(networks, [head.link for _, head in found], shares)
+    layers = tuple(" + ".join(read.layers) for read in own)
+    read = Read(module, own[0].preparation, own[0].info, layers, own[0].pooling)
+    return read, Head(nn.Identity(), "classes", "softmax", vote.classes_.tolist())
 
 
 def _view(layer: Layer) -> Any:

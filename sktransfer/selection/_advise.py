@@ -22,6 +22,7 @@ from ._probe import (
     LearningCurve,
     best_layer,
     best_reading,
+    expected_of_best,
     is_better,
     layer_to_tune,
     learning_curve_of,
@@ -30,7 +31,7 @@ from ._probe import (
 )
 from ._rank import BackboneRanking, rank_backbones
 from ._recommendation import Recommendation
-from ._strategies import LAST, grid_of, minutes_of, probe_pipeline, tune_up_to
+from ._strategies import LAST, VOTE, grid_of, minutes_of, probe_pipeline, tune_up_to
 
 __all__ = [
     "MANY",
@@ -58,6 +59,7 @@ def advise(
     cache: Any = "memory",
     cv: Any = 5,
     fine_tune: bool | str = "auto",
+    vote: bool = True,
     **codes_params: Any,
 ) -> Recommendation:
     """Say what to do with labelled images or texts, and why.
@@ -101,6 +103,12 @@ default="efficientnet_lite0"
     fine_tune : {"auto", True, False}, default="auto"
         Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
         or 200 texts and 20, where the probe errs in more than 1%.
+    vote : bool, default=True
+        Whether, where fine-tuning is advised for labels, the estimator is a soft vote, a
+        :class:`sklearn.ensemble.VotingClassifier`, of what so many items cannot tell apart: two
+        stages trained of the whole network and of one that ends earlier, of fewer than 200 items
+        the probe, from 250 on a network of which all is trained. A fit and predictions cost
+        those of all. False gives one network alone.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes`, for
         networks given by name.
@@ -144,7 +152,7 @@ default="efficientnet_lite0"
     codes, ranking = _settle(X, y, backbone, weights, common, modality)
     look = look_at_data(codes, X, y)
     study = study_items(X, codes, look, cv, reread=reading == "auto")
-    return _recommend(study, ranking, fine_tune)
+    return _recommend(study, ranking, fine_tune, vote)
 
 
 def _settle(
@@ -161,10 +169,10 @@ def _settle(
     return modality.codes(backbone, weights=weights, **common), None
 
 
-def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
+def _recommend(study: Study, ranking: Any, fine_tune: Any, vote: bool) -> Recommendation:
     look, seen, modality = study.look, study.seen, study.modality
     scenario = scenario_of(study)
-    strategy, end, estimator = choose_strategy(scenario, study, fine_tune)
+    strategy, end, estimator = choose_strategy(scenario, study, fine_tune, vote)
     curve = study.learning_curve(end)
     unreadable = np.flatnonzero(~seen.kept)
     read: dict[str, Any] = {
@@ -181,7 +189,7 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any) -> Recommendation:
         estimator=estimator,
         param_grid=grid_of(estimator, _layers_to_search(study), seen.n_stages, study.kind),
         measure=study.kind.measure,
-        expected_accuracy=end.mean,
+        expected_accuracy=study.expected(strategy, end),
         accuracy_std=end.std,
         minutes=minutes_of(
             estimator, look.n, seen.items_per_second, seconds, modality.last_share
@@ -339,6 +347,23 @@ class Study:
             rows, model = self.seen.layers[of.name][asked.at], self.kind.probe()
         return learning_curve_of(rows, asked.target, asked.splits, self.kind, model)
 
+    def expected(self, strategy: str, end: LayerScore) -> float:
+        """Score to expect of a strategy whose network ends with a layer."""
+        if end is self.best:
+            score = expected_of_best(self.scores, self.asked.splits)
+        else:
+            score = end.mean
+        if self.kind.noun != "labels" or strategy in ("probe", BAG_OF_WORDS) or self.n < GAINS[0]:
+            return score
+        return 1 - GAINS[1] * (1 - score)
+
+    @property
+    def earlier(self) -> list[LayerScore]:
+        """The best of the earlier layers, where a network may end with one."""
+        if not self.modality.ends_early or len(self.scores) == 1:
+            return []
+        return [max(self.scores[:-1], key=lambda score: score.mean)]
+
     @property
     def to_tune(self) -> LayerScore:
         """Where a network of which some stages are fine-tuned ends."""
@@ -446,6 +471,11 @@ def _with_baseline(study: Study, X: Any) -> Study:
 # Items, and median class size, from which on the whole network is fine-tuned: a rule of thumb, as
 # is `Modality.some` of its last stages; AutoTransferClassifier puts both to the test.
 MANY = (500, 50)
+# Items from which on fine-tuning errs less than the probe by cross-validation, and the share of its
+# errors that are left: from 24 pairs of sets and networks, see docs/benchmarks.md.
+GAINS = (200, 0.8)
+# Items from which on a network of which all is trained has a voice in a vote.
+_ENOUGH_FOR_ALL = 250
 # Where the probe errs less often than this there is little left to win.
 _SOLVED = 0.01
 
@@ -462,7 +492,7 @@ def _at_least(study: Study, bound: tuple[int, int]) -> bool:
 
 
 def choose_strategy(
-    scenario: str, study: Study, fine_tune: bool | str
+    scenario: str, study: Study, fine_tune: bool | str, vote: bool = True
 ) -> tuple[str, LayerScore, Any]:
     """A name, the layer that the network ends with, and an estimator that is not fitted."""
     codes, kind = study.codes, study.kind
@@ -471,13 +501,37 @@ def choose_strategy(
     solved = study.best.mean >= 1 - _SOLVED
     enough = _at_least(study, study.modality.some) or scenario.startswith("many")
     if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
-        layer = None if study.best is study.last else study.best.name
-        return "probe", study.best, probe_pipeline(codes, kind, layer=layer)
-    if scenario.startswith("many"):
+        return "probe", study.best, _probe_of(study)
+    many = scenario.startswith("many")
+    members = _members(study) if vote else []
+    if len(members) > 1 and (together := kind.vote(members)) is not None:
+        return VOTE, study.best, together
+    if many:
         end, trainable, name = study.to_tune_whole, "all", "fine-tune all"
     else:
         end, trainable, name = study.to_tune, LAST, "fine-tune last"
     return name, end, tune_up_to(codes, end.name, trainable, kind)
+
+
+def _probe_of(study: Study) -> Any:
+    layer = None if study.best is study.last else study.best.name
+    return probe_pipeline(study.codes, study.kind, layer=layer)
+
+
+def _members(study: Study) -> list[tuple[str, Any]]:
+    """The strategies that vote: networks that are fine-tuned and end differently, and a probe.
+
+    The probe has a voice as long as fine-tuning is not known to be better.
+    """
+    codes, kind, n = study.codes, study.kind, study.n
+    found = [] if n >= GAINS[0] else [("probe", _probe_of(study))]
+    ends = [study.last, *study.earlier]
+    for end, name in zip(ends, ("fine_tune_last", "fine_tune_earlier"), strict=False):
+        found.append((name, tune_up_to(codes, end.name, LAST, kind)))
+    if n >= _ENOUGH_FOR_ALL:
+        end = study.to_tune_whole
+        found.append(("fine_tune_all", tune_up_to(codes, end.name, "all", kind)))
+    return found
 
 
 def reasons_for(
@@ -573,6 +627,8 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
                 "earlier layer as specific."
             )
         yield from _about_end(study)
+    elif strategy == VOTE:
+        yield from _about_vote(study)
     elif strategy == BAG_OF_WORDS:
         yield (
             "A fine-tuned network was not tried; AutoTransferTextClassifier tries it on the same "
@@ -587,6 +643,24 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     else:
         where = "the codes" if best is last else "the earlier layer"
         yield f"A linear model on {where}: so few {noun}s do not suffice to fine-tune."
+
+
+def _about_vote(study: Study) -> Iterator[str]:
+    members = [name for name, _ in _members(study)]
+    last, noun = study.modality.last, study.modality.noun
+    told = {
+        "probe": f"a linear model on {study.best.name}",
+        "fine_tune_last": f"{last} trained of the network up to {study.last.name}",
+        "fine_tune_all": f"all layers trained, up to {study.to_tune_whole.name}",
+    }
+    for end in study.earlier:
+        told["fine_tune_earlier"] = f"{last} trained of the network up to {end.name}"
+    yield (
+        f"{len(members)} vote, by the mean of their probabilities: "
+        f"{'; '.join(told[name] for name in members)}. So many {noun}s do not tell which of these is "
+        "best, and the mean has been about as good as the best of them. Its fit and its predictions "
+        "cost those of all; vote=False gives one network alone."
+    )
 
 
 def _about_end(study: Study) -> Iterator[str]:

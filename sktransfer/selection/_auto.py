@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
@@ -42,7 +43,7 @@ from ..networks import pack_state, unpack_state
 from ._advise import digests
 from ._kinds import Kind, kind_named
 from ._modality import IMAGES, MANY_ODD, TEXTS, Modality
-from ._trials import Trial, TrialRunner, best_of
+from ._trials import Judge, Trial, TrialRunner
 
 __all__ = [
     "AutoTransferClassifier",
@@ -142,7 +143,7 @@ class AutoTransferBase(ClassifierMixin):
         reread = self._reading() == "auto" and modality.odd_share(codes, items) > MANY_ODD
         rows = modality.take(codes, X, np.arange(len(items)), len(items))
         trials = self._printed(runner.run(rows, labels, self.strategies, reread=reread), kind)
-        best = best_of(trials)
+        best = Judge(kind, kind.numbers(labels), splits).choose(trials)
         fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
         self.cv_results_ = results_of(trials)
@@ -197,7 +198,7 @@ class AutoTransferBase(ClassifierMixin):
             return self._fitted(X).predict_proba(X)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Scores of the classes before they are made probabilities.
+        """Scores of the classes before they are made probabilities; of a vote their logarithms.
 
         Parameters
         ----------
@@ -209,7 +210,11 @@ class AutoTransferBase(ClassifierMixin):
         scores : ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
         """
         with each_told_once():
-            return self._fitted(X).decision_function(X)
+            fitted = self._fitted(X)
+            if not isinstance(fitted, VotingClassifier):
+                return fitted.decision_function(X)
+            likely: np.ndarray = np.log(fitted.predict_proba(X).clip(min=np.finfo(float).tiny))
+            return likely if likely.shape[1] > 2 else likely[:, 1] - likely[:, 0]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of items whose label is predicted right; of several tags, all known ones.
@@ -310,8 +315,9 @@ class AutoTransferClassifier(
 
     It goes from cheap to dear: a linear probe on the last layer, the same with images resized
     otherwise where they are not square, probes on other layers, on two layers side by side,
-    fine-tuning of two stages, and of all. What is fine-tuned may end with an earlier layer, as
-    :func:`advise` has it. Each strategy is judged on the same folds, with all copies of an image in
+    fine-tuning of two stages, of two stages before an earlier layer, and of all. At last those vote
+    that cannot be told apart by a standard error: the mean of their probabilities is taken unless
+    it is likely to be worse than the best of them, and costs the fits, and predictions, of all. Each strategy is judged on the same folds, with all copies of an image in
     one fold; the best is fitted to all images. A strategy is tried on as many folds as there is
     time for with the last fit, by an estimate of what they take, and compared with others on the
     folds they share. The first strategy is always tried.
@@ -362,7 +368,8 @@ class AutoTransferTextClassifier(
     It goes from cheap to dear: a bag of words (TF-IDF of words and pairs of words with a linear
     model), which needs no network; a linear probe on the last layer, the same with long texts read
     otherwise where there are many, probes on other layers, on two layers side by side, fine-tuning
-    of two thirds of the blocks, and of all. Each strategy is judged on the same folds, with all
+    of two thirds of the blocks, and of all. At last those vote that cannot be told apart by a
+    standard error, as in :class:`AutoTransferClassifier`. Each strategy is judged on the same folds, with all
     copies of a text in one fold; the best is fitted to all texts. A strategy is tried on as many
     folds as there is time for with the last fit, by an estimate of what they take, and compared
     with others on the folds they share. The bag of words and the first probe are always tried.

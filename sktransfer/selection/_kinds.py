@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import average_precision_score, r2_score
 from sklearn.model_selection import (
@@ -121,6 +122,19 @@ class Kind(ABC):
     def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
         """What a model that is fitted to the others says of each item when it is held out."""
 
+    def said(self, fitted: Any, X: Any, target: np.ndarray) -> np.ndarray:
+        """What a fitted estimator says of items, in the form of `answers`.
+
+        `target` has all targets that there are: an estimator that was fitted to a fold may know
+        some of the labels only.
+        """
+        said: np.ndarray = fitted.predict_proba(X)
+        return said
+
+    def vote(self, members: list[tuple[str, Any]]) -> Any:
+        """An unfitted estimator of the mean of what several say; None where none was tried."""
+        return None
+
     @abstractmethod
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
         """How good the answer is for each item; larger is better."""
@@ -152,9 +166,6 @@ class Kind(ABC):
     def test(self, estimator: Any, X: Any, target: np.ndarray) -> float:
         """The score of a fitted estimator."""
         return float(estimator.score(X, target))
-
-    # For `cross_val_score`: the score of the estimator itself.
-    scoring: ClassVar[Any] = None
 
     def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Questions one after the other: which items, and their labels."""
@@ -264,6 +275,16 @@ class _Labels(Kind):
     def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
         return cross_val_predict(model, rows, target, cv=splits, method="predict_proba")
 
+    def said(self, fitted: Any, X: Any, target: np.ndarray) -> np.ndarray:
+        classes = np.unique(target)
+        said = fitted.predict_proba(X)
+        shares = np.zeros((len(said), len(classes)))
+        shares[:, np.searchsorted(classes, fitted.classes_)] = said
+        return shares
+
+    def vote(self, members: list[tuple[str, Any]]) -> Any:
+        return VotingClassifier(members, voting="soft")
+
     def marks(self, answers: np.ndarray, target: np.ndarray) -> np.ndarray:
         # Not the classes that are in `target`: a fold may lack some.
         return answers.argmax(axis=1) == target
@@ -370,6 +391,10 @@ class _Values(Kind):
     def linear(self) -> tuple[str, BaseEstimator]:
         return "regress", RidgeCV(np.logspace(0, 6, 13))
 
+    def said(self, fitted: Any, X: Any, target: np.ndarray) -> np.ndarray:
+        said: np.ndarray = fitted.predict(X)
+        return said
+
     def splits(self, target: np.ndarray, cv: int, owners: np.ndarray) -> list[Any]:
         names, group_of = np.unique(owners, return_inverse=True)
         every = np.arange(len(target))
@@ -464,10 +489,6 @@ class _Tags(Kind):
                 given, seems = words[there[at]], words[1 - there[at]]
                 found.append(Doubt(int(known[at]), float(1 - own / other), given, seems))
         return sorted(found, key=lambda doubt: -doubt.score)
-
-    @staticmethod
-    def scoring(estimator: Any, X: Any, target: np.ndarray) -> float:
-        return TAGS.test(estimator, X, target)
 
     def each(self, target: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Tags with at least two items of either answer."""

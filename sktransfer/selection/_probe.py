@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "best_layer",
     "best_reading",
     "cv_score",
+    "expected_of_best",
     "is_better",
     "layer_to_tune",
     "learning_curve_of",
@@ -146,6 +147,26 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
     last = scores[-1]
     best = max(scores, key=lambda score: score.mean)
     return best if is_better(best, last, LIKELY) else last
+
+
+def expected_of_best(scores: Sequence[LayerScore], splits: Any) -> float:
+    """What to expect of the layer that `best_layer` takes: chosen without the fold it is judged on.
+
+    The score of the best of several on the folds on which it was chosen is too high.
+    Reference: S. Varma, R. Simon (2006). Bias in error estimation when using cross-validation for
+    model selection. BMC Bioinformatics 7.
+    """
+    found = []
+    for fold, (_, test) in enumerate(splits):
+        rest = np.ones(len(scores[0].marks), dtype=bool)
+        rest[test] = False
+        others = [
+            replace(one, mean=float(np.nanmean(np.delete(one.folds, fold))), marks=one.marks[rest])
+            for one in scores
+        ]
+        chosen = best_layer(others).name
+        found.append(next(one.folds[fold] for one in scores if one.name == chosen))
+    return float(np.nanmean(found))
 
 
 def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:

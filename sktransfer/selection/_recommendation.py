@@ -12,6 +12,7 @@ from .._optional import import_optional, import_pyplot
 from ._modality import BAG_OF_WORDS, modality_named
 from ._probe import LearningCurve
 from ._rank import BackboneRanking
+from ._strategies import VOTE
 
 __all__ = ["Recommendation", "draw", "draw_suspects"]
 
@@ -25,14 +26,15 @@ class Recommendation:
     scenario : str
         "few and similar", "few and dissimilar", "many and similar" or "many and dissimilar":
         items, and their likeness to those of the network.
-    strategy : {"bag of words", "probe", "fine-tune last", "fine-tune all"}
+    strategy : {"bag of words", "probe", "fine-tune last", "fine-tune all", "vote"}
     backbone : str or torch.nn.Module
         The network.
     layer : str
-        With which the network of `estimator` ends: for a probe the one that tells the classes
-        best. Empty for a bag of words, which has none.
+        With which the network of `estimator` ends: for a probe, also one that votes, the one that
+        tells the classes best. Empty for a bag of words, which has none.
     estimator : estimator
-        Not fitted: a pipeline, or an estimator such as :class:`sktransfer.FineTuneClassifier`.
+        Not fitted: a pipeline, an estimator such as :class:`sktransfer.FineTuneClassifier`, or a
+        :class:`sklearn.ensemble.VotingClassifier` of these.
     param_grid : dict
         Worth searching with `estimator`.
     measure : str
@@ -40,8 +42,9 @@ class Recommendation:
         precision", of values "R²".
     expected_accuracy, accuracy_std : float
         By this measure: mean and standard deviation over the folds, of the probe on `layer` or the
-        bag of words. A layer that was chosen on the same folds makes it a little high; of
-        fine-tuning more may be hoped.
+        bag of words, where for each fold the layer is chosen on the others. What is fine-tuned for
+        labels is not tried: from 200 items on it is expected to make four fifths of the probe's
+        errors, as it has on the sets of the benchmarks; of fewer, of tags and of values, as many.
     minutes : float
         About how long a fit of `estimator` takes on this machine; NaN where all codes came from
         the cache of another process.
@@ -181,14 +184,16 @@ class Recommendation:
         name = self.backbone if isinstance(self.backbone, str) else type(self.backbone).__name__
         modality = modality_named(self.noun)
         part = f"layer {self.layer}" if self.strategy == "probe" else f"up to {self.layer}"
+        if self.strategy == VOTE:
+            part = f"in {len(self.estimator.estimators)} estimators that vote"
         reading = getattr(self, modality.reading)
         told = getattr(self, f"{modality.reading}_scores") or reading != modality.readings[0]
         read = f", {self.noun}s {modality.read_by} {reading}" if told else ""
         network = f"{name}, {part}{read}"
-        by, more = "a probe", "; of fine-tuning more may be hoped"
+        by, more = "a probe", "; what is fine-tuned is not tried, and expected to err less often"
         if self.strategy == BAG_OF_WORDS:
             by, network = "a bag of words", f"none is needed ({name} was tried)"
-        if not self.strategy.startswith("fine-tune"):
+        if self.strategy in ("probe", BAG_OF_WORDS):
             more = ""
         cost = "not known" if np.isnan(self.minutes) else f"about {max(self.minutes, 0.1):.1f} min"
         return [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -14,8 +16,10 @@ from ._modality import IMAGES, modality_named, modality_of
 
 __all__ = [
     "LAST",
+    "VOTE",
     "fine_tuner",
     "grid_of",
+    "member_name",
     "minutes_of",
     "probe_pipeline",
     "tune_up_to",
@@ -24,6 +28,8 @@ __all__ = [
 
 # As many stages as a modality trains in "fine-tune last".
 LAST = "last"
+# The mean of the probabilities of several.
+VOTE = "vote"
 # Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
 # instead of OpenVINO doubles it.
 _STEP, _TORCH = 3.0, 2.0
@@ -59,11 +65,19 @@ def tune_up_to(
     return fine_tuner(codes, trainable, kind, layer=end, **params)
 
 
+def member_name(strategy: str) -> str:
+    """What a strategy is called in a vote: the name of a parameter."""
+    return re.sub(r"[\W_]+", "_", strategy).strip("_")
+
+
 def grid_of(
     estimator: Any, layers: list[Any], n_stages: int, kind: Kind = LABELS
 ) -> dict[str, list[Any]]:
     """What is worth searching around an estimator whose network has so many stages."""
     modality = modality_named(kind.item)
+    if isinstance(estimator, VotingClassifier):
+        tuned = [name for name, one in estimator.estimators if not isinstance(one, Pipeline)]
+        return {f"{name}__lr": modality.rates for name in tuned}
     if isinstance(estimator, Pipeline):
         if "codes" not in estimator.named_steps:
             return modality.baseline_grid(kind)
@@ -84,8 +98,14 @@ def minutes_of(
     """About how long a fit takes here; NaN where the speed of the network is not known.
 
     `probe_seconds` is what the last step of a pipeline takes, or all that needs no network,
-    `last_share` the share of the work that "fine-tune last" does.
+    `last_share` the share of the work that "fine-tune last" does. Those that vote are fitted one
+    after the other.
     """
+    if isinstance(estimator, VotingClassifier):
+        return sum(
+            minutes_of(one, n, items_per_second, probe_seconds, last_share)
+            for _, one in estimator.estimators
+        )
     if isinstance(estimator, Pipeline) and "codes" not in estimator.named_steps:
         return probe_seconds / 60
     once = n / items_per_second

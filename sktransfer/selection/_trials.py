@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
 
 from ._features import Seen, pass_over
 from ._kinds import LABELS, Kind
@@ -22,9 +21,9 @@ from ._probe import (
     probe_layer,
     probe_reading,
 )
-from ._strategies import LAST, probe_pipeline, tune_up_to
+from ._strategies import LAST, VOTE, member_name, probe_pipeline, tune_up_to
 
-__all__ = ["Clock", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
+__all__ = ["Clock", "Judge", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
 
 
 class TrialRunner:
@@ -65,6 +64,15 @@ class TrialRunner:
         them are worth trying.
         """
         self.X, self.y, self.numbers = X, y, self.kind.numbers(y)
+        self.voting = VOTE in strategies
+        tried = []
+        for trial in self._each(strategies, reread):
+            tried.append(trial)
+            yield trial
+        if self.voting:
+            yield from self._vote(tried)
+
+    def _each(self, strategies: Any, reread: bool) -> Iterator[Trial]:
         if BAG_OF_WORDS in strategies:
             yield self._without_network()
         yield self._first()
@@ -75,15 +83,20 @@ class TrialRunner:
                 yield self._timed_probe(f"layer {name}", [name])
         if "stacked" in strategies:
             yield from self._stacked()
-        for name, trainable in (("fine-tune last", LAST), ("fine-tune all", "all")):
-            if name in strategies:
-                yield self._fine_tune(name, trainable)
+        if "fine-tune last" in strategies:
+            ends = self._ends(layer_to_tune)
+            for end in ends if self.voting else ends[:1]:
+                yield self._fine_tune("fine-tune last", LAST, end)
+        if "fine-tune all" in strategies:
+            yield self._fine_tune("fine-tune all", "all", self._ends(best_layer)[0])
 
     def _without_network(self) -> Trial:
         start = time.perf_counter()
         model = self.modality.baseline(self.codes, self.kind)
         score = probe_layer(BAG_OF_WORDS, self.X, self.numbers, self.splits, self.kind, model)
-        return Trial(BAG_OF_WORDS, model, score.folds, time.perf_counter() - start)
+        return Trial(
+            BAG_OF_WORDS, model, score.folds, time.perf_counter() - start, answers=score.answers
+        )
 
     def _first(self) -> Trial:
         start = time.perf_counter()
@@ -147,24 +160,53 @@ class TrialRunner:
         self, name: str, score: LayerScore, codes: Any, start: float, layer: Any = None
     ) -> Trial:
         estimator = probe_pipeline(codes, self.kind, layer=self.last if layer is None else layer)
-        return Trial(name, estimator, score.folds, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Trial(name, estimator, score.folds, seconds, answers=score.answers)
 
-    def _fine_tune(self, name: str, trainable: Any) -> Trial:
-        """A network that ends with the layer that promises most."""
+    def _ends(self, choose: Any) -> list[str]:
+        """Layers with which a network that is fine-tuned may end: the chosen one, the other one."""
         layers = [name for name in self.layers if name in self.scores]
-        if not self.modality.ends_early:
-            layers = [self.last]
-        choose = best_layer if trainable == "all" else layer_to_tune
+        if not self.modality.ends_early or len(layers) == 1:
+            return [self.last]
         end = choose([self.scores[name] for name in layers])
-        layer = next(name for name in layers if self.scores[name] is end)
+        chosen = next(name for name in layers if self.scores[name] is end)
+        earlier = max(layers[:-1], key=lambda name: self.scores[name].mean)
+        return [chosen, self.last if chosen != self.last else earlier]
+
+    def _fine_tune(self, name: str, trainable: Any, layer: str) -> Trial:
         estimator = tune_up_to(self.codes, layer, trainable, self.kind, **self.tuning)
         told = name if layer == self.last else f"{name}, up to {layer}"
         trial = fine_tune_trial(
             told, estimator, self.X, self.y, self.splits, self.clock,
-            pass_seconds=self.a_pass, reserve=self.last_fit, kind=self.kind,
+            pass_seconds=self.a_pass, reserve=self.last_fit, together=self.voting, kind=self.kind,
         )  # fmt: skip
-        self.last_fit = max(self.last_fit, trial.last_fit)
+        # Those that vote are all fitted in the end.
+        both = (self.last_fit, trial.last_fit)
+        self.last_fit = sum(both) if self.voting else max(both)
         return trial
+
+    def _vote(self, tried: Sequence[Trial]) -> Iterator[Trial]:
+        """The mean of what those say that cannot be told apart; nothing where there is one."""
+        voters = Judge(self.kind, self.numbers, self.splits).voters(tried)
+        while len(voters) > 1 and not self.clock.fits(sum(one.last_fit for one in voters)):
+            # The first is the best.
+            voters.remove(max(voters[1:], key=lambda one: one.last_fit))
+        members = [(member_name(one.name), one.estimator) for one in voters]
+        estimator = self.kind.vote(members)
+        if len(voters) < 2 or estimator is None:
+            return
+        start = time.perf_counter()
+        folds = self.splits[: min(len(one.scores) for one in voters)]
+        answers = np.mean([one.answers for one in voters], axis=0)
+        scores = [self.kind.score(answers[test], self.numbers[test]) for _, test in folds]
+        yield Trial(
+            f"{VOTE} of {', '.join(one.name for one in voters)}",
+            estimator,
+            np.array(scores),
+            time.perf_counter() - start,
+            last_fit=sum(one.last_fit for one in voters),
+            answers=answers,
+        )
 
 
 # A trial, and the clock that says whether there is time for it.
@@ -187,6 +229,9 @@ class Trial:
         Why it was not tried, or not to the end.
     last_fit : float
         Seconds that the fit to all items is expected to take, where that is long.
+    answers : ndarray of shape (n_samples, ...)
+        What it said of each item that was held out, such as probabilities; NaN of those of folds
+        that were not tried.
     """
 
     name: str
@@ -195,6 +240,12 @@ class Trial:
     seconds: float
     reason: str = ""
     last_fit: float = 0.0
+    answers: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def tunes(self) -> bool:
+        """Whether a network is trained."""
+        return hasattr(self.estimator, "trainable")
 
     @property
     def mean(self) -> float:
@@ -237,6 +288,58 @@ def best_of(strategies: Sequence[Trial]) -> Trial:
     return best
 
 
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Tells whether trials can be told apart, and which may vote.
+
+    Attributes
+    ----------
+    kind : Kind
+        Of the targets.
+    numbers : ndarray
+        Targets, as probes are fitted to them.
+    splits : list of (ndarray, ndarray)
+    """
+
+    kind: Kind
+    numbers: np.ndarray
+    splits: Any
+
+    def is_close(self, one: Trial, best: Trial) -> bool:
+        """Whether it is within a standard error of the best, on the folds that both were tried on.
+
+        Reference: L. Breiman et al. (1984). Classification and regression trees. Section 3.4.3.
+        """
+        shared = min(len(one.scores), len(best.scores))
+        held = np.concatenate([test for _, test in self.splits[:shared]])
+        own, of_best = (
+            self.kind.marks(each.answers[held], self.numbers[held]) for each in (one, best)
+        )
+        return bool(of_best.mean() - own.mean() <= of_best.std() / np.sqrt(len(of_best)))
+
+    def voters(self, tried: Sequence[Trial]) -> list[Trial]:
+        """Those that are within a standard error of the best of them, which is the first.
+
+        Of probes, which are much alike, only the best may vote.
+        """
+        probes = [one for one in tried if not one.tunes and one.name != BAG_OF_WORDS]
+        others = [one for one in tried if one.tunes or one.name == BAG_OF_WORDS]
+        found = [one for one in (best_of(probes), *others) if len(one.scores)]
+        best = best_of(found)
+        return [best, *(one for one in found if one is not best and self.is_close(one, best))]
+
+    def choose(self, trials: Sequence[Trial]) -> Trial:
+        """The best; a vote in its place if it is within a standard error.
+
+        The best of several looks better than it is, the mean of several does not.
+        """
+        *singles, last = trials
+        if not last.name.startswith(VOTE):
+            return best_of(trials)
+        best = best_of(singles)
+        return last if self.is_close(last, best) else best
+
+
 # A strategy that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
 
 
@@ -254,12 +357,13 @@ def fine_tune_trial(
     *,
     pass_seconds: float = 0.0,
     reserve: float = 0.0,
+    together: bool = False,
     kind: Kind = LABELS,
 ) -> Trial:
     """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
 
-    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of an earlier strategy
-    takes, which must be left if this one is not the best.
+    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of earlier strategies
+    takes, which must be left if this one is not the best, or beside its own if they vote `together`.
     """
     begin = time.perf_counter()
     # The trial itself takes about as long as two small epochs.
@@ -268,21 +372,33 @@ def fine_tune_trial(
     fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0], kind)
     more = len(y) / len(splits[0][0])  # items of the last fit to those of a fold
     scores: list[float] = []
-    for split in splits:
+    numbers, answers = kind.numbers(y), np.empty(0)
+    for learn, test in splits:
         # What is tried must also be fitted to all items in the end.
-        if not clock.fits(fold + max(reserve, more * fold)):
+        last = more * fold
+        if not clock.fits(fold + (reserve + last if together else max(reserve, last))):
             break
         start = time.perf_counter()
-        scores += cross_val_score(
-            clone(estimator), X, y, cv=[split], scoring=kind.scoring, error_score="raise"
-        ).tolist()
+        said = held_out(estimator, X, y, learn, test, kind)
+        if not len(answers):
+            answers = np.full((len(y), *said.shape[1:]), np.nan)
+        answers[test] = said
+        scores.append(kind.score(said, numbers[test]))
         fold = time.perf_counter() - start
     seconds = time.perf_counter() - begin
     if not scores:
         return clock.no_time(name, estimator, (1 + more) * fold, seconds)
     left_out = len(splits) - len(scores)
     reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
-    return Trial(name, estimator, np.array(scores), seconds, reason, more * fold)
+    return Trial(name, estimator, np.array(scores), seconds, reason, more * fold, answers)
+
+
+def held_out(
+    estimator: Any, X: Any, y: np.ndarray, learn: np.ndarray, test: np.ndarray, kind: Kind
+) -> np.ndarray:
+    """What an estimator that is fitted to some items says of others."""
+    fitted = clone(estimator).fit(rows_at(X, learn, len(y)), y[learn])
+    return kind.said(fitted, rows_at(X, test, len(y)), y)
 
 
 def seconds_of_fit(

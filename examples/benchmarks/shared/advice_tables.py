@@ -9,7 +9,7 @@ from shared.strategies import RANDOM
 from shared.tables import table
 
 _FIXED = ["last layer", "stacked", "fine-tune last", "fine-tune earlier", "fine-tune all",
-          "fine-tune all earlier"]  # fmt: skip
+          "fine-tune all earlier", "vote"]  # fmt: skip
 
 
 def print_tables(results, metrics):
@@ -24,6 +24,9 @@ def print_tables(results, metrics):
     real = np.array([loss for network, loss, _ in rows if network != RANDOM])
     print(f"\nWithin one point of the best: {np.mean(real <= 1):.0%} of {len(real)} rows with "
           f"real weights; worst {real.max():.1f} points.\n")  # fmt: skip
+    apart = [_apart(some) for (_, network), some in groups.items() if network != RANDOM]
+    print(f"Expected within three points of what was reached: {np.mean(np.abs(apart) <= 3):.0%} of "
+          f"rows; {min(apart):.1f} to {max(apart):.1f} points.\n")  # fmt: skip
     print(table(["data", *metrics, *(f"{metric}, fine-tuned" for metric in metrics)],
                 list(_taus(results, metrics))))  # fmt: skip
 
@@ -32,6 +35,11 @@ def _means(some):
     """Mean accuracy in per cent of each strategy that every draw has."""
     names = [name for name in some[0].hits if all(name in one.hits for one in some)]
     return {name: 100 * float(np.mean([one.accuracy(name) for one in some])) for name in names}
+
+
+def _apart(some):
+    """Points by which more was expected than reached."""
+    return 100 * float(np.mean([one.expected - one.accuracy(one.advised) for one in some]))
 
 
 def _row(data, network, some):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from sklearn.base import clone
 
-from shared.strategies import advised_name, strategies
+from shared.strategies import advised_name, member_names, strategies
 from sktransfer import CNNCodes, advise
 
 
@@ -41,15 +41,22 @@ def judge(held, label, codes, scores, *, partly, wholly, epochs):
     framed = CNNCodes(**{**codes.get_params(deep=False), "resize": advice.resize})
     asked = strategies(framed, advice, partly=partly, wholly=wholly)
     name = advised_name(advice)
-    asked.setdefault(name, advice.estimator)
-    hits = {}
+    votes = member_names(advice) if name == "vote" else []
+    advised = [one for _, one in advice.estimator.estimators] if votes else [advice.estimator]
+    for key, estimator in zip(votes or [name], advised, strict=True):
+        asked.setdefault(key, estimator)
+    said = {}
     for key, estimator in asked.items():
         estimator = clone(estimator)
         if key.startswith("fine-tune"):
             estimator.set_params(max_epochs=epochs)
-        right = estimator.fit(held.X, held.y).predict(held.X_test) == held.y_test
-        hits[key] = np.packbits(right).tobytes().hex()
-    end = advice.layer if "fine-tune" not in name else advice.estimator.layer or ""
+        said[key] = estimator.fit(held.X, held.y).predict_proba(held.X_test)
+    if votes:  # as VotingClassifier has it
+        said["vote"] = np.mean([said[key] for key in votes], axis=0)
+    classes = np.unique(held.y)
+    right = {key: classes[one.argmax(axis=1)] == held.y_test for key, one in said.items()}
+    hits = {key: np.packbits(one).tobytes().hex() for key, one in right.items()}
+    end = advice.layer if name == "vote" or "fine-tune" not in name else advice.estimator.layer or ""
     return Judged(
         held.name, held.draw, label, advice.scenario, name, end, advice.resize,
         advice.expected_accuracy, scores, len(held.y_test), hits,

@@ -39,8 +39,27 @@ def strategies(codes, advice, *, partly, wholly):
     return found
 
 
+def member_names(advice):
+    """Which of the strategies vote, of an advice to vote."""
+    probe = advice.layer
+    last = advice.layer_scores[-1][0]
+    known = {
+        "probe": "last layer" if probe == last else f"layer {probe}",
+        "fine_tune_last": "fine-tune last",
+        "fine_tune_earlier": "fine-tune earlier",
+    }
+    names = []
+    for name, estimator in advice.estimator.estimators:
+        if name == "fine_tune_all":
+            known[name] = f"fine-tune all{'' if estimator.layer is None else ' earlier'}"
+        names.append(known[name])
+    return names
+
+
 def advised_name(advice):
     """Which of the strategies the advice is; of probes there may be others."""
+    if advice.strategy == "vote":
+        return "vote"
     if advice.strategy != "probe":
         earlier = {"fine-tune last": "fine-tune earlier", "fine-tune all": "fine-tune all earlier"}
         return advice.strategy if advice.estimator.layer is None else earlier[advice.strategy]
