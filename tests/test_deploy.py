@@ -19,6 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import VarianceThreshold
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -199,6 +200,49 @@ def test_fine_tuned(three, pixels, params):
     assert network.classes_ == ["cat", "dog", "owl"]
     assert not any(p.requires_grad for p in network.parameters())
     assert not any("lora" in name for name in network.state_dict())
+
+
+def vote_of(**other):
+    """A probe and a fine-tuned network that see images alike, unless told otherwise."""
+    common = {**PLAIN, **RANDOM, "backbone": "resnet18", "max_epochs": 1, "random_state": 0}
+    probe = make_pipeline(codes(layer="layer3"), StandardScaler(), LogisticRegression(C=0.1))
+    tuned = FineTuneClassifier(**{**common, "lr": 1e-4, "trainable": 1, **other})
+    return VotingClassifier([("probe", probe), ("tuned", tuned)], voting="soft")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("weights", [None, [1, 3]], ids=str)
+def test_a_vote(three, pixels, tmp_path, weights):
+    X, y = three
+    vote = vote_of().set_params(weights=weights).fit(X, y)
+    network = to_torch(vote)
+    expected = vote.predict_proba(X)
+    np.testing.assert_allclose(network.predict_proba(pixels), expected, atol=1e-5)
+    labels = np.array(network.classes_)[network(pixels).argmax(1)]
+    np.testing.assert_array_equal(labels, vote.predict(X))
+    assert network.facts["network"]["layers"] == ["layer3", "avgpool"]
+    for ending in READERS if weights else (".safetensors",):
+        if ending == ".onnx":
+            pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+        path = export(vote, tmp_path / f"model{ending}")
+        if ending in READERS:
+            images = np.ascontiguousarray((X[:3] / np.float32(255)).transpose(0, 3, 1, 2))
+            _, probabilities = READERS[ending](str(path))[0](images)
+            np.testing.assert_allclose(probabilities, expected[:3], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [({"image_size": 64}, "'probe' and 'tuned' differ"),
+     ({"resize": "crop"}, "'probe' and 'tuned' differ"), ({}, "got voting='hard'")],
+    ids=str,
+)  # fmt: skip
+def test_votes_that_are_refused(three, other, message):
+    vote = vote_of(**other)
+    if not other:
+        vote.set_params(voting="hard")
+    with pytest.raises(ExportError, match=message):
+        to_torch(vote.fit(*three))
 
 
 def test_fine_tuned_tags_and_values(three, pixels):

@@ -264,8 +264,8 @@ def _of_vote(vote: VotingClassifier) -> tuple[Read, Head]:
     names = [name for name, one in vote.estimators if one not in (None, "drop")]
     if vote.voting != "soft":
         raise ExportError(
-            f'A vote must be of probabilities to become a network, got voting={vote.voting!r}: take '
-            'VotingClassifier(..., voting="soft").'
+            f"A vote must be of probabilities to become a network, got voting={vote.voting!r}: "
+            'take VotingClassifier(..., voting="soft").'
         )
     found = [_read(first, steps) for first, *steps in map(_flat, vote.estimators_)]
     own = [read for read, _ in found]

@@ -657,9 +657,9 @@ def _about_vote(study: Study) -> Iterator[str]:
         told["fine_tune_earlier"] = f"{last} trained of the network up to {end.name}"
     yield (
         f"{len(members)} vote, by the mean of their probabilities: "
-        f"{'; '.join(told[name] for name in members)}. So many {noun}s do not tell which of these is "
-        "best, and the mean has been about as good as the best of them. Its fit and its predictions "
-        "cost those of all; vote=False gives one network alone."
+        f"{'; '.join(told[name] for name in members)}. So many {noun}s do not tell which of these "
+        "is best, and the mean has been about as good as the best of them. Its fit and its "
+        "predictions cost those of all; vote=False gives one network alone."
     )
 
 

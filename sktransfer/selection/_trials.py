@@ -363,7 +363,8 @@ def fine_tune_trial(
     """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
 
     `pass_seconds` is what the frozen part takes, `reserve` what the last fit of earlier strategies
-    takes, which must be left if this one is not the best, or beside its own if they vote `together`.
+    takes, which must be left if this one is not the best, or beside its own if they vote
+    `together`.
     """
     begin = time.perf_counter()
     # The trial itself takes about as long as two small epochs.

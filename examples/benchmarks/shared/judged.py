@@ -56,7 +56,8 @@ def judge(held, label, codes, scores, *, partly, wholly, epochs):
     classes = np.unique(held.y)
     right = {key: classes[one.argmax(axis=1)] == held.y_test for key, one in said.items()}
     hits = {key: np.packbits(one).tobytes().hex() for key, one in right.items()}
-    end = advice.layer if name == "vote" or "fine-tune" not in name else advice.estimator.layer or ""
+    tuned = name.startswith("fine-tune")
+    end = advice.estimator.layer or "" if tuned else advice.layer
     return Judged(
         held.name, held.draw, label, advice.scenario, name, end, advice.resize,
         advice.expected_accuracy, scores, len(held.y_test), hits,
