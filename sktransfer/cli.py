@@ -117,6 +117,8 @@ _WORDS = (
     (r"\broot must be the", "--root must be the"),
     (r"\bfile must name", "--file-column must name"),
     (r"\blabel must name", "--label-column must name"),
+    (r"\btags must name", "--tag-columns must name"),
+    (r"\bvalue must name", "--value-column must name"),
     (r"\bbackbone=", "--network "),
     (r"\blayer=", "--layer "),
     (r"\bimage_size=", "--image-size "),
@@ -191,8 +193,13 @@ def _add_photos(parser: argparse.ArgumentParser, *, labelled: bool = True) -> No
     table = parser.add_argument_group("images", _PHOTOS)
     table.add_argument("--file-column", metavar="NAME", help="column of paths in the CSV file")
     if labelled:
-        table.add_argument("--label-column", metavar="NAME", default="auto",
-                           help="column of labels (label, class, category ...)")  # fmt: skip
+        what = table.add_mutually_exclusive_group()
+        what.add_argument("--label-column", metavar="NAME", default="auto",
+                          help="column of labels (label, class, category ...)")  # fmt: skip
+        what.add_argument("--tag-columns", metavar="NAME", nargs="+", help="several tags an image: "
+                          "a column of 0 and 1 for each, or one column of their names")  # fmt: skip
+        what.add_argument("--value-column", metavar="NAME",
+                          help="column of numbers to be predicted")  # fmt: skip
         table.add_argument("--split-column", metavar="NAME",
                            help="column that says train, valid or test")  # fmt: skip
         table.add_argument("--part", choices=("train", "valid", "test"),
@@ -264,31 +271,78 @@ _FIGURES = (".png", ".pdf", ".svg")
 # Images.
 
 
-def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> tuple[Any, Any]:
-    """Paths and names of classes; of a data set with parts the first of these that is there."""
+@dataclass(frozen=True)
+class _Known:
+    """What is known of images.
+
+    Attributes
+    ----------
+    X : ndarray of str
+        Their paths.
+    y : ndarray
+        Labels; tags, a column each; or values.
+    kind : {"labels", "tags", "values"}
+    names : list of str
+        Of the tags.
+    """
+
+    X: Any
+    y: Any
+    kind: str = "labels"
+    names: Sequence[str] = ()
+
+
+def _kind_of(args: argparse.Namespace) -> str:
+    if args.tag_columns:
+        return "tags"
+    return "values" if args.value_column else "labels"
+
+
+def _targets_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The columns of a table that hold what is known."""
+    if args.value_column:
+        return {"value": args.value_column}
+    if args.tag_columns:
+        one = len(args.tag_columns) == 1
+        return {"tags": args.tag_columns[0] if one else args.tag_columns}
+    return {"label": args.label_column, "target_as": "name"}
+
+
+def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
+    """Images and labels; of a data set with parts the first of these that is there."""
     from .datasets import load_image_folder, load_image_table
 
     _check_there(args.photos)
+    kind, names = _kind_of(args), []
     wanted = [args.part] if args.part else parts
     if not os.path.isdir(args.photos):
         if args.split_column is None and args.part:
             raise _UsageError("--part of a CSV file needs --split-column")
         found = load_image_table(
-            args.photos, file=args.file_column, label=args.label_column, root=args.root,
-            split=args.split_column, target_as="name", on_bad="drop", verify=True,
+            args.photos, file=args.file_column, root=args.root, split=args.split_column,
+            on_bad="drop", verify=True, **_targets_of(args),
         )  # fmt: skip
+        names = [] if kind != "tags" else [str(one) for one in found.target_names]
         there = [] if args.split_column is None else [one for one in wanted if one in found]
         if args.split_column is not None and not there:
             raise _UsageError(f"{args.photos} has no rows of the part {' or '.join(wanted)}")
         found = found[there[0]] if there else found
     else:
+        _check_labels(kind)
         there = [one for one in _parts_of(args.photos) if one in wanted]
         if args.part and not there:
             raise _UsageError(f"{args.photos} has no folder of the part {args.part}")
         split = min(there, key=wanted.index) if there else None
         found = load_image_folder(args.photos, split=split, target_as="name", verify=True)
     print(found.DESCR.splitlines()[0], file=sys.stderr)
-    return found.data, found.target
+    return _Known(found.data, found.target, kind, names)
+
+
+def _check_labels(kind: str) -> None:
+    """A folder has labels alone."""
+    if kind != "labels":
+        option = "--tag-columns" if kind == "tags" else "--value-column"
+        raise _UsageError(f"{option} is of a CSV file, but PHOTOS is a folder")
 
 
 def _check_there(photos: str) -> None:
@@ -441,6 +495,7 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
     if args.no_labels:
         return _files(args, [args.photos]), None, None
     if os.path.isdir(args.photos):
+        _check_labels(_kind_of(args))
         parts = _parts_of(args.photos)
         if args.part and args.part not in parts:
             raise _UsageError(f"{args.photos} has no folder of the part {args.part}")
@@ -450,8 +505,8 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
         if args.part and not args.split_column:
             raise _UsageError("--part of a CSV file needs --split-column")
         found = load_image_table(
-            args.photos, file=args.file_column, label=args.label_column, root=args.root,
-            split=args.split_column, target_as="name", on_bad="drop",
+            args.photos, file=args.file_column, root=args.root, split=args.split_column,
+            on_bad="drop", **_targets_of(args),
         )  # fmt: skip
         split = args.split_column
         if args.part:
@@ -486,7 +541,8 @@ def _add_advise(commands: Any) -> None:
 def _run_advise(args: argparse.Namespace) -> int:
     from .selection import advise
 
-    X, y = _labelled(args, ("train",))
+    known = _labelled(args, ("train",))
+    X, y = known.X, known.y
     given = {key: value for key, value in _of_network(args).items() if value is not None}
     advice = advise(X, y, args.network, **given)
     text = "\n".join(_in_our_words_kept(_naming_files(one, X)) for one in str(advice).split("\n"))
@@ -523,10 +579,13 @@ def _draw_advice(advice: Any, text: str, files: Sequence[str], path: Path) -> No
 
 def _add_train(commands: Any) -> None:
     parser = _command(
-        commands, "train", _run_train, "Train a classifier and save it for scikit-learn.",
+        commands, "train", _run_train,
+        "Train a classifier, of labels or tags, or a regressor, and save it for scikit-learn.",
         "  sktransfer train photos/ -o model.joblib\n"
         "  sktransfer train photos/ -o model.joblib --strategy auto --time 300\n"
         "  sktransfer train photos.csv --label-column species --root photos/ -o model.joblib\n"
+        "  sktransfer train photos.csv --tag-columns cat dog indoors -o model.joblib\n"
+        "  sktransfer train photos.csv --value-column age --strategy fine-tune -o model.joblib\n"
         "in Python:\n"
         '  joblib.load("model.joblib").predict(["new.jpg"])',
     )  # fmt: skip
@@ -552,60 +611,67 @@ def _run_train(args: argparse.Namespace) -> int:
         raise _UsageError("--time is for --strategy auto")
     if args.epochs is not None and args.strategy == "probe":
         raise _UsageError("--epochs is for --strategy fine-tune and auto")
-    X, y = _labelled(args, ("train",))
-    if len(set(y.tolist())) < 2:
+    known = _labelled(args, ("train",))
+    y = known.y
+    if known.kind == "labels" and len(set(y.tolist())) < 2:
         raise ValueError(f"PHOTOS must have images of at least two classes, got only {y[0]!s}.")
+    if known.kind == "values" and args.strategy == "auto":
+        raise _UsageError("--strategy auto is for labels and tags; take probe or fine-tune")
     trainer = {"probe": _probe, "fine-tune": _fine_tuned, "auto": _best}[args.strategy]
-    model = trainer(args, X, y)
+    model = trainer(args, known)
+    if known.kind == "tags":
+        model.tag_names_ = known.names
     _write(args.output, lambda draft: joblib.dump(model, draft))
     return 0
 
 
-def _probe(args: argparse.Namespace, X: Any, y: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
+def _probe(args: argparse.Namespace, known: _Known) -> Any:
+    from .selection import kind_named, probe_pipeline
 
-    steps = [("codes", _codes(args)), ("scale", StandardScaler()),
-             ("classify", LogisticRegression(C=0.01, max_iter=1000))]  # fmt: skip
-    model = Pipeline(steps).fit(X, y)
-    print(_accuracy(model, X, y))
+    model = probe_pipeline(_codes(args), kind_named(known.kind)).fit(known.X, known.y)
+    print(_accuracy(model, known))
     return model
 
 
-def _accuracy(model: Any, X: Any, y: Any) -> str:
+def _accuracy(model: Any, known: _Known) -> str:
     """Cross-validated, in words."""
     import numpy as np
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.base import clone
 
-    folds = min(5, int(np.unique(y, return_counts=True)[1].min()))
-    if folds < 2:
-        return "accuracy not measured: a class has but one image"
-    cv = StratifiedKFold(folds, shuffle=True, random_state=0)
-    scores = cross_val_score(model, X, y, cv=cv)
-    return f"accuracy {scores.mean():.3f} ± {scores.std():.3f} ({folds} folds)"
+    from .selection import kind_named
+
+    kind, X, y = kind_named(known.kind), known.X, known.y
+    if known.kind == "labels" and min(kind.sizes(y)) < 2:
+        return f"{kind.measure} not measured: a class has but one image"
+    scores = [
+        kind.test(clone(model).fit(X[learn], y[learn]), X[test], y[test])
+        for learn, test in kind.make_splits(y, 5)
+    ]
+    told = f"{np.nanmean(scores):.3f} ± {np.nanstd(scores):.3f}"
+    return f"{kind.measure} {told} ({len(scores)} folds)"
 
 
-def _fine_tuned(args: argparse.Namespace, X: Any, y: Any) -> Any:
-    from .finetune import FineTuneClassifier
+def _fine_tuned(args: argparse.Namespace, known: _Known) -> Any:
+    from .finetune import FineTuneClassifier, FineTuneRegressor
 
-    model = FineTuneClassifier(
+    estimator: Any = FineTuneRegressor if known.kind == "values" else FineTuneClassifier
+    model = estimator(
         args.network, max_epochs=args.epochs or 10, random_state=args.seed,
         verbose=int(sys.stderr.isatty()), **_of_network(args),
     )  # fmt: skip
-    model.fit(X, y)
+    model.fit(known.X, known.y)
     print("accuracy not measured: that would take a training for each fold. Hold images back and "
           "run sktransfer evaluate; --strategy probe and auto tell one.")  # fmt: skip
     return model.set_params(verbose=0)
 
 
-def _best(args: argparse.Namespace, X: Any, y: Any) -> Any:
+def _best(args: argparse.Namespace, known: _Known) -> Any:
     from .selection import AutoTransferClassifier
 
     auto = AutoTransferClassifier(
         args.network, time_budget=300.0 if args.time is None else args.time,
         max_epochs=args.epochs or 10, random_state=args.seed, verbose=1, **_of_network(args),
-    ).fit(X, y)  # fmt: skip
+    ).fit(known.X, known.y)  # fmt: skip
     print(f"chosen: {auto.best_strategy_}, {auto.best_score_:.3f}")
     return auto.best_estimator_
 
@@ -618,7 +684,7 @@ _CHUNK = 64
 
 def _add_predict(commands: Any) -> None:
     parser = _command(
-        commands, "predict", _run_predict, "Predict the classes of images.",
+        commands, "predict", _run_predict, "Predict the classes, tags or values of images.",
         "  sktransfer predict model.joblib new/*.jpg\n"
         "  sktransfer predict model.joblib new/ -o table.csv --threshold 0.8\n"
         "  sktransfer predict model.joblib new/ -o answers.jsonl --probabilities",
@@ -629,8 +695,10 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=_output(*_TABLES), metavar="TABLE",
                         help=".csv, .tsv, .json or .jsonl; by default CSV is printed")  # fmt: skip
     parser.add_argument("--threshold", type=_probability, metavar="P",
-                        help="least probability: below it the label is left empty")  # fmt: skip
-    parser.add_argument("--probabilities", action="store_true", help="write those of all classes")
+                        help="least probability: below it the label is left empty; of a tag, "
+                        "from which on it is there (default: 0.5)")  # fmt: skip
+    parser.add_argument("--probabilities", action="store_true",
+                        help="write those of all classes or tags")  # fmt: skip
     parser.add_argument("--file-column", metavar="NAME", help="column of paths in CSV files")
     parser.add_argument("--root", metavar="FOLDER", help="where paths in CSV files begin")
 
@@ -644,7 +712,7 @@ def _run_predict(args: argparse.Namespace) -> int:
         )
     files = _files(args, args.files)
     answers = _predicted(model, files)
-    classes = model.classes_.tolist()
+    classes = _classes_of(model)
     rows = [_row(file, one, classes, args) for file, one in zip(files, answers, strict=True)]
     if not rows:
         raise ValueError("There must be at least one image, got none.")
@@ -652,13 +720,31 @@ def _run_predict(args: argparse.Namespace) -> int:
     return _tell_bad(files, answers)
 
 
+def _classes_of(model: Any) -> list[Any]:
+    """Labels, or names of tags; none where values are predicted."""
+    tags = getattr(model, "tag_names_", None)
+    if tags is not None:
+        return list(tags)
+    return model.classes_.tolist() if hasattr(model, "classes_") else []
+
+
 def _row(file: str, answer: _Answer, classes: Sequence[Any], args: argparse.Namespace) -> dict:
-    likeliest = answer.probability
-    sure = args.threshold is None or (likeliest is not None and likeliest >= args.threshold)
-    row: dict[str, Any] = {"file": file, "label": answer.label if sure else None}
-    row["probability"] = None if likeliest is None else round(likeliest, 6)
+    row: dict[str, Any] = {"file": file}
+    in_json = args.output is not None and args.output.suffix.lower() in (".json", ".jsonl")
+    if answer.kind == "values":
+        row["value"] = answer.label
+        return {**row, "error": answer.error or None}
+    if answer.kind == "tags":
+        at_least = 0.5 if args.threshold is None else args.threshold
+        there = [name for name, p in answer.probabilities.items() if p >= at_least]
+        row["tags"] = there if in_json else "|".join(map(str, there))
+    else:
+        likeliest = answer.probability
+        sure = args.threshold is None or (likeliest is not None and likeliest >= args.threshold)
+        row["label"] = answer.label if sure else None
+        row["probability"] = None if likeliest is None else round(likeliest, 6)
     numbers = {name: round(p, 6) for name, p in answer.probabilities.items()}
-    if args.probabilities and args.output and args.output.suffix.lower() in (".json", ".jsonl"):
+    if args.probabilities and in_json:
         row["probabilities"] = {str(name): p for name, p in numbers.items()}
     elif args.probabilities:
         row.update({f"p_{name}": numbers.get(name) for name in classes})
@@ -669,6 +755,7 @@ def _row(file: str, answer: _Answer, classes: Sequence[Any], args: argparse.Name
 class _Answer:
     """What a model says of an image, or why it says nothing."""
 
+    kind: str = "labels"
     label: Any = None
     probabilities: dict[Any, float] = field(default_factory=dict)
     error: str = ""
@@ -682,6 +769,7 @@ class _Answer:
 def _loaded(path: str) -> Any:
     """The estimator in a file."""
     import joblib
+    from sklearn.base import is_regressor
 
     if not os.path.isfile(path):
         raise _UsageError(f"MODEL must be a file that train has written; there is none at {path}")
@@ -702,8 +790,10 @@ def _loaded(path: str) -> Any:
             f"{path} must hold a model of images, but {type(model).__name__} takes texts. Load it "
             "in Python with joblib.load, and pass it a list of texts."
         )
-    if not hasattr(model, "predict") or not hasattr(model, "classes_"):
-        raise ValueError(f"{path} must hold a classifier, got a {type(model).__name__}.")
+    if not hasattr(model, "predict") or not (hasattr(model, "classes_") or is_regressor(model)):
+        raise ValueError(
+            f"{path} must hold a classifier or a regressor, got a {type(model).__name__}."
+        )
     return model
 
 
@@ -746,7 +836,9 @@ def _predicted_together(model: Any, files: list[str]) -> list[_Answer]:
 
     from .exceptions import ItemError
 
-    answers = [_Answer() for _ in files]
+    kind = _told_by(model)
+    classes = _classes_of(model)
+    answers = [_Answer(kind) for _ in files]
     while good := [n for n, one in enumerate(answers) if not one.error]:
         some = [files[n] for n in good]
         try:
@@ -757,16 +849,21 @@ def _predicted_together(model: Any, files: list[str]) -> list[_Answer]:
                 raise
             answers[good[error.index]].error = error.cause
             continue
-        if labels.ndim != 1:
-            raise ValueError("The model must give one label an image, but gives several tags.")
+        if labels.ndim != 1 and kind != "tags":
+            raise ValueError("The model must give one answer an image, but gives several.")
         for row, n in enumerate(good):
             answers[n].label = labels.tolist()[row]
             if numbers is not None:
-                answers[n].probabilities = dict(
-                    zip(model.classes_.tolist(), numbers[row].tolist(), strict=True)
-                )
+                answers[n].probabilities = dict(zip(classes, numbers[row].tolist(), strict=True))
         break
     return answers
+
+
+def _told_by(model: Any) -> str:
+    """What a model tells: labels, tags or values."""
+    if not hasattr(model, "classes_"):
+        return "values"
+    return "tags" if hasattr(model, "tag_names_") else "labels"
 
 
 def _tell_bad(files: Sequence[str], answers: Sequence[_Answer]) -> int:
@@ -781,7 +878,8 @@ def _tell_bad(files: Sequence[str], answers: Sequence[_Answer]) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = _command(
-        commands, "evaluate", _run_evaluate, "Accuracy, scores of each class, confusion matrix.",
+        commands, "evaluate", _run_evaluate,
+        "Accuracy, scores of each class or tag, confusion matrix; R² of values.",
         "  sktransfer evaluate model.joblib test/\n"
         "  sktransfer evaluate model.joblib photos/ --part test -o scores.csv -o confusion.png",
     )  # fmt: skip
@@ -794,28 +892,90 @@ def _add_evaluate(commands: Any) -> None:
 
 def _run_evaluate(args: argparse.Namespace) -> int:
     import numpy as np
-    from sklearn.metrics import classification_report
 
     model = _loaded(args.model)
-    X, y = _labelled(args, ("test", "valid"))
-    known = set(model.classes_.tolist())
-    if not known & set(y.tolist()):
-        raise ValueError(
-            f"Labels must be among the classes of the model, {sorted(map(str, known))[:5]}, got "
-            f"{sorted(set(map(str, y)))[:5]}."
-        )
-    answers = _predicted(model, X)
+    known = _labelled(args, ("test", "valid"))
+    if (told := _told_by(model)) != known.kind:
+        option = {"tags": "--tag-columns", "values": "--value-column", "labels": "--label-column"}
+        raise _UsageError(f"the model predicts {told}; say in which column with {option[told]}")
+    answers = _predicted(model, known.X)
     good = np.array([not one.error for one in answers])
-    true, said = y[good], np.array([one.label for one in answers if not one.error])
-    report = classification_report(true, said, output_dict=True, zero_division=0)
-    print(f"accuracy {np.mean(true == said):.3f} of {good.sum()} images\n")
-    print(classification_report(true, said, zero_division=0))
+    said = [one for one in answers if not one.error]
+    evaluate = {"labels": _evaluate_labels, "tags": _evaluate_tags, "values": _evaluate_values}
+    rows = evaluate[told](model, known, known.y[good], said)
     for path in args.output:
         if path.suffix.lower() in _FIGURES:
-            _write(path, lambda draft: _draw_confusion(true, said, draft))
+            _write(path, lambda draft: _draw_answers(told, known.y[good], said, draft))
         else:
-            _write_table(path, _scores(report))
-    return _tell_bad(X, answers)
+            _write_table(path, rows)
+    return _tell_bad(known.X, answers)
+
+
+def _evaluate_labels(
+    model: Any, known: _Known, true: Any, said: Sequence[_Answer]
+) -> list[dict[str, Any]]:
+    import numpy as np
+    from sklearn.metrics import classification_report
+
+    classes = set(model.classes_.tolist())
+    if not classes & set(known.y.tolist()):
+        raise ValueError(
+            f"Labels must be among the classes of the model, {sorted(map(str, classes))[:5]}, got "
+            f"{sorted(set(map(str, known.y)))[:5]}."
+        )
+    labels = np.array([one.label for one in said])
+    report = classification_report(true, labels, output_dict=True, zero_division=0)
+    print(f"accuracy {np.mean(true == labels):.3f} of {len(true)} images\n")
+    print(classification_report(true, labels, zero_division=0))
+    return _scores(report)
+
+
+def _evaluate_tags(
+    model: Any, known: _Known, true: Any, said: Sequence[_Answer]
+) -> list[dict[str, Any]]:
+    import numpy as np
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+    if list(known.names) != _classes_of(model):
+        raise ValueError(
+            f"Tags must be those of the model, {_classes_of(model)[:5]}, got "
+            f"{list(known.names)[:5]}. Name the columns in that order."
+        )
+    rows = []
+    for place, name in enumerate(known.names):
+        there = true[:, place].astype(float)
+        sure = ~np.isnan(there)
+        there = there[sure].astype(int)
+        likely = np.array([one.probabilities[name] for one in said])[sure]
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            there, likely >= 0.5, average="binary", zero_division=0
+        )
+        both = len(set(there.tolist())) == 2
+        average = float(average_precision_score(there, likely)) if both else None
+        rows.append({"tag": name, "average_precision": average, "precision": precision,
+                     "recall": recall, "f1": f1, "images": int(there.sum())})  # fmt: skip
+    found = [row["average_precision"] for row in rows if row["average_precision"] is not None]
+    mean = f"{np.mean(found):.3f}" if found else "not known: no tag has both answers"
+    print(f"mean average precision {mean} of {len(said)} images\n")
+    for row in rows:
+        average = row["average_precision"]
+        told = "     -" if average is None else f"{average:6.3f}"
+        print(f"{row['tag']!s:20s} average precision {told}   f1 {row['f1']:.3f}   "
+              f"{row['images']} images")  # fmt: skip
+    return rows
+
+
+def _evaluate_values(
+    model: Any, known: _Known, true: Any, said: Sequence[_Answer]
+) -> list[dict[str, Any]]:
+    import numpy as np
+    from sklearn.metrics import mean_absolute_error, r2_score
+
+    values = np.array([one.label for one in said])
+    error = float(mean_absolute_error(true, values))
+    r2 = float(r2_score(true, values)) if len(true) > 1 else float("nan")
+    print(f"R² {r2:.3f}, mean absolute error {error:.4g}, of {len(true)} images")
+    return [{"r2": r2, "mean_absolute_error": error, "images": len(true)}]
 
 
 def _scores(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -830,15 +990,34 @@ def _scores(report: dict[str, Any]) -> list[dict[str, Any]]:
                     "f1": accuracy, "images": n}]  # fmt: skip
 
 
-def _draw_confusion(true: Any, said: Any, path: Path) -> None:
-    from sklearn.metrics import ConfusionMatrixDisplay
+def _draw_answers(told: str, true: Any, said: Sequence[_Answer], path: Path) -> None:
+    """The confusion matrix, a curve of precision for each tag, or values against predictions."""
+    import numpy as np
+    from sklearn.metrics import (
+        ConfusionMatrixDisplay,
+        PrecisionRecallDisplay,
+        PredictionErrorDisplay,
+    )
 
     from ._optional import import_pyplot
 
     pyplot = import_pyplot("sktransfer evaluate -o FIGURE")
-    n = len({*true.tolist(), *said.tolist()})
-    figure, ax = pyplot.subplots(figsize=(3 + n / 2, 2.5 + n / 2), layout="constrained")
-    ConfusionMatrixDisplay.from_predictions(true, said, ax=ax, xticks_rotation="vertical")
+    if told == "labels":
+        labels = np.array([one.label for one in said])
+        n = len({*true.tolist(), *labels.tolist()})
+        figure, ax = pyplot.subplots(figsize=(3 + n / 2, 2.5 + n / 2), layout="constrained")
+        ConfusionMatrixDisplay.from_predictions(true, labels, ax=ax, xticks_rotation="vertical")
+    elif told == "values":
+        figure, ax = pyplot.subplots(layout="constrained")
+        values = np.array([one.label for one in said])
+        PredictionErrorDisplay.from_predictions(true, values, kind="actual_vs_predicted", ax=ax)
+    else:
+        figure, ax = pyplot.subplots(layout="constrained")
+        for place, name in enumerate(said[0].probabilities):
+            there = true[:, place].astype(float)
+            sure = ~np.isnan(there)
+            likely = np.array([one.probabilities[name] for one in said])[sure]
+            PrecisionRecallDisplay.from_predictions(there[sure], likely, name=str(name), ax=ax)
     figure.savefig(path)
     pyplot.close(figure)
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, f1_score, r2_score
 from sklearn.pipeline import make_pipeline
 
 from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, cli
@@ -253,7 +254,7 @@ def test_what_is_wrong_with_data_or_a_model_is_code_1_in_one_line(photos, model,
         (["predict", str(tmp_path / "text.joblib"), "a.png"], "Pipeline takes texts"),
         (["predict", str(model), str(tmp_path / "empty")], f"The folder {tmp_path / 'empty'} must"),
         (["train", str(tmp_path / "gone.csv"), "-o", new], "pass --root, the folder"),
-        (["predict", str(tmp_path / "dict.joblib"), "a.png"], "must hold a classifier, got a dict"),
+        (["predict", str(tmp_path / "dict.joblib"), "a.png"], "must hold a classifier or a regressor, got a dict"),
     ):
         assert main(arguments) == 1, arguments
         lines = capsys.readouterr().err.splitlines()
@@ -300,3 +301,114 @@ def test_warnings_of_the_process_are_as_before(capsys):
     before = warnings.showwarning
     main(["networks", "--source", "packaged"])
     assert warnings.showwarning is before
+
+
+# Several tags an image, and values.
+
+
+@pytest.fixture(scope="module")
+def tagged(photos, labelled, tmp_path_factory):
+    """A table of the same images with two tags, of which one cell is empty, and a value."""
+    path = tmp_path_factory.mktemp("tables") / "tags.csv"
+    lines = ["file,part,animal,bright,words,mean"]
+    for file in sorted(photos.rglob("*.png")):
+        mean = np.asarray(Image.open(file)).mean()
+        animal, bright = int(file.parent.name == "animal"), int(mean > 115)
+        words = "|".join(name for name, is_so in (("animal", animal), ("bright", bright)) if is_so)
+        part = file.relative_to(photos).parts[0]
+        cell = "" if file.name.startswith("00") else animal
+        lines.append(f"{file},{part},{cell},{bright},{words},{mean:.3f}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+def as_numbers(cells):
+    return np.array([float(cell) if cell else np.nan for cell in cells])
+
+
+def test_several_tags_an_image(tagged, tmp_path, capsys):
+    model, table = tmp_path / "m.joblib", tmp_path / "t.csv"
+    asked = [*SMALL, "--split-column", "part"]
+    tags = ["--tag-columns", "animal", "bright"]
+    assert main(["train", str(tagged), "-o", str(model), *asked, *tags]) == 0
+    assert capsys.readouterr().out.startswith("average precision ")
+    pipe = joblib.load(model)
+    assert pipe.tag_names_ == ["animal", "bright"]
+    some = [row for row in rows_of(tagged) if row["part"] == "test"]
+    files = [row["file"] for row in some]
+    likely = pipe.predict_proba(files)
+    assert main(["predict", str(model), *files, "-o", str(table), "--probabilities"]) == 0
+    for row, numbers in zip(rows_of(table), likely, strict=True):
+        there = [name for name, p in zip(pipe.tag_names_, numbers, strict=True) if p >= 0.5]
+        assert row["tags"] == "|".join(there)
+        assert float(row["p_bright"]) == pytest.approx(numbers[1], abs=1e-5)
+    lines = tmp_path / "t.jsonl"
+    assert main(["predict", str(model), files[0], "-o", str(lines), "--threshold", "0"]) == 0
+    assert json.loads(lines.read_text())["tags"] == ["animal", "bright"]
+    evaluated = ["evaluate", str(model), str(tagged), *asked[2:], "-o", str(table)]
+    assert main([*evaluated, *tags, "-o", str(tmp_path / "curves.png")]) == 0
+    for row, numbers in zip(rows_of(table), likely.T, strict=True):
+        true = as_numbers([one[row["tag"]] for one in some])
+        known = ~np.isnan(true)
+        found = average_precision_score(true[known], numbers[known])
+        assert float(row["average_precision"]) == pytest.approx(found)
+        assert float(row["f1"]) == pytest.approx(f1_score(true[known], numbers[known] >= 0.5))
+    assert Image.open(tmp_path / "curves.png").size[0] > 100
+    with pytest.raises(SystemExit):
+        main([*evaluated, "--value-column", "mean"])
+    assert "predicts tags; say in which column with --tag-columns" in capsys.readouterr().err
+    assert main([*evaluated, "--tag-columns", "bright", "animal"]) == 1
+    assert "Name the columns in that order" in capsys.readouterr().err
+
+
+def test_one_column_of_names_of_tags_and_other_strategies(tagged, tmp_path, capsys):
+    model = tmp_path / "m.joblib"
+    asked = ["train", str(tagged), "-o", str(model), *SMALL, "--tag-columns", "words"]
+    assert main([*asked, "--strategy", "auto", "--time", "0"]) == 0
+    assert joblib.load(model).tag_names_ == ["animal", "bright"]
+    assert main([*asked, "--strategy", "fine-tune", "--epochs", "1"]) == 0
+    file = rows_of(tagged)[0]["file"]
+    capsys.readouterr()
+    assert main(["predict", str(model), file]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "file,tags,error"
+    assert main(["advise", str(tagged), *SMALL, "--tag-columns", "words"]) == 0
+    assert "(average precision)" in capsys.readouterr().out
+    assert main(["issues", str(tagged), *SMALL, "--tag-columns", "animal", "bright"]) == 0
+
+
+@pytest.mark.parametrize("strategy", ["probe", "fine-tune"])
+def test_values(tagged, tmp_path, strategy, capsys):
+    model, table = tmp_path / "m.joblib", tmp_path / "t.csv"
+    column = ["--value-column", "mean"]
+    epochs = ["--epochs", "1"] if strategy == "fine-tune" else []
+    asked = ["train", str(tagged), "-o", str(model), *SMALL, *column, "--strategy", strategy]
+    assert main([*asked, *epochs]) == 0
+    assert capsys.readouterr().out.startswith("R² " if strategy == "probe" else "accuracy not")
+    rows = rows_of(tagged)
+    files, true = [row["file"] for row in rows], as_numbers([row["mean"] for row in rows])
+    said = joblib.load(model).predict(files)
+    assert main(["predict", str(model), *files, "-o", str(table)]) == 0
+    found = as_numbers([row["value"] for row in rows_of(table)])
+    np.testing.assert_allclose(found, said, rtol=1e-5)
+    figure = tmp_path / "values.png"
+    asked = ["evaluate", str(model), str(tagged), *column, "-o", str(table), "-o", str(figure)]
+    assert main(asked) == 0
+    (row,) = rows_of(table)
+    assert float(row["r2"]) == pytest.approx(r2_score(true, said), abs=1e-5)
+    assert Image.open(figure).size[0] > 100
+
+
+def test_columns_that_do_not_go_together(photos, tagged, tmp_path, capsys):
+    model = ["-o", str(tmp_path / "m.joblib"), *SMALL]
+    for asked, message in (
+        ([str(photos), "--value-column", "mean"], "--value-column is of a CSV file"),
+        ([str(photos), "--tag-columns", "a", "b"], "--tag-columns is of a CSV file"),
+        ([str(tagged), "--value-column", "mean", "--tag-columns", "bright"], "not allowed with"),
+        ([str(tagged), "--value-column", "mean", "--strategy", "auto"], "labels and tags"),
+        ([str(tagged), "--value-column", "meen"], "Did you mean 'mean'"),
+        ([str(tagged), "--tag-columns", "brihgt", "animal"], "Did you mean 'bright'"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["train", *asked, *model])
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err, asked
