@@ -245,8 +245,8 @@ class Issues:
         for issue, some in self._examples(_EXAMPLES):
             cells = "".join(
                 f'<td style="text-align:center;vertical-align:top;max-width:16em">'
-                f'<img src="{data_uri(picture)}"><br><small>{html.escape(self._told(one))}'
-                "</small></td>"
+                f'<img src="{data_uri(picture)}"><br><small>{self._named(one.index)}'
+                f"{html.escape(self._told(one))}</small></td>"
                 for one, picture in some
             )
             if cells:
@@ -264,6 +264,14 @@ class Issues:
             return str(self.items.raw(index))
         except ItemError:
             return None
+
+    def _named(self, index: int) -> str:
+        """The name of the file, with its folder, and the whole path under the mouse."""
+        if (source := self._source(index)) is None:
+            return ""
+        path = Path(source)
+        name = html.escape(str(Path(path.parent.name, path.name)))
+        return f'<span title="{html.escape(source, quote=True)}">{name}</span><br>'
 
     def _told(self, one: Issue) -> str:
         return f"{one.index}: {shown(one.action)}"
