@@ -97,7 +97,7 @@ PROBABILITIES = [
     [PCA(10, whiten=True), LogisticRegression()],
     [Normalizer("l1"), MinMaxScaler(), LogisticRegression()],
     [VarianceThreshold(), LinearDiscriminantAnalysis(n_components=2), LogisticRegression()],
-    [StandardScaler(), SGDClassifier(loss="log_loss", random_state=0)],
+    [StandardScaler(), SGDClassifier(loss="log_loss", alpha=0.1, random_state=0)],
     [StandardScaler(), SGDClassifier(loss="modified_huber", random_state=0)],
     [StandardScaler(), OneVsRestClassifier(LogisticRegression())],
 ]

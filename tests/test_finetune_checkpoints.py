@@ -128,10 +128,10 @@ def test_a_finished_fit_returns_at_once(forty, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_early_stopping_ends_the_same(forty, tmp_path, monkeypatch):
-    parameters = {**STATEFUL, "lr": 0.3, "patience": 2, "max_epochs": 10}
+    parameters = {**STATEFUL, "lr": 0.3, "patience": 2, "max_epochs": 40}
     parameters["callbacks"] = SHORT["callbacks"]
     whole = FineTuneClassifier(**parameters).fit(*forty)
-    assert whole.n_iter_ < 10
+    assert whole.n_iter_ < 40
     with monkeypatch.context() as patch:
         dies_after(patch, 4 * (whole.n_iter_ - 1) + 2)
         with pytest.raises(Dies):
