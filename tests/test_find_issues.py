@@ -138,6 +138,14 @@ def test_outliers_are_far_from_all_and_copies_hide_none():
     assert not len(outliers(*nearest(unit_rows(codes[4:]), 20), owners[4:])[0])
 
 
+def test_a_dozen_that_are_alike_do_not_hide_one_another():
+    """Of their twenty nearest nine are far off."""
+    codes = np.random.default_rng(0).normal(size=(200, 32)) * 0.3 + 1
+    codes[:12] -= 2  # twelve on the other side
+    found, _ = outliers(*nearest(unit_rows(codes), 30), np.arange(200))
+    assert set(range(12)) <= set(found) and len(found) <= 12 + 5
+
+
 def test_copies_are_linked_through_others():
     class Numbers:
         def pair(self, one, other):

@@ -12,6 +12,9 @@ each is
 - given a label at random that is another one;
 - darkened to a fifth, or blurred by a radius of 1% of the longer side (at least 1.2 pixels).
 
+A twentieth more are strangers, with labels at random: half of them scanned digits, half pieces of
+two photographs that scikit-learn has. They do not count where labels are judged.
+
 PYTHON is an interpreter that has cleanlab[datalab], cleanvision and fastdup, as far as they are to
 be compared; it needs nothing of sktransfer. Cleanlab is given the same codes, and probabilities of
 the same probe by plain stratified folds; the others see the files. Duplicates are counted by pairs:
@@ -30,8 +33,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+from sklearn.datasets import load_digits, load_sample_images
 
 COPIES = ("re-encoded", "resized", "cropped", "mirrored")
+KINDS = ("label", "dark", "blurred", "outlier")
 PEERS = ("cleanlab", "cleanvision", "fastdup")
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -92,6 +97,22 @@ def load(folder, n, rng):
     return images, np.unique(names, return_inverse=True)[1]
 
 
+def strangers(n, rng):
+    """Images that belong to none of the sets: digits, and pieces of a temple and a flower."""
+    digits, photos = load_digits().images, load_sample_images().images
+    found = []
+    for at in range(n):
+        if at % 2:
+            digit = digits[rng.integers(len(digits))]
+            image = Image.fromarray((digit * 15.9).astype(np.uint8)).resize((96, 96))
+        else:
+            photo = photos[rng.integers(len(photos))]
+            top, left = rng.integers(photo.shape[0] - 128), rng.integers(photo.shape[1] - 128)
+            image = Image.fromarray(photo[top : top + 128, left : left + 128])
+        found.append(image.convert("RGB"))
+    return found
+
+
 def plant(images, y, rng, folder):
     """Write files with issues, and what is wrong with them."""
     n, share = len(images), len(images) // 20
@@ -108,14 +129,17 @@ def plant(images, y, rng, folder):
         files.append(encoded(image))
     y = y.copy()
     y[flipped] = (y[flipped] + rng.integers(1, y.max() + 1, share)) % (y.max() + 1)
-    labels, pairs = y.tolist(), {}
+    strange = list(range(len(files), len(files) + share))
+    files += [encoded(image) for image in strangers(share, rng)]
+    labels, pairs = [*y.tolist(), *rng.integers(y.max() + 1, size=share).tolist()], {}
     for way, part in zip(COPIES, parts, strict=False):
         pairs[way] = [[int(index), len(files) + at] for at, index in enumerate(part)]
         files += [copied(images[index], way, rng) for index in part]
         labels += y[part].tolist()
     for index, data in enumerate(files):
         (folder / f"{index:05d}.jpg").write_bytes(data)
-    rest = {"label": flipped.tolist(), "dark": dark.tolist(), "blurred": blurred.tolist()}
+    rest = {"label": flipped.tolist(), "dark": dark.tolist(), "blurred": blurred.tolist(),
+            "outlier": strange}  # fmt: skip
     (folder / "truth.json").write_text(json.dumps({"y": labels, "pairs": pairs, **rest}))
 
 
@@ -146,7 +170,7 @@ def ours(folder, size):
     links = [(one.related, one.index) for one in issues.found if one.issue.endswith("duplicate")]
     return {
         "pairs": joined(links),
-        **{name: issues.indices(name).tolist() for name in ("label", "dark", "blurred")},
+        **{name: issues.indices(name).tolist() for name in KINDS},
     }
 
 
@@ -163,7 +187,7 @@ def cleanlab(folder):
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     likely = cross_val_predict(probe, codes, y, cv=folds, method="predict_proba")
     lab = Datalab({"y": y.tolist()}, label_name="y", verbosity=0)
-    wanted = {"label": {}, "near_duplicate": {}}
+    wanted = {"label": {}, "near_duplicate": {}, "outlier": {}}
     lab.find_issues(features=codes, pred_probs=likely, issue_types=wanted)
     found = lab.get_issues("near_duplicate")
     links = [(int(i), int(j)) for i in np.flatnonzero(found["is_near_duplicate_issue"])
@@ -171,6 +195,7 @@ def cleanlab(folder):
     return {
         "pairs": joined(links),
         "label": np.flatnonzero(lab.get_issues("label")["is_label_issue"]).tolist(),
+        "outlier": np.flatnonzero(lab.get_issues("outlier")["is_outlier_issue"]).tolist(),
     }
 
 
@@ -200,7 +225,10 @@ def fastdup(folder):
     near = table[table["distance"] >= 0.96]  # its default for what is connected
     links = [(int(Path(a).stem), int(Path(b).stem))
              for a, b in zip(near["filename_from"], near["filename_to"], strict=True)]  # fmt: skip
-    return {"pairs": sorted({(min(link), max(link)) for link in links})}
+    strange = run.outliers()
+    strange = strange[strange["distance"] <= 0.68] if len(strange) else strange  # as its gallery
+    numbers = sorted({int(Path(one).stem) for one in strange.get("filename_outlier", ())})
+    return {"pairs": sorted({(min(link), max(link)) for link in links}), "outlier": numbers}
 
 
 def by_peer(python, name, folder):
@@ -223,8 +251,10 @@ def judge(found, truth):
     row = {"duplicates, precision": len(pairs & every) / len(pairs) if pairs else np.nan}
     for way in COPIES:
         row[f"{way}, recall"] = len(pairs & planted[way]) / len(planted[way])
-    for name in ("label", "dark", "blurred"):
+    for name in KINDS:
         told, wrong = set(found.get(name, ())), set(truth[name])
+        if name != "outlier":  # of strangers nothing else is judged
+            told -= set(truth["outlier"])
         right, looked = len(told & wrong), name in found
         row[f"{name}, precision"] = right / len(told) if told else np.nan
         row[f"{name}, recall"] = right / len(wrong) if looked else np.nan

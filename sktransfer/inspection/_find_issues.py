@@ -28,8 +28,9 @@ __all__ = ["find_issues"]
 
 # Different items of a class below which the check of its labels is rough.
 _FEW = 10
-# Neighbours of each item: as many as outliers ask that are no copies.
-_NEIGHBOURS = 20
+# Neighbours of each item: as many as outliers ask that are no copies, and of these the nearest,
+# which may be copies.
+_NEIGHBOURS, _NEAREST = 30, 20
 
 
 def find_issues(
@@ -62,7 +63,7 @@ def find_issues(
       different `groups`.
     - *label*: improbable to a linear probe that was fitted without the item and its copies, while
       another label is as probable as it usually is where it is right: confident learning [1]_.
-    - *outlier*: the mean distance to its ten nearest, by codes, is far above what is usual.
+    - *outlier*: the mean distance to its twenty nearest, by codes, is far above what is usual.
     - Of images also *dark*, *bright*, *blank*, *blurred*, *odd size*, *odd aspect ratio*, and
       *greyscale* where at most a tenth is so: what :func:`~sktransfer.inspection.image_facts`
       measures, against bounds and against the other images.
@@ -369,9 +370,11 @@ class _Search:
         _, first = np.unique(np.where(readable, look.digests, -1), return_index=True)
         self._numbers = np.sort(first[readable[first]])
         self._neighbours = nearest(unit_rows(look.rows[self._numbers]), _NEIGHBOURS)
+        others, similar = self._neighbours
         self._copies: Copies = find_copies(
-            self._likeness, look.digests, readable, self._numbers, self._neighbours
-        )
+            self._likeness, look.digests, readable, self._numbers,
+            (others[:, :_NEAREST], similar[:, :_NEAREST]),
+        )  # fmt: skip
         self._notes: list[str] = []
         self._quality: np.ndarray | None = None
         if not readable.any():

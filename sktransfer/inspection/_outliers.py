@@ -7,9 +7,9 @@ import numpy as np
 __all__ = ["FEWEST", "outliers"]
 
 # Items below which nothing is said, and neighbours that are asked.
-FEWEST, _K = 20, 10
+FEWEST, _K = 20, 20
 # Deviations from the median, as standard deviations of a normal distribution, that are odd.
-_ODD = 4.0
+_ODD = 2.5
 
 
 def outliers(
@@ -17,7 +17,7 @@ def outliers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose nearest others are far off, compared with those of most rows.
 
-    The mean distance to the ten nearest, as in [1]_; what is usual is told by the median and the
+    The mean distance to the twenty nearest, as in [1]_; what is usual is told by the median and the
     median absolute deviation of its logarithm, which outliers do not move.
 
     Parameters
