@@ -133,6 +133,7 @@ def same_search(found, expected):
     assert found.best_params_ == expected.best_params_
 
 
+@pytest.mark.slow
 def test_a_grid_search_on_dask_costs_one_pass(client, log, sample, tmp_path):
     X, y = sample.data[:120], sample.target[:120]
     path = log(pause=0.1)

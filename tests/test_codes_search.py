@@ -276,6 +276,7 @@ def test_the_same_image_twice_is_computed_once(sample, passes):
     np.testing.assert_array_equal(codes[[0, 1]], codes[[3, 4]])
 
 
+@pytest.mark.slow
 def test_a_store_on_disk_serves_the_next_run(photos, passes, tmp_path):
     X, y = photos
     pipe = make_pipeline(CNNCodes(image_size=32, cache=tmp_path / "codes"), LinearSVC())

@@ -264,6 +264,7 @@ def alone(tmp_path, *arguments, **changed):
     return done.stdout.strip(), done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_told_to_anybody(tmp_path):
     """openvino asks for a server when it is imported, and writes to the home folder."""
     home = tmp_path / "home"
@@ -274,6 +275,7 @@ def test_nothing_is_told_to_anybody(tmp_path):
     assert [path.name for path in (home / ".cache").iterdir()] == ["sktransfer"]
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home(tmp_path):
     """As with a user id that the system does not know, in many containers."""
     said = alone(tmp_path, "auto", "homeless", SKTRANSFER_CACHE=None)

@@ -206,6 +206,7 @@ def test_fits_in_other_processes_are_the_same(photos, name):
     np.testing.assert_allclose(there[0], here, rtol=bounds[name], atol=bounds[name])
 
 
+@pytest.mark.slow
 def test_a_search_with_two_processes_finds_the_same(photos):
     X, y = photos
     grid = {"trainable": ["head", 1]}

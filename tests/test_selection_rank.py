@@ -90,6 +90,7 @@ def test_a_network_counts_as_much_as_its_best_layer(labelled):
     assert own.score == pytest.approx(logme_score(seen.layers["blocks.2"], y))
 
 
+@pytest.mark.slow
 def test_random_weights_rank_last_also_where_the_last_layer_is_poor():
     """On the digits the last layer of random weights beats that of the pretrained ones."""
     X, y = load_digits(return_X_y=True)

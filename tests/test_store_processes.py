@@ -64,6 +64,7 @@ def write_all(folder, start, stop, barrier):
             right(store, range(stop))
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_and_other_rows_at_once(tmp_path):
     folder, barrier = tmp_path / "store", spawn.Barrier(3)
     spans = [(0, 600), (0, 600), (400, 1000)]
