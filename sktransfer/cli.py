@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ _WORDS = (
     (r"\bfile must name", "--file-column must name"),
     (r"\blabel must name", "--label-column must name"),
     (r"\btags must name", "--tag-columns must name"),
+    (r"vote=False gives", "--no-vote gives"),
     (r"\bvalue must name", "--value-column must name"),
     (r"\bbackbone=", "--network "),
     (r"\blayer=", "--layer "),
@@ -451,7 +452,7 @@ def _run_issues(args: argparse.Namespace) -> int:
     X, y, split = _with_parts(args)
     given = {key: value for key, value in _of_network(args).items() if value is not None}
     issues = find_issues(X, y, args.network, split=split, **given)
-    print(issues)
+    print(_naming_files(str(issues), X))
     left_out = set(issues.drop.tolist())
     rows = [
         {"index": one.index, "file": X[one.index], "issue": one.issue, "score": round(one.score, 4),
@@ -480,7 +481,7 @@ def _naming_files(text: str, files: Sequence[str]) -> str:
             return found[0]
         return found[1] + ", ".join(str(files[one]) for one in numbers)
 
-    text = re.sub(r"(\bimages |: |such as )\[(\d+(?:, \d+)*)\]", named, text)
+    text = re.sub(r"(\bimages,? |: |such as )\[(\d+(?:, \d+)*)\]", named, text)
     return re.sub(r"(\bimage )(\d+)\b", named, text)
 
 
@@ -525,6 +526,11 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
 # advise.
 
 
+def _add_vote(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-vote", action="store_true",
+                        help="one network, where several would vote")  # fmt: skip
+
+
 def _add_advise(commands: Any) -> None:
     parser = _command(
         commands, "advise", _run_advise, "Say what to do with labelled images, and why.",
@@ -534,8 +540,10 @@ def _add_advise(commands: Any) -> None:
     )  # fmt: skip
     _add_photos(parser)
     _add_network(parser)
+    _add_vote(parser)
     parser.add_argument("-o", "--output", type=_output(".txt", ".json", *_FIGURES), metavar="FILE",
-                        help="advice as .txt or .json, or a figure (.png, .pdf, .svg)")  # fmt: skip
+                        action="append", default=[], help="advice as .txt or .json, or a figure "
+                        "(.png, .pdf, .svg); may be given several times")  # fmt: skip
 
 
 def _run_advise(args: argparse.Namespace) -> int:
@@ -544,11 +552,11 @@ def _run_advise(args: argparse.Namespace) -> int:
     known = _labelled(args, ("train",))
     X, y = known.X, known.y
     given = {key: value for key, value in _of_network(args).items() if value is not None}
-    advice = advise(X, y, args.network, **given)
+    advice = advise(X, y, args.network, vote=not args.no_vote, **given)
     text = "\n".join(_in_our_words_kept(_naming_files(one, X)) for one in str(advice).split("\n"))
     print(text)
-    if args.output is not None:
-        _write(args.output, lambda draft: _draw_advice(advice, text, X, draft))
+    for path in args.output:
+        _write(path, lambda draft: _draw_advice(advice, text, X, draft))
     return 0
 
 
@@ -593,10 +601,12 @@ def _add_train(commands: Any) -> None:
     _add_network(parser)
     parser.add_argument("-o", "--output", type=_output(".joblib"), metavar="FILE", required=True,
                         help="where the estimator is saved (.joblib)")  # fmt: skip
-    strategies = ("probe", "fine-tune", "auto")
+    strategies = ("probe", "advised", "fine-tune", "auto")
     parser.add_argument("--strategy", choices=strategies, default="probe", help=(
-        "probe: a linear model on codes, in seconds; fine-tune: train the last stages of the "
-        "network; auto: try both and more, for --time seconds (default: %(default)s)"))  # fmt: skip
+        "probe: a linear model on codes, in seconds; advised: what sktransfer advise names; "
+        "fine-tune: train the last stages of the network; auto: try both and more, for --time "
+        "seconds (default: %(default)s)"))  # fmt: skip
+    _add_vote(parser)
     parser.add_argument("--time", type=_seconds, metavar="SECONDS",
                         help="of --strategy auto (default: 300)")  # fmt: skip
     parser.add_argument("--epochs", type=_positive, metavar="N",
@@ -609,20 +619,28 @@ def _run_train(args: argparse.Namespace) -> int:
 
     if args.time is not None and args.strategy != "auto":
         raise _UsageError("--time is for --strategy auto")
-    if args.epochs is not None and args.strategy == "probe":
+    if args.epochs is not None and args.strategy in ("probe", "advised"):
         raise _UsageError("--epochs is for --strategy fine-tune and auto")
+    if args.no_vote and args.strategy not in ("advised", "auto"):
+        raise _UsageError("--no-vote is for --strategy advised and auto")
     known = _labelled(args, ("train",))
     y = known.y
     if known.kind == "labels" and len(set(y.tolist())) < 2:
         raise ValueError(f"PHOTOS must have images of at least two classes, got only {y[0]!s}.")
     if known.kind == "values" and args.strategy == "auto":
-        raise _UsageError("--strategy auto is for labels and tags; take probe or fine-tune")
-    trainer = {"probe": _probe, "fine-tune": _fine_tuned, "auto": _best}[args.strategy]
+        raise _UsageError("--strategy auto is for labels and tags; take advised or fine-tune")
+    trainer = {"probe": _probe, "advised": _advised, "fine-tune": _fine_tuned, "auto": _best}[
+        args.strategy
+    ]
     model = trainer(args, known)
     if known.kind == "tags":
         model.tag_names_ = known.names
     _write(args.output, lambda draft: joblib.dump(model, draft))
     return 0
+
+
+# R² of a model that is of no use.
+_POOR = 0.1
 
 
 def _probe(args: argparse.Namespace, known: _Known) -> Any:
@@ -631,6 +649,15 @@ def _probe(args: argparse.Namespace, known: _Known) -> Any:
     model = probe_pipeline(_codes(args), kind_named(known.kind)).fit(known.X, known.y)
     print(_accuracy(model, known))
     return model
+
+
+def _advised(args: argparse.Namespace, known: _Known) -> Any:
+    from .selection import advise
+
+    given = {key: value for key, value in _of_network(args).items() if value is not None}
+    advice = advise(known.X, known.y, args.network, vote=not args.no_vote, **given)
+    print("\n".join(repr(advice).split("\nReasons:")[0].split("\n")))
+    return advice.estimator.fit(known.X, known.y)
 
 
 def _accuracy(model: Any, known: _Known) -> str:
@@ -647,7 +674,11 @@ def _accuracy(model: Any, known: _Known) -> str:
         kind.test(clone(model).fit(X[learn], y[learn]), X[test], y[test])
         for learn, test in kind.make_splits(y, 5)
     ]
+    if np.isnan(scores).all():
+        return f"{kind.measure} not measured: no fold has both answers of a tag"
     told = f"{np.nanmean(scores):.3f} ± {np.nanstd(scores):.3f}"
+    if known.kind == "values" and np.nanmean(scores) < _POOR:
+        told += ", hardly better than the mean of all: try --strategy advised"
     return f"{kind.measure} {told} ({len(scores)} folds)"
 
 
@@ -660,16 +691,18 @@ def _fine_tuned(args: argparse.Namespace, known: _Known) -> Any:
         verbose=int(sys.stderr.isatty()), **_of_network(args),
     )  # fmt: skip
     model.fit(known.X, known.y)
-    print("accuracy not measured: that would take a training for each fold. Hold images back and "
-          "run sktransfer evaluate; --strategy probe and auto tell one.")  # fmt: skip
+    print("score not measured: that would take a training for each fold. Hold images back and "
+          "run sktransfer evaluate; --strategy probe tells one.")  # fmt: skip
     return model.set_params(verbose=0)
 
 
 def _best(args: argparse.Namespace, known: _Known) -> Any:
+    from ._parameters import STRATEGIES
     from .selection import AutoTransferClassifier
 
+    strategies = [one for one in STRATEGIES if one != "vote" or not args.no_vote]
     auto = AutoTransferClassifier(
-        args.network, time_budget=300.0 if args.time is None else args.time,
+        args.network, strategies=strategies, time_budget=300.0 if args.time is None else args.time,
         max_epochs=args.epochs or 10, random_state=args.seed, verbose=1, **_of_network(args),
     ).fit(known.X, known.y)  # fmt: skip
     print(f"chosen: {auto.best_strategy_}, {auto.best_score_:.3f}")
@@ -706,7 +739,7 @@ def _add_predict(commands: Any) -> None:
 def _run_predict(args: argparse.Namespace) -> int:
     model = _loaded(args.model)
     if (args.threshold is not None or args.probabilities) and not hasattr(model, "predict_proba"):
-        raise ValueError(
+        raise _UsageError(
             f"--threshold and --probabilities need a model with predict_proba; {args.model} has "
             "none."
         )
@@ -897,7 +930,12 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     known = _labelled(args, ("test", "valid"))
     if (told := _told_by(model)) != known.kind:
         option = {"tags": "--tag-columns", "values": "--value-column", "labels": "--label-column"}
-        raise _UsageError(f"the model predicts {told}; say in which column with {option[told]}")
+        raise _UsageError(
+            f"the model predicts {told}, but the images are read with {known.kind}; say in which "
+            f"column of a CSV file the {told} are, with {option[told]}"
+        )
+    if told == "tags":
+        known = replace(known, y=_aligned(model, known, args.tag_columns))
     answers = _predicted(model, known.X)
     good = np.array([not one.error for one in answers])
     said = [one for one in answers if not one.error]
@@ -909,6 +947,27 @@ def _run_evaluate(args: argparse.Namespace) -> int:
         else:
             _write_table(path, rows)
     return _tell_bad(known.X, answers)
+
+
+def _aligned(model: Any, known: _Known, columns: Sequence[str]) -> Any:
+    """Tags in the order of the model; what a column of names does not name is nowhere there."""
+    import numpy as np
+
+    wanted, of_names = _classes_of(model), list(known.names) != list(columns)
+    missing = [one for one in wanted if str(one) not in known.names]
+    if missing and not of_names:
+        raise _UsageError(
+            f"the model has the tags {', '.join(map(str, wanted))}; --tag-columns lacks "
+            f"{', '.join(map(str, missing))}"
+        )
+    more = [one for one in known.names if one not in map(str, wanted)]
+    if more:
+        print(f"warning: tags that the model does not know are left out: {', '.join(more)}",
+              file=sys.stderr)  # fmt: skip
+    place = {name: number for number, name in enumerate(known.names)}
+    none = np.zeros(len(known.y))
+    parts = [none if one in missing else known.y[:, place[str(one)]] for one in wanted]
+    return np.stack(parts, axis=1)
 
 
 def _evaluate_labels(
@@ -936,13 +995,8 @@ def _evaluate_tags(
     import numpy as np
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    if list(known.names) != _classes_of(model):
-        raise ValueError(
-            f"Tags must be those of the model, {_classes_of(model)[:5]}, got "
-            f"{list(known.names)[:5]}. Name the columns in that order."
-        )
     rows = []
-    for place, name in enumerate(known.names):
+    for place, name in enumerate(_classes_of(model)):
         there = true[:, place].astype(float)
         sure = ~np.isnan(there)
         there = there[sure].astype(int)

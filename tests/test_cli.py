@@ -88,7 +88,7 @@ def test_other_strategies(photos, tmp_path, strategy, capsys):
     one = str(next((photos / "test").rglob("*.png")))
     assert set(model.predict([one])) <= {"animal", "vehicle"}
     out = capsys.readouterr().out
-    assert ("accuracy not measured" in out) == (strategy == "fine-tune")
+    assert ("score not measured" in out) == (strategy == "fine-tune")
 
 
 def test_predict_with_a_bad_image_and_a_threshold(photos, model, tmp_path, capsys):
@@ -154,8 +154,10 @@ def test_issues_between_parts_and_bad_images(photos, tmp_path, capsys):
     kinds = {(row["issue"], row["file"].split("/")[-1]) for row in rows}
     assert ("unreadable", "bad.png") in kinds
     assert {name for kind, name in kinds if kind == "leak"} & {"copy.png", first.name}
-    assert "animal/copy.png" in page.read_text() and "<img" in page.read_text()
-    assert "issue(s) in 42 images" in capsys.readouterr().out
+    told, out = page.read_text(), capsys.readouterr().out
+    assert "animal/copy.png" in told and "vehicle/bad.png" in told and "<img" in told
+    assert "beside <span title=" in told
+    assert "issue(s) in 42 images" in out and "bad.png" in out.split("drop: ")[1]
     (copied,) = [row for row in rows if row["issue"] == "duplicate"]
     assert copied["action"].endswith(f"and image {copied['related']} is kept.")
     drop = {row["file"].split("/")[-1] for row in rows if row["drop"] == "True"}
@@ -355,11 +357,25 @@ def test_several_tags_an_image(tagged, tmp_path, capsys):
         assert float(row["average_precision"]) == pytest.approx(found)
         assert float(row["f1"]) == pytest.approx(f1_score(true[known], numbers[known] >= 0.5))
     assert Image.open(tmp_path / "curves.png").size[0] > 100
-    with pytest.raises(SystemExit):
-        main([*evaluated, "--value-column", "mean"])
-    assert "predicts tags; say in which column with --tag-columns" in capsys.readouterr().err
-    assert main([*evaluated, "--tag-columns", "bright", "animal"]) == 1
-    assert "Name the columns in that order" in capsys.readouterr().err
+    first = rows_of(table)
+    # In any order, and by names; of a table in which a tag is nowhere, too.
+    assert main([*evaluated, "--tag-columns", "bright", "animal"]) == 0
+    assert rows_of(table) == first
+    assert main([*evaluated, "--tag-columns", "words"]) == 0
+    assert rows_of(table)[1] == first[1]
+    bare = tmp_path / "bare.csv"
+    bare.write_text(tagged.read_text().replace("animal|bright", "animal").replace("bright,", ","))
+    named = ["evaluate", str(model), str(bare), *asked[2:], "-o", str(table)]
+    assert main([*named, "--tag-columns", "words"]) == 0
+    assert [row["average_precision"] != "" for row in rows_of(table)] == [True, False]
+    for columns, message in (
+        (["--value-column", "mean"], "predicts tags, but the images are read with values"),
+        (["--tag-columns", "bright"], "--tag-columns lacks animal"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*evaluated, *columns])
+        assert message in capsys.readouterr().err
+    assert main(["export", str(model), "-o", str(tmp_path / "tags.pt")]) == 0
 
 
 def test_one_column_of_names_of_tags_and_other_strategies(tagged, tmp_path, capsys):
@@ -384,7 +400,7 @@ def test_values(tagged, tmp_path, strategy, capsys):
     epochs = ["--epochs", "1"] if strategy == "fine-tune" else []
     asked = ["train", str(tagged), "-o", str(model), *SMALL, *column, "--strategy", strategy]
     assert main([*asked, *epochs]) == 0
-    assert capsys.readouterr().out.startswith("R² " if strategy == "probe" else "accuracy not")
+    assert capsys.readouterr().out.startswith("R² " if strategy == "probe" else "score not")
     rows = rows_of(tagged)
     files, true = [row["file"] for row in rows], as_numbers([row["mean"] for row in rows])
     said = joblib.load(model).predict(files)
@@ -406,6 +422,8 @@ def test_columns_that_do_not_go_together(photos, tagged, tmp_path, capsys):
         ([str(photos), "--tag-columns", "a", "b"], "--tag-columns is of a CSV file"),
         ([str(tagged), "--value-column", "mean", "--tag-columns", "bright"], "not allowed with"),
         ([str(tagged), "--value-column", "mean", "--strategy", "auto"], "labels and tags"),
+        ([str(tagged), "--label-column", "animal", "--no-vote"], "--strategy advised and auto"),
+        ([str(tagged), "--tag-columns", "bright", "words"], "'words' holds"),
         ([str(tagged), "--value-column", "meen"], "Did you mean 'mean'"),
         ([str(tagged), "--tag-columns", "brihgt", "animal"], "Did you mean 'bright'"),
     ):
@@ -413,3 +431,27 @@ def test_columns_that_do_not_go_together(photos, tagged, tmp_path, capsys):
             main(["train", *asked, *model])
         assert caught.value.code == 2
         assert message in capsys.readouterr().err, asked
+
+
+def test_what_is_advised_is_trained(tagged, tmp_path, capsys):
+    model, column = tmp_path / "m.joblib", ["--value-column", "mean"]
+    asked = ["train", str(tagged), "-o", str(model), *SMALL, *column]
+    assert main([*asked, "--strategy", "advised"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Scenario:") and "Reasons" not in out
+    pipe = joblib.load(model)
+    rows = rows_of(tagged)
+    true = as_numbers([row["mean"] for row in rows])
+    assert r2_score(true, pipe.predict([row["file"] for row in rows])) > 0.5
+    text, page = tmp_path / "a.txt", tmp_path / "a.json"
+    advised = ["advise", str(tagged), *SMALL, *column, "-o", str(text), "-o", str(page)]
+    assert main(advised) == 0
+    assert json.loads(page.read_text())["measure"] == "R²" and "Reasons:" in text.read_text()
+
+
+def test_one_column_of_zeros_and_ones_is_one_tag(tagged, tmp_path, capsys):
+    model = tmp_path / "m.joblib"
+    asked = ["train", str(tagged), "-o", str(model), *SMALL, "--tag-columns", "bright"]
+    assert main(asked) == 0
+    assert joblib.load(model).tag_names_ == ["bright"]
+    assert "with 1 tags" in capsys.readouterr().err

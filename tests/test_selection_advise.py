@@ -133,10 +133,11 @@ def test_strategies_that_cannot_be_told_apart_vote(labelled, monkeypatch):
     np.testing.assert_allclose(model.predict_proba(X), said, atol=1e-7)
     assert model.classes_.tolist() == ["a", "b"]
     # Of more the probe is known to be worse, and of still more all layers have a voice.
-    monkeypatch.setattr(_advise, "GAINS", (80, 0.5))
+    monkeypatch.setattr(_advise, "TELLING", 80)
+    monkeypatch.setattr(IMAGES, "errors_left", (0.8, 0.4))
     more = advise(X, y, image_size=32, fine_tune=True, cv=2)
     assert [name for name, _ in more.estimator.estimators] == list(members)[1:]
-    assert 1 - more.expected_accuracy == pytest.approx(0.5 * (1 - advice.expected_accuracy))
+    assert 1 - more.expected_accuracy == pytest.approx(0.4 / 0.9 * (1 - advice.expected_accuracy))
     monkeypatch.setattr(_advise, "_ENOUGH_FOR_ALL", 80)
     many = dict(advise(X, y, image_size=32, fine_tune=True, cv=2).estimator.estimators)
     assert list(many)[2:] == ["fine_tune_all"] and many["fine_tune_all"].trainable == "all"

@@ -63,8 +63,9 @@ def load_image_table(
         The column of labels, one for each image. "auto" takes one called label, class, category or
         the like.
     tags : str or list of str, default=None
-        Several tags an image: the columns of 0 and 1, of which an empty cell is not known; or the
-        one column that names the tags of an image, and rows of the same file are put together.
+        Several tags an image: the columns of 0 and 1 (or one such column), of which an empty cell
+        is not known; or the one column that names the tags of an image, and rows of the same file
+        are put together.
     value : str, default=None
         The column of numbers that are to be predicted. Without `label`, `tags` and `value` there is
         no target.
@@ -535,9 +536,10 @@ def _target(
         return _Target("labels", cells)
     if value is not None:
         return _Target("values", _numbers(columns, value, rows))
-    if isinstance(tags, str):
+    if isinstance(tags, str) and not _are_zeros_and_ones(columns.cells(tags)):
         return _Target("named tags", _words(columns.cells(tags), separator))
     if tags is not None:
+        tags = [tags] if isinstance(tags, str) else tags
         found = np.stack([_zeros_and_ones(columns, one, rows) for one in tags], axis=1)
         return _Target("tags", found, list(tags))
     return _Target("none")
@@ -580,17 +582,34 @@ def _numbers(columns: Columns, column: Any, rows: _Rows) -> list[float]:
     return found
 
 
+# What says of a tag whether it is there.
+_ANSWERS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "0.0": 0.0, "1.0": 1.0}
+
+
+def _are_zeros_and_ones(cells: Iterable[Any]) -> bool:
+    """Whether a column is of one tag, and not of names of tags."""
+    told = [cell for cell in cells if not is_missing(cell)]
+    return bool(told) and all(str(cell).strip().casefold() in _ANSWERS for cell in told)
+
+
 def _zeros_and_ones(columns: Columns, column: Any, rows: _Rows) -> np.ndarray:
-    known = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "0.0": 0.0, "1.0": 1.0}
     found = np.full(columns.n, np.nan)
-    for row, cell in enumerate(columns.cells(column)):
-        if is_missing(cell):
+    cells = [None if is_missing(cell) else cell for cell in columns.cells(column)]
+    told = [str(cell).strip().casefold() in _ANSWERS for cell in cells if cell is not None]
+    if len(told) > 1 and 2 * sum(told) < len(told):
+        raise ColumnError(
+            f"tags must name columns of 0, 1 or empty cells, or one column of names; "
+            f"{shown(repr(column))} holds {shown(repr(next(c for c in cells if c is not None)))} "
+            "and others. Pass it alone, or leave it out."
+        )
+    for row, cell in enumerate(cells):
+        if cell is None:
             continue
-        if (word := str(cell).strip().casefold()) not in known:
+        if (word := str(cell).strip().casefold()) not in _ANSWERS:
             rows.spoil(row, f"has {shown(repr(cell))} in the column of the tag "
                             f"{shown(repr(column))}, which must be 0, 1 or empty")  # fmt: skip
             continue
-        found[row] = known[word]
+        found[row] = _ANSWERS[word]
     return found
 
 

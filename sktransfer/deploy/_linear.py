@@ -20,6 +20,7 @@ from torch import nn
 
 from ..codes import slopes_of
 from ..exceptions import ExportError
+from ..selection import LinearTags
 from ._network import LINKS, UnitRows, affine, probabilities_of
 
 __all__ = ["Head", "head_of_steps", "link_of", "two_columns"]
@@ -221,7 +222,7 @@ def _scores(model: Any) -> tuple[Function, str, list[Any]]:
     if classes is None or not hasattr(model, "decision_function"):
         raise _not_linear([], model)
     labels = np.asarray(classes).tolist()
-    if getattr(model, "multilabel_", False):
+    if getattr(model, "multilabel_", False) or isinstance(model, LinearTags):
         return lambda rows: _columns(model.decision_function(rows)), "tags", labels
 
     def of_classes(rows: Rows) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,9 @@ def to_torch(estimator: Any, *, resize: bool = False) -> ImageNetwork:
         linear classifier; or a Pipeline of CNNCodes, steps that are affine (scalers, PCA, a choice
         of columns, LDA) or a Normalizer, and a linear model: LogisticRegression, LinearSVC,
         RidgeClassifier, SGDClassifier, LinearDiscriminantAnalysis, one of these in
-        OneVsRestClassifier or MultiOutputClassifier, or a linear regression. Whatever answers
-        as a matrix does is taken. Or a soft vote of such, scikit-learn's VotingClassifier, of
-        networks that see images in the same way. Of a search or an
+        OneVsRestClassifier or MultiOutputClassifier, LinearTags, or a linear regression. Whatever
+        answers as a matrix does is taken. Or a soft vote of such, scikit-learn's VotingClassifier,
+        of networks that see images in the same way. Of a search or an
         :class:`AutoTransferClassifier`, its best.
     resize : bool, default=False
         Whether the network takes images of any size, those of a batch of one, and resizes them
@@ -115,6 +115,8 @@ def to_torch(estimator: Any, *, resize: bool = False) -> ImageNetwork:
     check_is_fitted(estimator)
     first, *steps = _flat(estimator)
     read, head = _read(first, steps)
+    if head.kind == "tags":  # as the command line names them
+        head = replace(head, classes=list(getattr(estimator, "tag_names_", head.classes)))
     facts = _facts(read, head)
     resizing: nn.Module = nn.Identity()
     if resize:

@@ -246,11 +246,17 @@ class Issues:
             cells = "".join(
                 f'<td style="text-align:center;vertical-align:top;max-width:16em">'
                 f'<img src="{data_uri(picture)}"><br><small>{self._named(one.index)}'
-                f"{html.escape(self._told(one))}</small></td>"
+                f"{html.escape(self._told(one))}{self._beside(one)}</small></td>"
                 for one, picture in some
             )
+            n = self.counts[issue]
+            told = f"{issue}, {len(some)} of {n:,}" if len(some) < n else issue
             if cells:
-                parts.append(f"<b>{html.escape(issue)}</b><table><tr>{cells}</tr></table>")
+                parts.append(f"<b>{html.escape(told)}</b><table><tr>{cells}</tr></table>")
+            else:  # of what cannot be read there is no picture
+                lines = (f"<li>{self._named(one.index)}{html.escape(self._told(one))}</li>"
+                         for one in self.found if one.issue == issue)  # fmt: skip
+                parts.append(f"<b>{html.escape(issue)}</b><ul>{''.join(lines)}</ul>")
         return "".join(parts)
 
     @property
@@ -272,6 +278,12 @@ class Issues:
         path = Path(source)
         name = html.escape(str(Path(path.parent.name, path.name)))
         return f'<span title="{html.escape(source, quote=True)}">{name}</span><br>'
+
+    def _beside(self, one: Issue) -> str:
+        """The name of the other file of two."""
+        if one.related is None or not (named := self._named(one.related)):
+            return ""
+        return f"<br>beside {named.removesuffix('<br>')}"
 
     def _told(self, one: Issue) -> str:
         return f"{one.index}: {shown(one.action)}"

@@ -353,9 +353,10 @@ class Study:
             score = expected_of_best(self.scores, self.asked.splits)
         else:
             score = end.mean
-        if self.kind.noun != "labels" or strategy in ("probe", BAG_OF_WORDS) or self.n < GAINS[0]:
+        if self.kind.noun != "labels" or strategy in ("probe", BAG_OF_WORDS):
             return score
-        return 1 - GAINS[1] * (1 - score)
+        few, more = self.modality.errors_left
+        return 1 - (few if self.n < TELLING else more) * (1 - score)
 
     @property
     def earlier(self) -> list[LayerScore]:
@@ -471,9 +472,8 @@ def _with_baseline(study: Study, X: Any) -> Study:
 # Items, and median class size, from which on the whole network is fine-tuned: a rule of thumb, as
 # is `Modality.some` of its last stages; AutoTransferClassifier puts both to the test.
 MANY = (500, 50)
-# Items from which on fine-tuning errs less than the probe by cross-validation, and the share of its
-# errors that are left: from 24 pairs of sets and networks, see docs/benchmarks.md.
-GAINS = (200, 0.8)
+# Items from which on fine-tuning is known to err less often than a probe, which votes no more.
+TELLING = 200
 # Items from which on a network of which all is trained has a voice in a vote.
 _ENOUGH_FOR_ALL = 250
 # Where the probe errs less often than this there is little left to win.
@@ -524,7 +524,7 @@ def _members(study: Study) -> list[tuple[str, Any]]:
     The probe has a voice as long as fine-tuning is not known to be better.
     """
     codes, kind, n = study.codes, study.kind, study.n
-    found = [] if n >= GAINS[0] else [("probe", _probe_of(study))]
+    found = [] if n >= TELLING else [("probe", _probe_of(study))]
     ends = [study.last, *study.earlier]
     for end, name in zip(ends, ("fine_tune_last", "fine_tune_earlier"), strict=False):
         found.append((name, tune_up_to(codes, end.name, LAST, kind)))

@@ -86,6 +86,9 @@ class Modality(ABC):
         What is trained by "fine-tune last", in words.
     last_share : float
         Its share of the work of training all of the network.
+    errors_left : (float, float)
+        Share of the errors of a probe, by cross-validation, that are expected of a vote of networks
+        that are fine-tuned to few items, and to more: the mean of those in docs/benchmarks.md.
     tuning : dict
         Parameters of the estimators that fine-tune, where they are not the defaults.
     rates : list of float
@@ -105,6 +108,7 @@ class Modality(ABC):
     ends_early: ClassVar[bool]
     last: ClassVar[str]
     last_share: ClassVar[float]
+    errors_left: ClassVar[tuple[float, float]]
     tuning: ClassVar[dict[str, Any]]
     rates: ClassVar[list[float]]
     shows_suspects: ClassVar[str]
@@ -201,6 +205,7 @@ class _Images(Modality):
     read_by = "resized by"
     some = (100, 5)
     ends_early, last, last_share = True, "2 stages", 0.3
+    errors_left = (0.9, 0.75)
     tuning: ClassVar[dict[str, Any]] = {"max_epochs": 10}
     rates: ClassVar[list[float]] = [1e-3, 2e-3, 5e-3]
     shows_suspects = "plot_suspects"
@@ -250,6 +255,7 @@ class _Texts(Modality):
     # network that ends with the block that a probe prefers as by the whole.
     some = (200, 20)
     ends_early, last, last_share = False, "two thirds of the blocks", 0.7
+    errors_left = (0.9, 0.85)
     tuning: ClassVar[dict[str, Any]] = {}
     rates: ClassVar[list[float]] = [5e-4, 1e-3, 2e-3]
     shows_suspects = "suspect_table"

@@ -200,10 +200,11 @@ class TrialRunner:
         answers = np.mean([one.answers for one in voters], axis=0)
         scores = [self.kind.score(answers[test], self.numbers[test]) for _, test in folds]
         yield Trial(
-            f"{VOTE} of {', '.join(one.name for one in voters)}",
+            f"{VOTE} of {' and '.join(one.name for one in voters)}",
             estimator,
             np.array(scores),
             time.perf_counter() - start,
+            f"within a standard error of {best_of(tried).name}; fits of {len(voters)}",
             last_fit=sum(one.last_fit for one in voters),
             answers=answers,
         )
@@ -269,11 +270,18 @@ class Clock:
         return time.perf_counter() + seconds < self.deadline
 
     def no_time(
-        self, name: str, estimator: Any, needs: float | None = None, seconds: float = 0.0
+        self,
+        name: str,
+        estimator: Any,
+        needs: float | None = None,
+        seconds: float = 0.0,
+        *,
+        together: bool = False,
     ) -> Trial:
         """The strategy for which there is none: what it would take, and what was spent on it."""
         left = max(0.0, self.deadline - time.perf_counter())
-        cost = "" if needs is None else f", a fold and the last fit take about {needs:.1f} s"
+        last = "the last fits of all that may vote" if together else "the last fit"
+        cost = "" if needs is None else f", a fold and {last} take about {needs:.1f} s"
         return Trial(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
 
 
@@ -388,7 +396,8 @@ def fine_tune_trial(
         fold = time.perf_counter() - start
     seconds = time.perf_counter() - begin
     if not scores:
-        return clock.no_time(name, estimator, (1 + more) * fold, seconds)
+        needs = (1 + more) * fold + (reserve if together else 0.0)
+        return clock.no_time(name, estimator, needs, seconds, together=reserve > 0 and together)
     left_out = len(splits) - len(scores)
     reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
     return Trial(name, estimator, np.array(scores), seconds, reason, more * fold, answers)
