@@ -301,6 +301,19 @@ def test_wrong_labels_are_found_and_copies_do_not_vouch_for_them(labelled):
     assert one.action == f"Check the label: {given} seems to be {1 - given}."
 
 
+def test_near_duplicates_with_different_labels_are_for_a_person_to_see(X, rows):
+    more = np.concatenate([X, X[2:3, :, ::-1]])
+    y = np.array(["cat"] * 20 + ["dog"] * 20 + ["cat"])
+    assert find_issues(more, y, **CODES).drop.tolist() == [40]
+    y[40] = "dog"
+    found = find_issues(more, y, **CODES)
+    assert not len(found.drop)
+    (near,) = [one for one in found.found if one.issue == "near duplicate"]
+    assert near.action.startswith("Look at both: ")
+    (conflict,) = [one for one in found.found if one.issue == "conflict"]
+    assert "which is nearly the same" in conflict.action and conflict.score == near.score
+
+
 def test_copies_with_different_labels_are_conflicts_and_the_common_label_is_kept(X, rows):
     more = np.concatenate([X, X[:1], X[:1]])
     y = [*(["cat", "dog"] * (N // 2)), "dog", "dog"]

@@ -413,10 +413,14 @@ class _Search:
             for at, index in enumerate(best_first[1:], 1):
                 issue, other, pair = self._copied(index, best_first[:at], best_first, pairs)
                 scores[index] = pair.score
-                self._drop.add(index)
                 action = f"Drop it: {pair.how}, and {noun} {kept} is kept."
+                if issue == "near duplicate" and self._differ(index, kept):
+                    # Two things that are much alike may look so, too.
+                    action = f"Look at both: {pair.how}, or another one much like {noun} {kept}."
+                else:
+                    self._drop.add(index)
                 yield Issue(index, issue, pair.score, other, action)
-            yield from self._conflicts(best_first)
+            yield from self._conflicts(best_first, scores)
             for index, other, where in self._sides.leaks(members):
                 score = min(scores[index], scores[other])
                 action = f"Drop one of the two: it {where}."
@@ -448,17 +452,25 @@ class _Search:
                 return "near duplicate", other, pair
         raise AssertionError("An item of a group is linked with another.")
 
-    def _conflicts(self, members: list[int]) -> Iterator[Issue]:
+    def _differ(self, one: int, other: int) -> bool:
+        """Whether two have different labels."""
+        labels = self._targets.number(one), self._targets.number(other)
+        return None not in labels and labels[0] != labels[1]
+
+    def _conflicts(self, members: list[int], scores: dict[int, float]) -> Iterator[Issue]:
         labelled = [index for index in members if self._targets.number(index) is not None]
         for index in labelled[1:]:
             first = labelled[0]
-            if self._targets.number(index) != self._targets.number(first):
+            if self._differ(index, first):
                 own, other = self._targets.shown(index), self._targets.shown(first)
+                score = min(scores[index], scores[first])
+                digests = self._look.digests
+                like = "the same" if digests[index] == digests[first] else "nearly the same"
                 action = (
                     f"Correct the wrong one: {own} here, but {other} for {self._noun} {first}, "
-                    "which is the same."
+                    f"which is {like}."
                 )
-                yield Issue(index, "conflict", 1.0, first, action)
+                yield Issue(index, "conflict", score, first, action)
 
     def _outliers(self) -> Iterator[Issue]:
         if len(self._numbers) < FEWEST:
