@@ -315,12 +315,14 @@ class AutoTransferClassifier(
 
     It goes from cheap to dear: a linear probe on the last layer, the same with images resized
     otherwise where they are not square, probes on other layers, on two layers side by side,
-    fine-tuning of two stages, of two stages before an earlier layer, and of all. At last those vote
-    that are within a standard error of the best: the mean of their probabilities is taken if it is
-    so, too, and costs the fits, and predictions, of all. Each strategy is judged on the same folds,
-    with all copies of an image in one fold; the best is fitted to all images. A strategy is tried
-    on as many folds as there is time for with the last fit, by an estimate of what they take, and
-    compared with others on the folds they share. The first strategy is always tried.
+    fine-tuning of two stages, of two stages before an earlier layer, and of all. Last comes a soft
+    vote: the mean probabilities of the strategies whose score is within a standard error of the
+    best, of probes only the best one. The vote is taken if its own score is within a standard error
+    of the best; a fit and predictions cost those of all members. Each strategy is judged on the
+    same folds, with all copies of an image in one fold; the best is fitted to all images. A
+    strategy is tried on as many folds as there is time for with the last fit, by an estimate of
+    what they take, and compared with others on the folds they share. The first strategy is always
+    tried.
 
     See Also
     --------
@@ -368,12 +370,12 @@ class AutoTransferTextClassifier(
     It goes from cheap to dear: a bag of words (TF-IDF of words and pairs of words with a linear
     model), which needs no network; a linear probe on the last layer, the same with long texts read
     otherwise where there are many, probes on other layers, on two layers side by side, fine-tuning
-    of two thirds of the blocks, and of all. At last those vote that are within a standard error of
-    the best, as in :class:`AutoTransferClassifier`. Each strategy is judged on the same folds, with
-    all copies of a text in one fold; the best is fitted to all texts. A strategy is tried on as
-    many folds as there is time for with the last fit, by an estimate of what they take, and
-    compared with others on the folds they share. The bag of words and the first probe are always
-    tried.
+    of two thirds of the blocks, and of all. Last comes a soft vote of the strategies whose score is
+    within a standard error of the best, as in :class:`AutoTransferClassifier`. Each strategy is
+    judged on the same folds, with all copies of a text in one fold; the best is fitted to all
+    texts. A strategy is tried on as many folds as there is time for with the last fit, by an
+    estimate of what they take, and compared with others on the folds they share. The bag of words
+    and the first probe are always tried.
 
     See Also
     --------
