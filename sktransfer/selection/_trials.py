@@ -64,7 +64,7 @@ class TrialRunner:
         them are worth trying.
         """
         self.X, self.y, self.numbers = X, y, self.kind.numbers(y)
-        self.voting = VOTE in strategies
+        self.voting = VOTE in strategies and self.kind.vote([]) is not None
         tried = []
         for trial in self._each(strategies, reread):
             tried.append(trial)
@@ -191,11 +191,10 @@ class TrialRunner:
         while len(voters) > 1 and not self.clock.fits(sum(one.last_fit for one in voters)):
             # The first is the best.
             voters.remove(max(voters[1:], key=lambda one: one.last_fit))
-        members = [(member_name(one.name), one.estimator) for one in voters]
-        estimator = self.kind.vote(members)
-        if len(voters) < 2 or estimator is None:
+        if len(voters) < 2:
             return
         start = time.perf_counter()
+        estimator = self.kind.vote([(member_name(one.name), one.estimator) for one in voters])
         folds = self.splits[: min(len(one.scores) for one in voters)]
         answers = np.mean([one.answers for one in voters], axis=0)
         scores = [self.kind.score(answers[test], self.numbers[test]) for _, test in folds]
