@@ -211,6 +211,9 @@ def test_what_is_within_a_standard_error_votes():
     tried = [probe, other, last, whole, poor]
     assert [one.name for one in judge.voters(tried)] == ["all", "layer", "last"]
     assert [one.name for one in judge.voters([probe, last])] == ["last", "probe"]
+    with mock.patch.object(_trials, "TELLING", 100):  # of so many a probe votes no more
+        assert [one.name for one in judge.voters(tried)] == ["all", "last"]
+        assert [one.name for one in judge.voters([other, last])] == ["layer", "last"]
     half = replace(whole, scores=whole.scores[:1])  # of one fold all were right, as of others
     assert [one.name for one in judge.voters([probe, half])] == ["probe", "all"]
     vote = told("vote of all, layer", 77, tunes=False)

@@ -31,7 +31,15 @@ from ._probe import (
 )
 from ._rank import BackboneRanking, rank_backbones
 from ._recommendation import Recommendation
-from ._strategies import LAST, VOTE, grid_of, minutes_of, probe_pipeline, tune_up_to
+from ._strategies import (
+    LAST,
+    TELLING,
+    VOTE,
+    grid_of,
+    minutes_of,
+    probe_pipeline,
+    tune_up_to,
+)
 
 __all__ = [
     "MANY",
@@ -472,8 +480,6 @@ def _with_baseline(study: Study, X: Any) -> Study:
 # Items, and median class size, from which on the whole network is fine-tuned: a rule of thumb, as
 # is `Modality.some` of its last stages; AutoTransferClassifier puts both to the test.
 MANY = (500, 50)
-# Items from which on fine-tuning is known to err less often than a probe, which votes no more.
-TELLING = 200
 # Items from which on a network of which all is trained has a voice in a vote.
 _ENOUGH_FOR_ALL = 250
 # Where the probe errs less often than this there is little left to win.

@@ -21,7 +21,7 @@ from ._probe import (
     probe_layer,
     probe_reading,
 )
-from ._strategies import LAST, VOTE, member_name, probe_pipeline, tune_up_to
+from ._strategies import LAST, TELLING, VOTE, member_name, probe_pipeline, tune_up_to
 
 __all__ = ["Clock", "Judge", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
 
@@ -327,12 +327,15 @@ class Judge:
     def voters(self, tried: Sequence[Trial]) -> list[Trial]:
         """Those that are within a standard error of the best of them, which is the first.
 
-        Of probes, which are much alike, only the best may vote.
+        Of probes, which are much alike, only the best may vote; and where items are many and
+        networks were trained, none but the best of all.
         """
         probes = [one for one in tried if not one.tunes and one.name != BAG_OF_WORDS]
         others = [one for one in tried if one.tunes or one.name == BAG_OF_WORDS]
         found = [one for one in (best_of(probes), *others) if len(one.scores)]
         best = best_of(found)
+        if len(self.numbers) >= TELLING and any(one.tunes for one in found):
+            found = [one for one in found if one.tunes or one is best]
         return [best, *(one for one in found if one is not best and self.is_close(one, best))]
 
     def choose(self, trials: Sequence[Trial]) -> Trial:
