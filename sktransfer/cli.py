@@ -449,13 +449,14 @@ def _add_issues(commands: Any) -> None:
 def _run_issues(args: argparse.Namespace) -> int:
     from .inspection import find_issues
 
-    X, y, split = _with_parts(args)
+    X, y, split, numbers = _with_parts(args)
     given = {key: value for key, value in _of_network(args).items() if value is not None}
     issues = find_issues(X, y, args.network, split=split, **given)
     print(_naming_files(str(issues), X))
     left_out = set(issues.drop.tolist())
     rows = [
-        {"index": one.index, "file": X[one.index], "issue": one.issue, "score": round(one.score, 4),
+        {"index": int(numbers[one.index]), "file": X[one.index], "issue": one.issue,
+         "score": round(one.score, 4),
          "related": "" if one.related is None else X[one.related],
          "action": _naming_files(one.action, X),
          "drop": one.index in left_out}
@@ -485,8 +486,11 @@ def _naming_files(text: str, files: Sequence[str]) -> str:
     return re.sub(r"(\bimage )(\d+)\b", named, text)
 
 
-def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
-    """Images, also damaged ones, their labels if they have some, and the part that each is in."""
+def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any, Any]:
+    """Images, also damaged ones, their labels and parts if they have some, and their numbers.
+
+    The number is the row of the table, or the place among the files of a folder.
+    """
     import numpy as np
 
     from .datasets import load_image_folder, load_image_table
@@ -494,7 +498,8 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
     _check_there(args.photos)
     split: str | None = None
     if args.no_labels:
-        return _files(args, [args.photos]), None, None
+        files = _files(args, [args.photos])
+        return files, None, None, range(len(files))
     if os.path.isdir(args.photos):
         _check_labels(_kind_of(args))
         parts = _parts_of(args.photos)
@@ -515,12 +520,17 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any]:
                 raise _UsageError(f"{args.photos} has no rows of the part {args.part}")
             found, split = found[args.part], None
     if split is None or split == args.part:
-        return list(found.data), found.target, None
+        files = list(found.data)
+        return files, found.target, None, getattr(found, "rows", range(len(files)))
     parts = [name for name in found if hasattr(found[name], "data")
              and hasattr(found[name], "target")]  # fmt: skip
     X = [path for name in parts for path in found[name].data]
     sides = np.repeat(parts, [len(found[name].data) for name in parts])
-    return X, np.concatenate([found[name].target for name in parts]), sides
+    y = np.concatenate([found[name].target for name in parts])
+    numbers: Any = range(len(X))
+    if not os.path.isdir(args.photos):
+        numbers = np.concatenate([found[name].rows for name in parts])
+    return X, y, sides, numbers
 
 
 # advise.

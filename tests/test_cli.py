@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -455,3 +456,22 @@ def test_one_column_of_zeros_and_ones_is_one_tag(tagged, tmp_path, capsys):
     assert main(asked) == 0
     assert joblib.load(model).tag_names_ == ["bright"]
     assert "with 1 tags" in capsys.readouterr().err
+
+
+def test_issues_of_a_table_are_told_by_its_rows(tagged, tmp_path, capsys):
+    """Also where the rows of a part come after those of another."""
+    rows = rows_of(tagged)
+    rows.insert(0, {**rows[-1], "part": "train"})  # an image of the test part twice, by a copy
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(rows[-1]["file"]).read_bytes())
+    rows[0]["file"] = str(copy)
+    table = tmp_path / "all.csv"
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in reversed(rows))]
+    table.write_text("\n".join(lines))
+    found = tmp_path / "found.csv"
+    asked = ["issues", str(table), "--label-column", "bright", "--split-column", "part", *SMALL]
+    assert main([*asked, "-o", str(found)]) == 0
+    files = [row["file"] for row in reversed(rows)]
+    told = rows_of(found)
+    assert any(row["issue"] in ("duplicate", "leak") for row in told)
+    assert all(files[int(row["index"])] == row["file"] for row in told)

@@ -663,10 +663,16 @@ def _about_vote(study: Study) -> Iterator[str]:
         told["fine_tune_earlier"] = f"{last} trained of the network up to {end.name}"
     yield (
         f"{len(members)} vote, by the mean of their probabilities: "
-        f"{'; '.join(told[name] for name in members)}. So many {noun}s do not tell which of these "
-        "is best, and the mean has been about as good as the best of them. Its fit and its "
-        "predictions cost those of all; vote=False gives one network alone."
+        f"{'; '.join(told[name] for name in members)}. With this number of {noun}s it cannot be "
+        "told which of these is best, and the mean has been about as good as the best of them. Its "
+        "fit and its predictions cost those of all; vote=False gives one network alone."
     )
+    if not _at_least(study, study.modality.some):
+        n, size = study.modality.some
+        yield (
+            f"They are fine-tuned since fine_tune=True; of so few {noun}s ({n} and a median class "
+            f"size of {size} would be enough) the probe alone may be as good."
+        )
 
 
 def _about_end(study: Study) -> Iterator[str]:
