@@ -47,9 +47,26 @@ def test_numpydoc(name):
 
 
 MODULES = [module.name for module in pkgutil.walk_packages(sktransfer.__path__, "sktransfer.")]
+# Their examples train networks.
+LONG = {
+    "codes._pixels",
+    "deploy._files",
+    "finetune._detector",
+    "finetune._estimators",
+    "finetune._segmenter",
+    "finetune._text",
+    "inspection._codes",
+    "selection._auto",
+}
 
 
-@pytest.mark.parametrize("name", MODULES)
+def modules():
+    for name in MODULES:
+        marks = [pytest.mark.slow] if name.removeprefix("sktransfer.") in LONG else []
+        yield pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", list(modules()))
 def test_examples_in_docstrings(name):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0
