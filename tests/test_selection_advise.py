@@ -369,7 +369,8 @@ def test_files_that_cannot_be_read_are_left_out(labelled, tmp_path):
 def test_the_layer_is_that_of_the_estimator(sample):
     """Also where the probe prefers another one than what is fine-tuned."""
     for n, fine_tune in ((120, "auto"), (120, False), (90, True), (220, True)):
-        advice = advise(sample.data[:n], sample.target[:n], image_size=32, fine_tune=fine_tune)
+        asked = {"image_size": 32, "fine_tune": fine_tune, "vote": False}
+        advice = advise(sample.data[:n], sample.target[:n], **asked)
         params = advice.estimator.get_params()
         end = params.get("codes__layer", params.get("layer"))
         assert advice.layer == (advice.layer_scores[-1][0] if end is None else end)
