@@ -393,6 +393,11 @@ def _of_network(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _asked_of_network(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of it, without what is left to a function's own default."""
+    return {key: value for key, value in _of_network(args).items() if value is not None}
+
+
 # What is written.
 
 
@@ -450,8 +455,7 @@ def _run_issues(args: argparse.Namespace) -> int:
     from .inspection import find_issues
 
     X, y, split, numbers = _with_parts(args)
-    given = {key: value for key, value in _of_network(args).items() if value is not None}
-    issues = find_issues(X, y, args.network, split=split, **given)
+    issues = find_issues(X, y, args.network, split=split, **_asked_of_network(args))
     print(_naming_files(str(issues), X))
     left_out = set(issues.drop.tolist())
     rows = [
@@ -561,8 +565,7 @@ def _run_advise(args: argparse.Namespace) -> int:
 
     known = _labelled(args, ("train",))
     X, y = known.X, known.y
-    given = {key: value for key, value in _of_network(args).items() if value is not None}
-    advice = advise(X, y, args.network, vote=not args.no_vote, **given)
+    advice = advise(X, y, args.network, vote=not args.no_vote, **_asked_of_network(args))
     text = "\n".join(_in_our_words_kept(_naming_files(one, X)) for one in str(advice).split("\n"))
     print(text)
     for path in args.output:
@@ -664,9 +667,9 @@ def _probe(args: argparse.Namespace, known: _Known) -> Any:
 def _advised(args: argparse.Namespace, known: _Known) -> Any:
     from .selection import advise
 
-    given = {key: value for key, value in _of_network(args).items() if value is not None}
-    advice = advise(known.X, known.y, args.network, vote=not args.no_vote, **given)
-    print("\n".join(repr(advice).split("\nReasons:")[0].split("\n")))
+    asked = _asked_of_network(args)
+    advice = advise(known.X, known.y, args.network, vote=not args.no_vote, **asked)
+    print(repr(advice).split("\nReasons:")[0])
     return advice.estimator.fit(known.X, known.y)
 
 

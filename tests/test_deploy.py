@@ -225,6 +225,8 @@ def test_a_vote(three, pixels, tmp_path, weights):
         if ending == ".onnx":
             pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
         path = export(vote, tmp_path / f"model{ending}")
+        (new := tmp_path / "new").touch()
+        assert path.stat().st_mode == new.stat().st_mode
         if ending in READERS:
             images = np.ascontiguousarray((X[:3] / np.float32(255)).transpose(0, 3, 1, 2))
             _, probabilities = READERS[ending](str(path))[0](images)

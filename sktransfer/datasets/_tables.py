@@ -586,30 +586,33 @@ def _numbers(columns: Columns, column: Any, rows: _Rows) -> list[float]:
 _ANSWERS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "0.0": 0.0, "1.0": 1.0}
 
 
+def _answer(cell: Any) -> float | None:
+    """What a cell says of a tag; None where it is no answer."""
+    return _ANSWERS.get(str(cell).strip().casefold())
+
+
 def _are_zeros_and_ones(cells: Iterable[Any]) -> bool:
     """Whether a column is of one tag, and not of names of tags."""
-    told = [cell for cell in cells if not is_missing(cell)]
-    return bool(told) and all(str(cell).strip().casefold() in _ANSWERS for cell in told)
+    told = [_answer(cell) for cell in cells if not is_missing(cell)]
+    return bool(told) and None not in told
 
 
 def _zeros_and_ones(columns: Columns, column: Any, rows: _Rows) -> np.ndarray:
     found = np.full(columns.n, np.nan)
-    cells = [None if is_missing(cell) else cell for cell in columns.cells(column)]
-    told = [str(cell).strip().casefold() in _ANSWERS for cell in cells if cell is not None]
-    if len(told) > 1 and 2 * sum(told) < len(told):
+    told = {row: cell for row, cell in enumerate(columns.cells(column)) if not is_missing(cell)}
+    answers = {row: _answer(cell) for row, cell in told.items()}
+    if len(told) > 1 and 2 * list(answers.values()).count(None) > len(told):
         raise ColumnError(
             f"tags must name columns of 0, 1 or empty cells, or one column of names; "
-            f"{shown(repr(column))} holds {shown(repr(next(c for c in cells if c is not None)))} "
+            f"{shown(repr(column))} holds {shown(repr(next(iter(told.values()))))} "
             "and others. Pass it alone, or leave it out."
         )
-    for row, cell in enumerate(cells):
-        if cell is None:
-            continue
-        if (word := str(cell).strip().casefold()) not in _ANSWERS:
+    for row, cell in told.items():
+        if (answer := answers[row]) is None:
             rows.spoil(row, f"has {shown(repr(cell))} in the column of the tag "
                             f"{shown(repr(column))}, which must be 0, 1 or empty")  # fmt: skip
             continue
-        found[row] = _ANSWERS[word]
+        found[row] = answer
     return found
 
 

@@ -113,10 +113,10 @@ def export(estimator: Any, path: str | os.PathLike[str], *, resize: bool = False
     network = to_torch(estimator, resize=resize)
     with draft_folder(path.parent) as folder:
         written = write(network, folder / path.name)
-        mask = os.umask(0)
-        os.umask(mask)
+        new = folder / "new"
+        new.touch()  # with the mode that files have here; some writers let nobody else read
         for one in written:  # the file itself is the last
-            os.chmod(one, 0o666 & ~mask)  # some writers let nobody else read
+            os.chmod(one, new.stat().st_mode)
             os.replace(one, path.parent / one.name)
     return path
 

@@ -203,7 +203,7 @@ class TrialRunner:
             estimator,
             np.array(scores),
             time.perf_counter() - start,
-            f"within a standard error of {best_of(tried).name}; fits of {len(voters)}",
+            f"within a standard error of {voters[0].name}; fits of {len(voters)}",
             last_fit=sum(one.last_fit for one in voters),
             answers=answers,
         )
