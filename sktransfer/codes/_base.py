@@ -281,7 +281,7 @@ class RowCodes(CodesBase):
         Returns
         -------
         codes : ndarray of shape (n_samples, n_features), float32
-            (n_samples, *code_shape_) with ``pooling=None``. A lazy dask array where `X` is a
+            ``(n_samples, *code_shape_)`` with ``pooling=None``. A lazy dask array where `X` is a
             dask array, bag, series or data frame; the lengths of its chunks are those of an
             array's, and not known (NaN) of other input.
 

@@ -370,7 +370,7 @@ class EmbeddingMapDisplay:
         X : array, list or table of images, default=None
             The images themselves; None draws dots alone.
         method : {"tsne", "pca", "umap"}, default="tsne"
-            t-SNE [1]_ and UMAP [2]_ (the extra ``umap``) keep neighbours together, PCA distances.
+            t-SNE and UMAP (the extra ``umap``) keep neighbours together, PCA distances.
             The first two start from 50 principal components.
         n_thumbnails : int, default=60
             How many images are drawn in small at most; they are chosen so that they do not cover

@@ -140,15 +140,15 @@ class SaliencyDisplay:
             How many images, or texts, are asked about and drawn at most: the first.
         method : {"auto", "gradcam", "occlusion", "words"}, default="auto"
             gradcam
-                Grad-CAM [1]_, in one pass forward and one back: FineTuneClassifier,
+                Grad-CAM, in one pass forward and one back: FineTuneClassifier,
                 FineTuneRegressor, and pipelines of CNNCodes with a linear model behind any steps
                 that scale or rotate (StandardScaler, PCA). Where codes are means over a map, as by
-                default, it is exact [2]_: the sum of `maps` is the score but for its intercept.
+                default, it is exact: the sum of `maps` is the score but for its intercept.
             occlusion
-                What the score loses where a square covers the image [3]_: any estimator, a hundred
+                What the score loses where a square covers the image: any estimator, a hundred
                 predictions for each image.
             words
-                What the score loses without a word [4]_: any estimator of texts, a prediction for
+                What the score loses without a word: any estimator of texts, a prediction for
                 each word.
             auto
                 "words" for networks for text, "gradcam" where it is possible, else "occlusion".
