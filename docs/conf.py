@@ -70,8 +70,8 @@ def _reachable(address: str) -> bool:
         return False
 
 
-# Links into the documentation of others. Without a connection, as in CI, a fetch that fails would be
-# a warning, and the build would fail: then the same words stand there without links.
+# Links into the documentation of others. Without a connection, as in CI, a fetch that fails would
+# be a warning, and the build would fail: then the same words stand there without links.
 intersphinx_mapping = {
     name: (address, None)
     for name, address in {

@@ -17,7 +17,7 @@ class CommandLineHelp(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Called by Sphinx."""
-        os.environ["COLUMNS"] = "96"  # argparse breaks lines there, whatever terminal builds the docs
+        os.environ["COLUMNS"] = "96"  # argparse breaks lines there, in whatever terminal
         parser = _parser()
         choices = next(
             action.choices

@@ -1,6 +1,7 @@
 """What the pages of the reference list of a class or function: asked by ``_templates/autosummary``.
 
-Methods that scikit-learn and torch define are documented there, so a page has its own in full and names theirs.
+Methods that scikit-learn and torch define are documented there: a page has its own in full, and
+names theirs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Words that people search for, and the page that answers each of them.
 
-The search of a built site ranks titles, entries of the index and words of the text. A main entry of the
-index that is what was typed beats all else, so each word of ``search_words.yaml`` becomes one, on its page.
+The search of a built site ranks titles, entries of the index and words of the text. A main entry of
+the index that is what was typed beats all else, so each word of ``search_words.yaml`` becomes one,
+on its page.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class AddEntries(SphinxTransform):
 
     def apply(self, **kwargs: object) -> None:
         """Called by Sphinx for each page."""
-        # A glossary makes main entries of its terms by itself, which would tie with those of the pages.
+        # A glossary makes main entries of its terms, which would tie with those of the pages.
         for node in self.document.findall(addnodes.index):
             node["entries"] = [(*entry[:3], "", entry[4]) for entry in node["entries"]]
         words = read_words(Path(self.app.srcdir)).get(self.env.docname, [])
