@@ -60,7 +60,7 @@ LONG = {
 
 
 def pages():
-    for page in filter(with_code, PAGES):
+    for page in filter(with_code, PAGES[1:]):  # README has a test of its own
         marks = [pytest.mark.slow] if page.name in LONG else []
         yield pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
 
@@ -73,6 +73,21 @@ def test_code_of_page(page, folder):
         line = text[: match.start(1)].count("\n")
         # Blank lines in front, so that a traceback shows the line of the page.
         exec(compile("\n" * line + match.group(1), str(page), "exec"), names)
+
+
+def test_readme_prints_what_it_says(folder, capsys):
+    text = (ROOT / "README.md").read_text()
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in BLOCK.findall(text):
+        exec(block, names)
+    expected = re.findall(r"^print\(.*\)  # (.+)$", text, re.MULTILINE)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(expected)
+    for line, comment in zip(printed, expected, strict=True):
+        if re.fullmatch(r"[\d.]+", comment):  # an accuracy on 200 images
+            assert float(line) == pytest.approx(float(comment), abs=0.02)
+        else:
+            assert line == comment
 
 
 def test_links_between_pages_lead_somewhere():
