@@ -196,6 +196,7 @@ class CodesBase(KeepsNetwork, TransformerMixin):
         fitted = self._fitted
         frozen = self._frozen().uncached()
         frozen.rows(fitted.reading.made_up(fitted.preparation))
+        frozen.warm_up()
 
     # What kinds of items differ in.
 

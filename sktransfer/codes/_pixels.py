@@ -367,7 +367,9 @@ class PixelClassifier(
 
     def _run_once(self) -> None:
         fitted = self._fitted
-        self._fitted_maps().frozen.uncached().rows(fitted.reading.made_up(fitted.preparation))
+        frozen = self._fitted_maps().frozen.uncached()
+        frozen.rows(fitted.reading.made_up(fitted.preparation))
+        frozen.warm_up()
 
     # Of `fit`.
 

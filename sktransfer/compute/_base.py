@@ -58,6 +58,30 @@ class Engine(ABC):
             One array for each layer of the frozen network, with n rows.
         """
 
+    def run_on_all_cores(
+        self, batch: np.ndarray, *, exact: bool
+    ) -> tuple[np.ndarray, ...] | None:
+        """The same on all cores of a processor, for a batch that would leave some idle.
+
+        Parameters
+        ----------
+        batch : ndarray
+            As in `run`.
+        exact : bool
+            Whether the codes must be those of `run` to the last bit.
+
+        Returns
+        -------
+        tuple of ndarray, float32, or None
+            None where `run` is to be called: others are computing, or the engine has one way alone.
+        """
+        return None
+
+    def warm_up(self, batch: np.ndarray) -> None:
+        """Do now what the first batches of one and of many items would have to do."""
+        self.run(batch)
+        self.run_on_all_cores(batch, exact=True)
+
 
 # Tokens of texts that go through a network together: what the caches of a CPU hold.
 _CPU_TOKENS, _GPU_TOKENS = 768, 32_768

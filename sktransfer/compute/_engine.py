@@ -37,6 +37,7 @@ def make_engine(
     engine: str = "auto",
     compile: bool = False,
     on_disk: bool = True,
+    few: bool = False,
 ) -> Engine:
     """The engine for a frozen network; the one made before, where the key is the same.
 
@@ -53,6 +54,8 @@ def make_engine(
     compile : bool
     on_disk : bool
         Whether other processes may find what this network was converted to.
+    few : bool
+        Whether the first batch will leave cores idle.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def make_engine(
         made = None
         if openvino:
             name = hashlib.sha256(repr(key).encode()).hexdigest()[:32] if on_disk else None
-            made = _openvino(network, probes, precision, name)
+            made = _openvino(network, probes, precision, name, few)
         return made or _torch(network(), devices, precision, probes()[0] if compile else None)
 
     return _engines.get(full_key, make)
@@ -133,12 +136,13 @@ def _openvino(
     probes: Callable[[], list[np.ndarray]],
     precision: str,
     name: str | None,
+    few: bool,
 ) -> Engine | None:
     """OpenVINO, or None with a warning where it cannot run this network rightly."""
     if not _starts():
         return None
     try:
-        return make_openvino(network, probes, precision, name)
+        return make_openvino(network, probes, precision, name, few=few)
     except EngineError as error:
         _warn(str(error))
     except SktransferError:  # of the network itself, whatever runs it

@@ -164,6 +164,11 @@ class FrozenPass:
             known=known,
         )
 
+    def warm_up(self) -> None:
+        """Make the engine ready for one item and for many; nothing is kept in the store."""
+        if self.layers:
+            self._plan.usual.engine.warm_up(self.preparation.probes()[0])
+
     def uncached(self) -> FrozenPass:
         """The same without a store."""
         return replace(self, store=None)

@@ -100,6 +100,8 @@ class Plan:
         when it is made; from then on this, and every key, is that of the other.
     claim_space : str
         One for all layers: an item goes through the network in one place at a time.
+    few : bool
+        Whether what is to be computed first would leave cores idle.
     private : bool
         Whether codes must not reach another process, which cannot tell what network they are of.
 
@@ -122,7 +124,7 @@ class Plan:
         self.network, self.preparation = network.name, preparation
         self._cuts, self._layers = network, list(layers)
         self._pooling, self._settings, self._keep = pooling, settings, keep
-        self.private = network.private
+        self.private, self.few = network.private, False
         self.runs_on = engine_identity(
             settings.device,
             precision=settings.precision,
@@ -186,6 +188,7 @@ class Plan:
             engine=self._settings.engine,
             compile=self._settings.compile,
             on_disk=not self.private,
+            few=self.few,
         )
 
     @cached_property

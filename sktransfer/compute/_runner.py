@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from ..store import MemoryStore, Store
 from ._base import Engine
 from ._count import count
 from ._plan import Pass, Plan
-from ._threads import available_cores, worker_pool
+from ._threads import CPU, available_cores, worker_pool
 
 __all__ = ["BatchRunner", "Waiting", "compute_rows", "prepare_rows"]
 
@@ -74,7 +74,7 @@ def compute_rows(
     items.tell()
     store = _shareable(store, plan)
     pool = worker_pool()
-    runner = BatchRunner(plan, store, pool, batch_size=batch_size, n_jobs=n_jobs)
+    runner = BatchRunner(plan, store, pool, len(items), batch_size=batch_size, n_jobs=n_jobs)
     errors: list[ItemError] = []
     chunk = _CHUNK_OF_WINDOWS if plan.preparation.in_windows else _CHUNK_ITEMS
     for opened, failures in _chunks(items, pool, chunk):
@@ -171,6 +171,14 @@ def _prepared(opened: Sequence[Waiting], preparation: Preparation) -> Failures:
     return failures
 
 
+def _alike(arrays: Iterable[Prepared]) -> list[list[Prepared]]:
+    """One group, unless the preparation keeps the shapes of items."""
+    groups: dict[tuple[int, ...], list[Prepared]] = {}
+    for one in arrays:
+        groups.setdefault(one[2].shape, []).append(one)
+    return list(groups.values())
+
+
 def _in_parts(size: int, several: Any) -> Iterator[Any]:
     for start in range(0, len(several), size):
         yield several[start : start + size]
@@ -179,6 +187,8 @@ def _in_parts(size: int, several: Any) -> Iterator[Any]:
 # One chunk of items: what the store knows, what this process computes, what others do.
 
 
+# Key and item with the array that was made of it.
+Prepared = tuple[bytes, Item, np.ndarray]
 Outcome = tuple[list[bytes], list[tuple[np.ndarray, ...]], dict[bytes, str]]
 # How long to wait for another process before looking whether it is still alive, and how long for
 # one that is alive and gets nothing done.
@@ -193,6 +203,8 @@ class BatchRunner:
     plan : Plan
     store : Store or None
     pool : ThreadPoolExecutor
+    n_items : int
+        Of all chunks.
     batch_size, n_jobs : int or None
     """
 
@@ -201,14 +213,17 @@ class BatchRunner:
         plan: Plan,
         store: Store | None,
         pool: ThreadPoolExecutor,
+        n_items: int,
         *,
         batch_size: int | None,
         n_jobs: int | None,
     ):
         self.plan, self.store, self.pool = plan, store, pool
-        cores = available_cores()
-        self.workers = cores if n_jobs is None or n_jobs < 1 else min(n_jobs, cores)
+        self.cores = available_cores()
+        self.workers = self.cores if n_jobs is None or n_jobs < 1 else min(n_jobs, self.cores)
         self.batch_size = batch_size
+        # Rows that are kept, or stand beside others of the same call, are those of one core.
+        self.exact = store is not None or n_items >= self.workers
 
     def fill(self, opened: Sequence[Waiting], out: Any, progress: Any) -> Failures:
         """Write the rows of some items; give back those that could not be decoded."""
@@ -265,15 +280,23 @@ class BatchRunner:
         """Compute what no other process is computing; give back the keys of the rest."""
         postponed: list[bytes] = []
         running: deque[Future[Outcome]] = deque()
+        few = len(items) < self.workers == self.cores and not self.plan.preparation.in_windows
+        self.plan.few = few
         try:
-            for way, keys in self._batches(items, postponed if claim else None):
+            for way, keys in self._batches(items, postponed if claim else None, few=few):
                 batch = [items[key] for key in keys]
-                running.append(self.pool.submit(self._work, way, keys, batch))
+                if few and (outcome := self._work_on_all_cores(way, keys, batch)):
+                    self._finish(outcome, failures)
+                    continue
+                step = 1 if few else len(keys)
+                for i in range(0, len(keys), step):
+                    part = keys[i : i + step], batch[i : i + step]
+                    running.append(self.pool.submit(self._work, way, *part))
                 # Each worker has a batch in hand and one waiting, never the whole set.
                 while len(running) >= 2 * self.workers:
-                    self._finish(running.popleft(), failures)
+                    self._finish(running.popleft().result(), failures)
             while running:
-                self._finish(running.popleft(), failures)
+                self._finish(running.popleft().result(), failures)
         finally:
             # After Ctrl-C: batches under way are finished and kept, the others given up.
             for future in running:
@@ -284,7 +307,7 @@ class BatchRunner:
         return postponed
 
     def _batches(
-        self, items: dict[bytes, Item], postponed: list[bytes] | None
+        self, items: dict[bytes, Item], postponed: list[bytes] | None, *, few: bool
     ) -> Iterator[tuple[Pass, list[bytes]]]:
         """Claim keys batch by batch, so that two processes share a chunk between them.
 
@@ -299,7 +322,7 @@ class BatchRunner:
         if not keys:
             return
         engine, in_windows = divided[0][0].engine, self.plan.preparation.in_windows
-        size = self.batch_size or self._even_size(engine, len(keys))
+        size = self.batch_size or (len(keys) if few else self._even_size(engine, len(keys)))
         cut = partial(self._by_length, items, engine) if in_windows else partial(_in_parts, size)
         if self.store is None or postponed is None:
             for way, some in divided:
@@ -349,26 +372,60 @@ class BatchRunner:
 
     def _work(self, way: Pass, keys: list[bytes], items: list[Item]) -> Outcome:
         """Read, compute and keep one batch; runs in a thread of the pool."""
-        prepared: dict[tuple[int, ...], list[tuple[bytes, Item, np.ndarray]]] = {}
+        prepared, causes = self._prepare(keys, items)
+        outputs = [self._run(way.engine, [array for _, _, array in one]) for one in prepared]
+        return self._kept(way, prepared, outputs, causes)
+
+    def _work_on_all_cores(
+        self, way: Pass, keys: list[bytes], items: list[Item]
+    ) -> Outcome | None:
+        """The same for items that are fewer than cores; None if cores are taken."""
+        if not CPU.is_free:
+            return None
+        ones = [([key], [item]) for key, item in zip(keys, items, strict=True)]
+        each = list(self.pool.map(lambda one: self._prepare(*one), ones))
+        causes = {key: cause for _, some in each for key, cause in some.items()}
+        prepared = _alike(one for groups, _ in each for group in groups for one in group)
+        outputs = []
+        for group in prepared:
+            arrays = np.stack([array for _, _, array in group])
+            found = way.engine.run_on_all_cores(arrays, exact=self.exact)
+            if found is None:
+                return None
+            outputs.append(found)
+        return self._kept(way, prepared, outputs, causes)
+
+    def _prepare(
+        self, keys: list[bytes], items: list[Item]
+    ) -> tuple[list[list[Prepared]], dict[bytes, str]]:
+        """Arrays of items, those of one shape together; and why others have none."""
+        arrays: list[Prepared] = []
         causes: dict[bytes, str] = {}
         for key, item in zip(keys, items, strict=True):
             try:
-                array = self.plan.preparation(item)
+                arrays.append((key, item, self.plan.preparation(item)))
             except ItemError as error:
                 causes[key] = error.cause
-            else:
-                prepared.setdefault(array.shape, []).append((key, item, array))
+        return _alike(arrays), causes
+
+    def _kept(
+        self,
+        way: Pass,
+        prepared: list[list[Prepared]],
+        outputs: list[tuple[np.ndarray, ...]],
+        causes: dict[bytes, str],
+    ) -> Outcome:
+        """Count, check and keep what was computed."""
         good: list[bytes] = []
         rows: list[tuple[np.ndarray, ...]] = []
-        for alike in prepared.values():  # one group, unless the preparation keeps their shapes
-            some, read, arrays = zip(*alike, strict=True)
-            outputs = self._run(way.engine, arrays)
-            count(len(arrays))
-            self._check(way, outputs, read)
+        for group, found in zip(prepared, outputs, strict=True):
+            some, read, _ = zip(*group, strict=True)
+            count(len(group))
+            self._check(way, found, read)
             if self.store is not None:
-                way.layout.put(self.store, some, outputs)
+                way.layout.put(self.store, some, found)
             good += some
-            rows += zip(*(outputs[i] for i in way.wanted), strict=True)
+            rows += zip(*(found[i] for i in way.wanted), strict=True)
         return good, rows, causes
 
     def _run(self, engine: Engine, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -411,8 +468,8 @@ class BatchRunner:
             f"are NaN or infinite, though it could be read. {cause}."
         )
 
-    def _finish(self, future: Future[Outcome], failures: Failures) -> None:
-        keys, rows, causes = future.result()
+    def _finish(self, outcome: Outcome, failures: Failures) -> None:
+        keys, rows, causes = outcome
         for key, parts in zip(keys, rows, strict=True):
             self._write(key, parts)
         for key, cause in causes.items():

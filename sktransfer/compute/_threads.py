@@ -4,6 +4,9 @@ Each thread takes a whole batch from file to codes and computes on one core. Tha
 every core busy whatever the balance of reading and computing, and was measured at 1.5 to 3
 times the rate of one batch on several threads. One pool a process means that estimators
 working at the same time never start more threads than there are cores.
+
+A batch that would leave cores idle, such as one image, takes all of them, if nothing else is being
+computed in this process at the time (`Turns`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import joblib
@@ -22,7 +26,7 @@ import torch
 
 from ..config import carried
 
-__all__ = ["Lanes", "available_cores", "worker_pool"]
+__all__ = ["CPU", "Lanes", "Turns", "available_cores", "on_all_cores", "worker_pool"]
 
 
 T = TypeVar("T")
@@ -36,6 +40,7 @@ class _WorkerPool(ThreadPoolExecutor):
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
+_wide: dict[int, ThreadPoolExecutor] = {}
 _making = threading.Lock()
 
 
@@ -45,7 +50,18 @@ def available_cores() -> int:
     In a worker process of joblib, torch's own number of threads is that worker's share.
     """
     share = _dask_threads() or _ray_threads() or torch.get_num_threads()
-    return max(1, min(joblib.cpu_count(), share))
+    return max(1, min(_cores_here(), share))
+
+
+def _cores_here() -> int:
+    """Cores of the container and the affinity, which take long to read."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return _cores_of(os.getpid(), affinity, os.environ.get("LOKY_MAX_CPU_COUNT"))
+
+
+@lru_cache(maxsize=8)
+def _cores_of(pid: int, affinity: int, bound: str | None) -> int:
+    return joblib.cpu_count()
 
 
 def _dask_threads() -> int | None:
@@ -79,6 +95,21 @@ def worker_pool() -> ThreadPoolExecutor:
     return pool
 
 
+def on_all_cores(function: Callable[..., T], /, *args: Any) -> T:
+    """Call a function in the one thread in which torch computes on all cores of this process."""
+    pid = os.getpid()
+    with _making:
+        if pid not in _wide:
+            _wide.clear()
+            _wide[pid] = ThreadPoolExecutor(
+                1,
+                thread_name_prefix="sktransfer-wide",
+                initializer=torch.set_num_threads,
+                initargs=(available_cores(),),
+            )
+    return _wide[pid].submit(function, *args).result()
+
+
 def _make_pool() -> ThreadPoolExecutor:
     _pools.clear()
     pool = _pools[os.getpid()] = _WorkerPool(
@@ -91,13 +122,65 @@ def _make_pool() -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    """The thread that held the lock does not live in the child."""
+    """The threads that held locks do not live in the child."""
     global _making
     _making = threading.Lock()
+    CPU.forget()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+class Turns:
+    """Who computes on the processor: many batches on one core each, or a single one on all cores.
+
+    So there are never more threads at work than cores. Whoever wants all cores does not wait for
+    them: with others at work, one core each gives more images a second.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with nobody at work."""
+        self._changed = threading.Condition()
+        self._on_one, self._on_all = 0, False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is computing."""
+        return not (self._on_one or self._on_all)
+
+    @contextmanager
+    def one_core(self) -> Iterator[None]:
+        """Compute on one core; waits for a batch that has all of them."""
+        with self._changed:
+            while self._on_all:
+                self._changed.wait()
+            self._on_one += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._on_one -= 1
+
+    @contextmanager
+    def all_cores(self) -> Iterator[bool]:
+        """Compute on all cores, if nobody else is computing; tells whether that is so."""
+        with self._changed:
+            free = self.is_free
+            self._on_all |= free
+        try:
+            yield free
+        finally:
+            if free:
+                with self._changed:
+                    self._on_all = False
+                    self._changed.notify_all()
+
+
+CPU = Turns()
 
 
 class Lanes:

@@ -13,7 +13,7 @@ import torch
 from ..exceptions import EngineError, EngineWarning
 from ..networks import FrozenModule, running, tracing
 from ._base import Engine, batch_tokens, copies_of_few
-from ._threads import Lanes, worker_pool
+from ._threads import CPU, Lanes, available_cores, on_all_cores, worker_pool
 
 __all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
 
@@ -55,6 +55,8 @@ class TorchEngine(Engine):
         self.batch_tokens = batch_tokens(device)
         network = network.folded().to(device).in_precision(_DTYPES[precision])
         self._network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = _channels_last(network)
+        # What was compiled takes batches of one size, with images that nobody asked for.
+        self._divisible = on_cpu and compile_for is None
         if compile_for is not None:
             example = np.resize(compile_for, (self.batch_size, *compile_for.shape[1:]))
             self._network = compiled(network, torch.from_numpy(example).to(device))
@@ -67,9 +69,19 @@ class TorchEngine(Engine):
             filled = np.resize(batch, (few, *batch.shape[1:]))  # with the same ones again
             return tuple(rows[: len(batch)] for rows in self.run(filled))
         if self.device.type == "cpu":
-            return self._compute(batch)
+            with CPU.one_core():
+                return self._compute(batch)
         with self._lanes.take():
             return self._within_memory(batch)
+
+    def run_on_all_cores(
+        self, batch: np.ndarray, *, exact: bool
+    ) -> tuple[np.ndarray, ...] | None:
+        # With several threads torch's convolutions and means add in another order.
+        if exact or not self._divisible or batch.ndim != 4 or available_cores() == 1:
+            return None
+        with CPU.all_cores() as free:
+            return on_all_cores(self._compute, batch) if free else None
 
     def _within_memory(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         def by(size: int) -> tuple[np.ndarray, ...]:

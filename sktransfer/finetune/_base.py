@@ -380,6 +380,7 @@ class FineTuneBase(
         fitted, model = self._fitted, self._load_model()
         prefix = self._frozen_pass(self._fitted, usable_devices(self.device)).uncached()
         model.outputs(prefix, fitted.reading.made_up(fitted.preparation))
+        prefix.warm_up()
 
     @abstractmethod
     def _encode(
