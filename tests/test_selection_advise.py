@@ -138,7 +138,7 @@ def test_strategies_that_cannot_be_told_apart_vote(labelled, monkeypatch):
     more = advise(X, y, image_size=32, fine_tune=True, cv=2)
     assert [name for name, _ in more.estimator.estimators] == list(members)[1:]
     assert 1 - more.expected_accuracy == pytest.approx(0.4 / 0.9 * (1 - advice.expected_accuracy))
-    monkeypatch.setattr(_advise, "_ENOUGH_FOR_ALL", 80)
+    monkeypatch.setattr(_advise, "ENOUGH_FOR_ALL", 80)
     many = dict(advise(X, y, image_size=32, fine_tune=True, cv=2).estimator.estimators)
     assert list(many)[2:] == ["fine_tune_all"] and many["fine_tune_all"].trainable == "all"
 

@@ -32,12 +32,16 @@ from ._probe import (
 from ._rank import BackboneRanking, rank_backbones
 from ._recommendation import Recommendation
 from ._strategies import (
+    ENOUGH_FOR_ALL,
     LAST,
+    SOLVED,
     TELLING,
     VOTE,
     grid_of,
+    is_worth_tuning,
     minutes_of,
     probe_pipeline,
+    score_when_tuned,
     tune_up_to,
 )
 
@@ -363,8 +367,7 @@ class Study:
             score = end.mean
         if self.kind.noun != "labels" or strategy in ("probe", BAG_OF_WORDS):
             return score
-        few, more = self.modality.errors_left
-        return 1 - (few if self.n < TELLING else more) * (1 - score)
+        return score_when_tuned(score, self.n, self.modality)
 
     @property
     def earlier(self) -> list[LayerScore]:
@@ -480,10 +483,6 @@ def _with_baseline(study: Study, X: Any) -> Study:
 # Items, and median class size, from which on the whole network is fine-tuned: a rule of thumb, as
 # is `Modality.some` of its last stages; AutoTransferClassifier puts both to the test.
 MANY = (500, 50)
-# Items from which on a network of which all is trained has a voice in a vote.
-_ENOUGH_FOR_ALL = 250
-# Where the probe errs less often than this there is little left to win.
-_SOLVED = 0.01
 
 
 def scenario_of(study: Study) -> str:
@@ -504,9 +503,8 @@ def choose_strategy(
     codes, kind = study.codes, study.kind
     if study.baseline is not None and study.baseline_wins and fine_tune is not True:
         return BAG_OF_WORDS, study.baseline, study.modality.baseline(codes, kind)
-    solved = study.best.mean >= 1 - _SOLVED
-    enough = _at_least(study, study.modality.some) or scenario.startswith("many")
-    if fine_tune is False or (fine_tune == "auto" and (solved or not enough)):
+    worth = is_worth_tuning(study.best.mean, study.n, study.sizes, study.modality)
+    if fine_tune is False or (fine_tune == "auto" and not worth):
         return "probe", study.best, _probe_of(study)
     many = scenario.startswith("many")
     members = _members(study) if vote else []
@@ -534,7 +532,7 @@ def _members(study: Study) -> list[tuple[str, Any]]:
     ends = [study.last, *study.earlier]
     for end, name in zip(ends, ("fine_tune_last", "fine_tune_earlier"), strict=False):
         found.append((name, tune_up_to(codes, end.name, LAST, kind)))
-    if n >= _ENOUGH_FOR_ALL:
+    if n >= ENOUGH_FOR_ALL:
         end = study.to_tune_whole
         found.append(("fine_tune_all", tune_up_to(codes, end.name, "all", kind)))
     return found
@@ -642,7 +640,7 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
             if not study.kind.are_values
             else "A fine-tuned network was not tried; fine_tune=True gives one to compare."
         )
-    elif best.mean >= 1 - _SOLVED:
+    elif best.mean >= 1 - SOLVED:
         yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to win."
     elif fine_tune is False:
         yield "A linear model on the codes, since fine_tune=False."

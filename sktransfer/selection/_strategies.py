@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
@@ -12,17 +14,21 @@ from sklearn.preprocessing import StandardScaler
 
 from .._parameters import values_of
 from ._kinds import LABELS, Kind
-from ._modality import IMAGES, modality_named, modality_of
+from ._modality import IMAGES, Modality, modality_named, modality_of
 
 __all__ = [
+    "ENOUGH_FOR_ALL",
     "LAST",
+    "SOLVED",
     "TELLING",
     "VOTE",
     "fine_tuner",
     "grid_of",
+    "is_worth_tuning",
     "member_name",
     "minutes_of",
     "probe_pipeline",
+    "score_when_tuned",
     "tune_up_to",
 ]
 
@@ -33,6 +39,10 @@ LAST = "last"
 VOTE = "vote"
 # Items from which on fine-tuning is known to err less often than a probe, which votes no more.
 TELLING = 200
+# Items from which on a network of which all is trained has a voice in a vote.
+ENOUGH_FOR_ALL = 250
+# Where the probe errs less often than this there is little left to win.
+SOLVED = 0.01
 # Forward passes that one epoch of learning costs: forward, and twice as much backward; torch
 # instead of OpenVINO doubles it.
 _STEP, _TORCH = 3.0, 2.0
@@ -66,6 +76,21 @@ def tune_up_to(
         trainable = modality_of(codes).n_last(len(table.up_to(layer).stages()))
     end = None if layer == table.layers[-1].name else layer
     return fine_tuner(codes, trainable, kind, layer=end, **params)
+
+
+def is_worth_tuning(score: float, n: int, sizes: Sequence[int], modality: Modality) -> bool:
+    """Whether fine-tuning to `n` items has something to learn from, and something to win.
+
+    `score` is that of the best probe, `sizes` are the items of each class.
+    """
+    at_least, of_a_class = modality.some
+    return bool(score < 1 - SOLVED and n >= at_least and np.median(sizes) >= of_a_class)
+
+
+def score_when_tuned(score: float, n: int, modality: Modality) -> float:
+    """What to expect of fine-tuning to `n` items for labels, by the score of the best probe."""
+    few, more = modality.errors_left
+    return 1 - (few if n < TELLING else more) * (1 - score)
 
 
 def member_name(strategy: str) -> str:

@@ -21,9 +21,19 @@ from ._probe import (
     probe_layer,
     probe_reading,
 )
-from ._strategies import LAST, TELLING, VOTE, member_name, probe_pipeline, tune_up_to
+from ._strategies import (
+    ENOUGH_FOR_ALL,
+    LAST,
+    TELLING,
+    VOTE,
+    is_worth_tuning,
+    member_name,
+    probe_pipeline,
+    score_when_tuned,
+    tune_up_to,
+)
 
-__all__ = ["Clock", "Judge", "Trial", "TrialRunner", "best_of", "fine_tune_trial"]
+__all__ = ["Candidate", "Clock", "Judge", "Trial", "TrialRunner", "best_of"]
 
 
 class TrialRunner:
@@ -54,7 +64,9 @@ class TrialRunner:
     ):
         self.codes, self.splits, self.kind = codes, splits, kind
         self.modality = modality_of(codes)
-        self.clock, self.last_fit = Clock(deadline), 0.0
+        self.clock = Clock(deadline)
+        # The score of what needs no network.
+        self.without: float | None = None
         self.tuning = {"max_epochs": epochs, "random_state": random_state}
 
     def run(self, X: Any, y: np.ndarray, strategies: Any, *, reread: bool) -> Iterator[Trial]:
@@ -83,17 +95,13 @@ class TrialRunner:
                 yield self._timed_probe(f"layer {name}", [name])
         if "stacked" in strategies:
             yield from self._stacked()
-        if "fine-tune last" in strategies:
-            ends = self._ends(layer_to_tune)
-            for end in ends if self.voting else ends[:1]:
-                yield self._fine_tune("fine-tune last", LAST, end)
-        if "fine-tune all" in strategies:
-            yield self._fine_tune("fine-tune all", "all", self._ends(best_layer)[0])
+        yield from self._tuned(strategies)
 
     def _without_network(self) -> Trial:
         start = time.perf_counter()
         model = self.modality.baseline(self.codes, self.kind)
         score = probe_layer(BAG_OF_WORDS, self.X, self.numbers, self.splits, self.kind, model)
+        self.without = score.mean
         return Trial(
             BAG_OF_WORDS, model, score.folds, time.perf_counter() - start, answers=score.answers
         )
@@ -173,40 +181,95 @@ class TrialRunner:
         earlier = max(layers[:-1], key=lambda name: self.scores[name].mean)
         return [chosen, self.last if chosen != self.last else earlier]
 
-    def _fine_tune(self, name: str, trainable: Any, layer: str) -> Trial:
-        estimator = tune_up_to(self.codes, layer, trainable, self.kind, **self.tuning)
-        told = name if layer == self.last else f"{name}, up to {layer}"
-        trial = fine_tune_trial(
-            told, estimator, self.X, self.y, self.splits, self.clock,
-            pass_seconds=self.a_pass, reserve=self.last_fit, together=self.voting, kind=self.kind,
-        )  # fmt: skip
-        # Those that vote are all fitted in the end.
-        both = (self.last_fit, trial.last_fit)
-        self.last_fit = sum(both) if self.voting else max(both)
-        return trial
+    def _tuned(self, strategies: Any) -> Iterator[Trial]:
+        """Networks of which some is trained: first time for all last fits, then folds in turns."""
+        kept: list[Candidate] = []
+        known = self._is_known_to_help()
+        for name, trainable, end in self._to_tune(strategies):
+            estimator = tune_up_to(self.codes, end, trainable, self.kind, **self.tuning)
+            told = name if end == self.last else f"{name}, up to {end}"
+            one = Candidate(told, estimator, self.kind)
+            # To tell what it takes costs about as much as two small epochs.
+            if not self.clock.fits(1.2 * self._reserved(kept)):
+                yield self.clock.no_time(told, estimator)
+                continue
+            one.estimate(self.X, self.y, self.splits, self.a_pass)
+            one.trusted = known and (trainable == LAST or len(self.y) >= ENOUGH_FOR_ALL)
+            folds = 0.0 if one.trusted else sum(each.fold for each in [*kept, one])
+            seconds = folds + self._reserved([*kept, one])
+            if self.clock.fits(seconds):
+                kept.append(one)
+                continue
+            what = f"{'a fold and ' if folds else ''}the last fit"
+            of = " of each that may vote" if self.voting and kept else ""
+            needs = f"{what}{of} take about {seconds:.1f} s"
+            yield self.clock.no_time(told, estimator, needs, one.seconds)
+        for learn, test in self.splits:
+            for one in kept:
+                # What is tried must also be fitted to all items in the end.
+                if not self.clock.fits(one.fold + self._reserved(kept)):
+                    break
+                one.judge(self.X, self.y, learn, test)
+            else:
+                continue
+            break
+        for one in kept:
+            yield one.as_trial(len(self.splits), self.clock)
+
+    def _to_tune(self, strategies: Any) -> Iterator[tuple[str, Any, str]]:
+        """Name, what is trained, and the layer with which the network ends: the likeliest first."""
+        if "fine-tune last" in strategies:
+            ends = self._ends(layer_to_tune)
+            for end in ends if self.voting else ends[:1]:
+                yield "fine-tune last", LAST, end
+        if "fine-tune all" in strategies:
+            yield "fine-tune all", "all", self._ends(best_layer)[0]
+
+    def _is_known_to_help(self) -> bool:
+        """Whether fine-tuning to so many items has been better than a probe on other sets."""
+        best = max(score.mean for score in self.scores.values())
+        if not self.voting or (self.without is not None and self.without >= best):
+            return False
+        sizes = self.kind.sizes(self.y)
+        return is_worth_tuning(best, len(self.y), sizes, self.modality)
+
+    def expected(self) -> float:
+        """Score to expect of fine-tuning that was not tried."""
+        best = max(score.mean for score in self.scores.values())
+        return score_when_tuned(best, len(self.y), self.modality)
+
+    def _reserved(self, kept: Sequence[Candidate]) -> float:
+        """Seconds that must be left for last fits: those that vote are all fitted in the end."""
+        fits = [one.last_fit for one in kept]
+        return float(sum(fits) if self.voting else max(fits, default=0.0))
 
     def _vote(self, tried: Sequence[Trial]) -> Iterator[Trial]:
         """The mean of what those say that cannot be told apart; nothing where there is one."""
         voters = Judge(self.kind, self.numbers, self.splits).voters(tried)
         while len(voters) > 1 and not self.clock.fits(sum(one.last_fit for one in voters)):
-            # The first is the best.
+            # The first is the best, or the likeliest.
             voters.remove(max(voters[1:], key=lambda one: one.last_fit))
         if len(voters) < 2:
             return
         start = time.perf_counter()
+        name = f"{VOTE} of {' and '.join(one.name for one in voters)}"
         estimator = self.kind.vote([(member_name(one.name), one.estimator) for one in voters])
-        folds = self.splits[: min(len(one.scores) for one in voters)]
-        answers = np.mean([one.answers for one in voters], axis=0)
-        scores = [self.kind.score(answers[test], self.numbers[test]) for _, test in folds]
-        yield Trial(
-            f"{VOTE} of {' and '.join(one.name for one in voters)}",
-            estimator,
-            np.array(scores),
-            time.perf_counter() - start,
-            f"within a standard error of {voters[0].name}; fits of {len(voters)}",
-            last_fit=sum(one.last_fit for one in voters),
-            answers=answers,
-        )
+        last_fit = sum(one.last_fit for one in voters)
+        if n_folds := min(len(one.scores) for one in voters):
+            answers = np.mean([one.answers for one in voters], axis=0)
+            scores = [
+                self.kind.score(answers[test], self.numbers[test])
+                for _, test in self.splits[:n_folds]
+            ]
+            yield Trial(
+                name, estimator, np.array(scores), time.perf_counter() - start,
+                f"within a standard error of {voters[0].name}; fits of {len(voters)}",
+                last_fit=last_fit, answers=answers,
+            )  # fmt: skip
+        else:
+            yield Trial(
+                name, estimator, np.empty(0), 0.0, _UNTRIED, last_fit=last_fit, trusted=True
+            )
 
 
 # A trial, and the clock that says whether there is time for it.
@@ -232,6 +295,9 @@ class Trial:
     answers : ndarray of shape (n_samples, ...)
         What it said of each item that was held out, such as probabilities; NaN of those of folds
         that were not tried.
+    trusted : bool
+        Whether there was time for its last fit but for no fold, and it may be taken all the same,
+        since fine-tuning to so many items has been better than a probe on other sets.
     """
 
     name: str
@@ -241,6 +307,7 @@ class Trial:
     reason: str = ""
     last_fit: float = 0.0
     answers: np.ndarray = field(default_factory=lambda: np.empty(0))
+    trusted: bool = False
 
     @property
     def tunes(self) -> bool:
@@ -268,20 +335,11 @@ class Clock:
         """Whether so many seconds are left."""
         return time.perf_counter() + seconds < self.deadline
 
-    def no_time(
-        self,
-        name: str,
-        estimator: Any,
-        needs: float | None = None,
-        seconds: float = 0.0,
-        *,
-        together: bool = False,
-    ) -> Trial:
+    def no_time(self, name: str, estimator: Any, needs: str = "", seconds: float = 0.0) -> Trial:
         """The strategy for which there is none: what it would take, and what was spent on it."""
         left = max(0.0, self.deadline - time.perf_counter())
-        last = "the last fits of all that may vote" if together else "the last fit"
-        cost = "" if needs is None else f", a fold and {last} take about {needs:.1f} s"
-        return Trial(name, estimator, np.empty(0), seconds, f"no time: {left:.1f} s left{cost}")
+        reason = f"no time: {left:.1f} s left{needs and ', '}{needs}"
+        return Trial(name, estimator, np.empty(0), seconds, reason)
 
 
 def best_of(strategies: Sequence[Trial]) -> Trial:
@@ -328,15 +386,18 @@ class Judge:
         """Those that are within a standard error of the best of them, which is the first.
 
         Of probes, which are much alike, only the best may vote; and where items are many and
-        networks were trained, none but the best of all.
+        networks are trained, none but the best of all. What is trusted cannot be told from them.
         """
         probes = [one for one in tried if not one.tunes and one.name != BAG_OF_WORDS]
         others = [one for one in tried if one.tunes or one.name == BAG_OF_WORDS]
         found = [one for one in (best_of(probes), *others) if len(one.scores)]
+        trusted = [one for one in others if one.trusted]
         best = best_of(found)
-        if len(self.numbers) >= TELLING and any(one.tunes for one in found):
-            found = [one for one in found if one.tunes or one is best]
-        return [best, *(one for one in found if one is not best and self.is_close(one, best))]
+        if len(self.numbers) >= TELLING and any(one.tunes for one in (*found, *trusted)):
+            kept = best if best.tunes or not trusted else None
+            found = [one for one in found if one.tunes or one is kept]
+        close = [one for one in found if one is best or self.is_close(one, best)]
+        return [*sorted(close, key=lambda one: one is not best), *trusted]
 
     def choose(self, trials: Sequence[Trial]) -> Trial:
         """The best; a vote in its place if it is within a standard error.
@@ -344,65 +405,87 @@ class Judge:
         The best of several looks better than it is, the mean of several does not.
         """
         *singles, last = trials
+        if trusted := [one for one in trials if one.trusted]:
+            return last if last.name.startswith(VOTE) else trusted[0]
         if not last.name.startswith(VOTE):
             return best_of(trials)
         best = best_of(singles)
         return last if self.is_close(last, best) else best
 
 
-# A strategy that fine-tunes: a trial tells what it costs, folds are fitted as far as the time goes.
+# Networks that are fine-tuned: what they take is estimated, then they are judged fold by fold.
 
 
-# Items of the trial.
-_TRIAL = 64
+# Items of the estimate.
+_SOME = 64
+_UNTRIED = "no time for a fold; better than a probe on other sets of so many"
 
 
-def fine_tune_trial(
-    name: str,
-    estimator: Any,
-    X: Any,
-    y: np.ndarray,
-    splits: Any,
-    clock: Clock,
-    *,
-    pass_seconds: float = 0.0,
-    reserve: float = 0.0,
-    together: bool = False,
-    kind: Kind = LABELS,
-) -> Trial:
-    """Judge a fine-tuned network on the folds, as many as there is time for with the last fit.
+@dataclass(eq=False)
+class Candidate:
+    """A network that is fine-tuned, and what is known of it so far.
 
-    `pass_seconds` is what the frozen part takes, `reserve` what the last fit of earlier strategies
-    takes, which must be left if this one is not the best, or beside its own if they vote
-    `together`.
+    Attributes
+    ----------
+    name : str
+    estimator : estimator
+        Not fitted.
+    kind : Kind
+        Of the targets.
+    trusted : bool
+        Whether it may be taken if there is no time for a fold.
+    fold, last_fit : float
+        Seconds that a fold takes, and a fit to all items: by an estimate, then as measured.
+    seconds : float
+        That were spent on it.
+    scores : list of float
+    answers : ndarray
+        As of a :class:`Trial`.
     """
-    begin = time.perf_counter()
-    # The trial itself takes about as long as two small epochs.
-    if not clock.fits(1.2 * reserve):
-        return clock.no_time(name, estimator)
-    fold = pass_seconds + seconds_of_fit(estimator, X, y, splits[0][0], kind)
-    more = len(y) / len(splits[0][0])  # items of the last fit to those of a fold
-    scores: list[float] = []
-    numbers, answers = kind.numbers(y), np.empty(0)
-    for learn, test in splits:
-        # What is tried must also be fitted to all items in the end.
-        last = more * fold
-        if not clock.fits(fold + (reserve + last if together else max(reserve, last))):
-            break
+
+    name: str
+    estimator: Any
+    kind: Kind
+    trusted: bool = False
+    fold: float = 0.0
+    last_fit: float = 0.0
+    seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
+    answers: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def estimate(self, X: Any, y: np.ndarray, splits: Any, pass_seconds: float) -> None:
+        """Find out what it takes; `pass_seconds` is what its frozen part does."""
         start = time.perf_counter()
-        said = held_out(estimator, X, y, learn, test, kind)
-        if not len(answers):
-            answers = np.full((len(y), *said.shape[1:]), np.nan)
-        answers[test] = said
-        scores.append(kind.score(said, numbers[test]))
-        fold = time.perf_counter() - start
-    seconds = time.perf_counter() - begin
-    if not scores:
-        needs = (1 + more) * fold + (reserve if together else 0.0)
-        return clock.no_time(name, estimator, needs, seconds, together=reserve > 0 and together)
-    left_out = len(splits) - len(scores)
-    reason = f"no time for {left_out} of {len(splits)} folds" if left_out else ""
-    return Trial(name, estimator, np.array(scores), seconds, reason, more * fold, answers)
+        learn = splits[0][0]
+        self._takes(pass_seconds + seconds_of_fit(self.estimator, X, y, learn, self.kind), y, learn)
+        self.seconds += time.perf_counter() - start
+
+    def judge(self, X: Any, y: np.ndarray, learn: np.ndarray, test: np.ndarray) -> None:
+        """Fit it to a fold."""
+        start = time.perf_counter()
+        said = held_out(self.estimator, X, y, learn, test, self.kind)
+        if not len(self.answers):
+            self.answers = np.full((len(y), *said.shape[1:]), np.nan)
+        self.answers[test] = said
+        self.scores.append(self.kind.score(said, self.kind.numbers(y)[test]))
+        took = time.perf_counter() - start
+        self._takes(took, y, learn)
+        self.seconds += took
+
+    def _takes(self, fold: float, y: np.ndarray, learn: np.ndarray) -> None:
+        self.fold, self.last_fit = fold, fold * len(y) / len(learn)
+
+    def as_trial(self, n_folds: int, clock: Clock) -> Trial:
+        """What was found."""
+        n = len(self.scores)
+        if not n and not self.trusted:
+            needs = f"a fold and the last fit take about {self.fold + self.last_fit:.1f} s"
+            return clock.no_time(self.name, self.estimator, needs, self.seconds)
+        reason = f"no time for {n_folds - n} of {n_folds} folds" if n else _UNTRIED
+        return Trial(
+            self.name, self.estimator, np.array(self.scores), self.seconds,
+            reason if n < n_folds else "", self.last_fit, self.answers, trusted=not n,
+        )  # fmt: skip
 
 
 def held_out(
@@ -421,7 +504,7 @@ def seconds_of_fit(
     Two epochs of a few of the items: what is done once is told from what each epoch costs,
     and the first epoch, in which libraries warm up, does not count.
     """
-    part = learn[:: max(1, len(learn) // _TRIAL)][:_TRIAL]
+    part = learn[:: max(1, len(learn) // _SOME)][:_SOME]
     if not kind.can_learn(y[part]):
         part = learn
     short = clone(estimator).set_params(max_epochs=2)
