@@ -99,7 +99,7 @@ def test_a_rung_that_would_take_too_long_is_not_begun(labelled, monkeypatch):
         time_budget=600, image_size=32, strategies=["probe", "fine-tune last", "fine-tune all"]
     ).fit(*labelled)
     assert time.perf_counter() - start < 300
-    told = r"a fold and the last fit take about 90\d\d\.\d s"
+    told = r"a fold and the last fit would take about 90\d\d\.\d s"
     assert re.search(told, auto.cv_results_["reason"][1])
     assert auto.best_strategy_ == "probe"
 
@@ -246,24 +246,52 @@ def test_the_vote_is_that_of_scikit_learn(labelled):
 
 
 def test_the_last_fits_of_all_that_vote_must_fit_in_the_time(labelled, monkeypatch):
-    """Each fold seems to take 30 s, and a last fit 60; after one there is no time for another."""
-    monkeypatch.setattr(_trials, "seconds_of_fit", lambda *_: 30.0)
+    """Each fold seems to take 300 s, a last fit 600: both of them and a fold each take 1,800 s."""
+    monkeypatch.setattr(_trials, "seconds_of_fit", lambda *_: 300.0)
     monkeypatch.setattr(_trials, "held_out", lambda e, X, y, learn, test, kind: fold(y[test]))
     moved = [0.0]
     clock = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + moved[0])
 
     def fold(labels):
-        moved[0] += 30.0
+        moved[0] += 300.0
         return np.eye(2)[labels]
 
     for strategies, folds in ((["fine-tune last", "fine-tune all"], [2, 2]),
-                              (["fine-tune last", "fine-tune all", "vote"], [2, 0])):
-        auto = AutoTransferClassifier(time_budget=190, image_size=32, max_epochs=1, cv=2,
+                              (["fine-tune last", "fine-tune all", "vote"], [1, 1, 1])):
+        auto = AutoTransferClassifier(time_budget=1900, image_size=32, max_epochs=1, cv=2,
                                       strategies=strategies).fit(*labelled)  # fmt: skip
         results = auto.cv_results_
         tuned = ["fine-tune" in name for name in results["strategy"]]
         assert results["n_folds"][tuned].tolist() == folds
+
+
+def test_what_is_known_to_help_may_be_taken_without_a_fold(labelled, monkeypatch):
+    """A last fit seems to take 600 s: in 1,500 s there are two, and no fold of 400 s."""
+    X, y = np.concatenate([labelled[0], labelled[0] // 2])[:110], np.tile(labelled[1], 2)[:110]
+    monkeypatch.setattr(_trials, "seconds_of_fit", lambda *_: 400.0)
+    params = {"time_budget": 1500, "image_size": 32, "max_epochs": 1, "random_state": 0}
+    strategies = ["layers", "fine-tune last", "vote"]
+    auto = AutoTransferClassifier(strategies=strategies, **params).fit(X, y)
+    results = auto.cv_results_
+    tuned = np.array([name.startswith("fine-tune") for name in results["strategy"]])
+    assert results["n_folds"][tuned].tolist() == [0, 0]
+    assert set(results["reason"][tuned]) == {
+        "no time for a fold; better than a probe on other sets of so many"
+    }
+    # Of so few the probe votes too, and less than a tenth of its errors are expected to go.
+    assert auto.best_strategy_.startswith("vote of ")
+    members = [estimator for _, estimator in auto.best_estimator_.estimators]
+    assert [hasattr(one, "trainable") for one in members] == [False, True, True]
+    assert members[1].layer != members[2].layer
+    probe = np.nanmax(results["mean_test_score"])
+    assert auto.best_score_ == pytest.approx(1 - 0.9 * (1 - probe))
+    assert auto.leaderboard()["strategy"][0] == auto.best_strategy_
+    # Of 90 images nothing is known: what is not judged is not taken.
+    few = AutoTransferClassifier(strategies=strategies, **params).fit(*labelled).cv_results_
+    tuned = np.array([name.startswith("fine-tune") for name in few["strategy"]])
+    assert few["n_folds"][tuned][0] > 0 and few["n_folds"][tuned][1] == 0
+    assert few["reason"][tuned][1].startswith("no time: ")
 
 
 def test_what_is_done_once_is_not_counted_for_every_epoch():

@@ -184,37 +184,41 @@ class TrialRunner:
     def _tuned(self, strategies: Any) -> Iterator[Trial]:
         """Networks of which some is trained: first time for all last fits, then folds in turns."""
         kept: list[Candidate] = []
+        found: list[Candidate | Trial] = []
         known = self._is_known_to_help()
         for name, trainable, end in self._to_tune(strategies):
             estimator = tune_up_to(self.codes, end, trainable, self.kind, **self.tuning)
             told = name if end == self.last else f"{name}, up to {end}"
-            one = Candidate(told, estimator, self.kind)
             # To tell what it takes costs about as much as two small epochs.
             if not self.clock.fits(1.2 * self._reserved(kept)):
-                yield self.clock.no_time(told, estimator)
+                found.append(self.clock.no_time(told, estimator))
                 continue
-            one.estimate(self.X, self.y, self.splits, self.a_pass)
+            one = Candidate(told, estimator, self.kind)
             one.trusted = known and (trainable == LAST or len(self.y) >= ENOUGH_FOR_ALL)
+            one.estimate(self.X, self.y, self.splits, self.a_pass)
             folds = 0.0 if one.trusted else sum(each.fold for each in [*kept, one])
             seconds = folds + self._reserved([*kept, one])
             if self.clock.fits(seconds):
                 kept.append(one)
+                found.append(one)
                 continue
             what = f"{'a fold and ' if folds else ''}the last fit"
             of = " of each that may vote" if self.voting and kept else ""
-            needs = f"{what}{of} take about {seconds:.1f} s"
-            yield self.clock.no_time(told, estimator, needs, one.seconds)
+            needs = f"{what}{of} would take about {seconds:.1f} s"
+            found.append(self.clock.no_time(told, estimator, needs, one.seconds))
+        self._judge_in_turns(kept)
+        n_folds = len(self.splits)
+        for one in found:
+            yield one if isinstance(one, Trial) else one.as_trial(n_folds, self.clock)
+
+    def _judge_in_turns(self, kept: list[Candidate]) -> None:
+        """Every network on a fold before any is on the next, as long as there is time."""
         for learn, test in self.splits:
             for one in kept:
                 # What is tried must also be fitted to all items in the end.
                 if not self.clock.fits(one.fold + self._reserved(kept)):
-                    break
+                    return
                 one.judge(self.X, self.y, learn, test)
-            else:
-                continue
-            break
-        for one in kept:
-            yield one.as_trial(len(self.splits), self.clock)
 
     def _to_tune(self, strategies: Any) -> Iterator[tuple[str, Any, str]]:
         """Name, what is trained, and the layer with which the network ends: the likeliest first."""
@@ -479,7 +483,7 @@ class Candidate:
         """What was found."""
         n = len(self.scores)
         if not n and not self.trusted:
-            needs = f"a fold and the last fit take about {self.fold + self.last_fit:.1f} s"
+            needs = f"a fold and the last fit would take about {self.fold + self.last_fit:.1f} s"
             return clock.no_time(self.name, self.estimator, needs, self.seconds)
         reason = f"no time for {n_folds - n} of {n_folds} folds" if n else _UNTRIED
         return Trial(
