@@ -208,8 +208,8 @@ class TrialRunner:
             found.append(self.clock.no_time(told, estimator, needs, one.seconds))
         self._judge_in_turns(kept)
         n_folds = len(self.splits)
-        for one in found:
-            yield one if isinstance(one, Trial) else one.as_trial(n_folds, self.clock)
+        for each in found:
+            yield each if isinstance(each, Trial) else each.as_trial(n_folds, self.clock)
 
     def _judge_in_turns(self, kept: list[Candidate]) -> None:
         """Every network on a fold before any is on the next, as long as there is time."""
