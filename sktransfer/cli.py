@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import io
 import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -161,10 +162,17 @@ def _progress() -> Iterator[None]:
 # Arguments.
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong in a line, not below ten lines of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help tells what it takes.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sktransfer",
         description="Transfer learning for images: clean, advise, train, predict, export.",
         epilog="sktransfer COMMAND --help tells more of a command, with examples.",
@@ -311,6 +319,8 @@ def _targets_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
     """Images and labels; of a data set with parts the first of these that is there."""
+    import numpy as np
+
     from .datasets import load_image_folder, load_image_table
 
     _check_there(args.photos)
@@ -336,7 +346,8 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
         split = min(there, key=wanted.index) if there else None
         found = load_image_folder(args.photos, split=split, target_as="name", verify=True)
     print(found.DESCR.splitlines()[0], file=sys.stderr)
-    return _Known(found.data, found.target, kind, names)
+    paths = np.array(_as_given(found.data, args.photos))
+    return _Known(paths, found.target, kind, names)
 
 
 def _check_labels(kind: str) -> None:
@@ -361,6 +372,12 @@ def _parts_of(folder: str) -> list[str]:
     return [one for one in parts if one] if nested and all(parts) else []
 
 
+def _as_given(paths: Iterable[Any], place: str) -> list[str]:
+    """Paths as people write them who write a relative `place`."""
+    paths = map(str, paths)
+    return list(paths) if os.path.isabs(place) else [os.path.relpath(path) for path in paths]
+
+
 def _files(args: argparse.Namespace, places: Sequence[str]) -> list[str]:
     """Paths of images: files as they are, those in folders, and those of a CSV file."""
     from .datasets import list_images, load_image_table
@@ -371,10 +388,10 @@ def _files(args: argparse.Namespace, places: Sequence[str]) -> list[str]:
             inside = list_images(place)
             if not inside:
                 raise ValueError(f"The folder {place} must hold at least one image, and has none.")
-            found += inside
+            found += _as_given(inside, place)
         elif place.lower().endswith((".csv", ".tsv")):
-            found += list(load_image_table(place, file=args.file_column, root=args.root,
-                                           on_bad="drop").data)  # fmt: skip
+            inside = load_image_table(place, file=args.file_column, root=args.root, on_bad="drop")
+            found += _as_given(inside.data, place)
         else:
             found.append(place)
     return found
@@ -524,17 +541,28 @@ def _with_parts(args: argparse.Namespace) -> tuple[list[str], Any, Any, Any]:
                 raise _UsageError(f"{args.photos} has no rows of the part {args.part}")
             found, split = found[args.part], None
     if split is None or split == args.part:
-        files = list(found.data)
-        return files, found.target, None, getattr(found, "rows", range(len(files)))
+        files = _as_given(found.data, args.photos)
+        y = _named_tags(found.target, getattr(found, "target_names", ()), args)
+        return files, y, None, getattr(found, "rows", range(len(files)))
     parts = [name for name in found if hasattr(found[name], "data")
              and hasattr(found[name], "target")]  # fmt: skip
-    X = [path for name in parts for path in found[name].data]
+    X = [path for name in parts for path in _as_given(found[name].data, args.photos)]
     sides = np.repeat(parts, [len(found[name].data) for name in parts])
     y = np.concatenate([found[name].target for name in parts])
+    y = _named_tags(y, getattr(found[parts[0]], "target_names", ()), args)
     numbers: Any = range(len(X))
     if not os.path.isdir(args.photos):
         numbers = np.concatenate([found[name].rows for name in parts])
     return X, y, sides, numbers
+
+
+def _named_tags(y: Any, names: Sequence[str], args: argparse.Namespace) -> Any:
+    """A table of tags, where there is pandas: findings call them by their names."""
+    if _kind_of(args) != "tags" or importlib.util.find_spec("pandas") is None:
+        return y
+    import pandas
+
+    return pandas.DataFrame(y, columns=[str(one) for one in names])
 
 
 # advise.

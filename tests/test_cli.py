@@ -458,6 +458,35 @@ def test_one_column_of_zeros_and_ones_is_one_tag(tagged, tmp_path, capsys):
     assert "with 1 tags" in capsys.readouterr().err
 
 
+def test_files_are_named_as_they_were_given(photos, model, tmp_path, monkeypatch):
+    """Relative where the folder or table was."""
+    monkeypatch.chdir(photos)
+    assert main(["predict", str(model), "test", "-o", str(tmp_path / "a.csv")]) == 0
+    files = {str(file) for file in Path("test").rglob("*.png")}
+    assert {row["file"] for row in rows_of(tmp_path / "a.csv")} == files
+    assert main(["issues", "train", "-o", str(tmp_path / "b.csv"), *SMALL]) == 0
+    assert main(["evaluate", str(model), "test", "-o", str(tmp_path / "c.csv")]) == 0
+    wrong = rows_of(tmp_path / "b.csv")
+    assert all(Path(row["file"]).exists() and row["file"].startswith("train/") for row in wrong)
+
+
+def test_wrong_arguments_are_told_in_a_line(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "photos", "--strategy", "best"])
+    assert caught.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("sktransfer train: error: argument --strategy: invalid choice: 'best'")
+    assert second == "sktransfer train --help tells what it takes."
+
+
+def test_issues_of_tags_name_them(tagged, tmp_path):
+    table = tmp_path / "found.csv"
+    asked = ["issues", str(tagged), "--tag-columns", "animal", "bright", *SMALL, "-o", str(table)]
+    assert main(asked) == 0
+    told = [row["action"] for row in rows_of(table) if row["issue"] == "label"]
+    assert all("tag animal" in one or "tag bright" in one for one in told)
+
+
 def test_issues_of_a_table_are_told_by_its_rows(tagged, tmp_path, capsys):
     """Also where the rows of a part come after those of another."""
     rows = rows_of(tagged)

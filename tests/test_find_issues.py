@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
@@ -377,6 +378,12 @@ def test_tags_that_look_wrong_are_told_by_tag(labelled):
     assert 5 in found.ranked_labels()[:8]
     assert 5 in found.indices("label") and 6 not in [
         one.index for one in found.found if "tag 0" in one.action
+    ]
+    table = pandas.DataFrame(tags, columns=["animal", "odd"])
+    named = find_issues(X, table, image_size=96)
+    actions = [one.action for one in found.found]
+    assert [one.action for one in named.found] == [
+        action.replace("tag 0", "tag animal").replace("tag 1", "tag odd") for action in actions
     ]
 
 

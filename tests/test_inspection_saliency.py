@@ -345,6 +345,12 @@ def test_words_that_decide():
     assert display.saliency[0].argmax() == 1
     assert display.axes_[0].get_title().startswith("liked: probability 0.")
     assert len(display.axes_[0].texts) == 5
+    asked = {"method": "words", "display_labels": ["disliked", "liked"]}
+    named = SaliencyDisplay.from_estimator(pipe, ["a good film"], target="disliked", **asked)
+    assert named.targets == [0] and named.saliency[0][1] < 0
+    told = r"must be of \[0, 1\] or \['disliked', 'liked'\], got 'bad'"
+    with pytest.raises(ValueError, match=told):
+        SaliencyDisplay.from_estimator(pipe, ["a good film"], target="bad", **asked)
     single = SaliencyDisplay.from_estimator(pipe, ["good"], method="words")
     assert single.saliency[0][0] > 0
     with pytest.raises(TextError, match="text 1: holds white space"):

@@ -15,6 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes, FineTuneClassifier, advise, rank_backbones
+from sktransfer.compute import count_computed
+from sktransfer.selection import _features
 from sktransfer.selection._kinds import LABELS, suspect_labels
 from sktransfer.selection._modality import IMAGES
 from sktransfer.selection._probe import (
@@ -59,6 +61,19 @@ def test_figures_are_those_of_scikit_learn(labelled):
     assert scores.mean() == pytest.approx(by_name[advice.layer])
     assert advice.learning_curve.means[-1] == pytest.approx(by_name[advice.layer])
     assert advice.expected_accuracy <= by_name[advice.layer]
+
+
+def test_minutes_are_known_where_all_codes_come_from_the_disk(labelled, tmp_path, monkeypatch):
+    """As in a new process: a few images are computed again, and not kept."""
+    X, y = labelled
+    advise(X, y, image_size=32, cv=2, cache=tmp_path)
+    monkeypatch.setattr(_features, "_SPEEDS", {})
+    with count_computed() as computed:
+        assert advise(X, y, image_size=32, cv=2, cache=tmp_path).minutes > 0
+    assert computed.n_items == 2 * _features._TIMED
+    with count_computed() as computed:
+        advise(X, y, image_size=32, cv=2, cache=tmp_path)
+    assert computed.n_items == 0
 
 
 def test_the_estimator_is_ready_and_the_grid_is_of_it(labelled):

@@ -30,9 +30,12 @@ class Answers:
     targets: list[Any]
     unit: str
 
-    def columns(self, target: Any) -> np.ndarray:
-        """The column that is asked about, for each item; None is the largest of each."""
-        return columns_of(self.scores, self.targets, target, self.unit)
+    def columns(self, target: Any, names: Sequence[str] = ()) -> np.ndarray:
+        """The column that is asked about, for each item; None is the largest of each.
+
+        `names` are what the targets are called besides.
+        """
+        return columns_of(self.scores, self.targets, target, self.unit, names)
 
 
 def answers_of(estimator: Any) -> Callable[[Any], Answers]:
@@ -111,7 +114,11 @@ def _targets(estimator: Any, scores: np.ndarray) -> list[Any]:
 
 
 def columns_of(
-    scores: np.ndarray, targets: Sequence[Any], target: Any, unit: str
+    scores: np.ndarray,
+    targets: Sequence[Any],
+    target: Any,
+    unit: str,
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """The column that is asked about, for each row.
 
@@ -125,6 +132,8 @@ def columns_of(
         largest score of each item, and the only one of a regressor.
     unit : str
         "value" has no largest of several.
+    names : sequence of str
+        What the targets are called besides, in their order; each is known by both.
 
     Raises
     ------
@@ -144,8 +153,10 @@ def columns_of(
             raise ValueError(f"target= must be one, or one for each of {n}, got {len(each)}.")
     else:
         each = [target] * n
-    known = {one: number for number, one in enumerate(targets)}
+    called = {one: number for number, one in enumerate(names)}
+    known = {**called, **{one: number for number, one in enumerate(targets)}}
     for one in each:
         if one not in known:
-            raise ValueError(f"target= must be of {shown(list(targets))}, got {shown(repr(one))}.")
+            what = f"{shown(list(targets))}{f' or {shown(list(names))}' if called else ''}"
+            raise ValueError(f"target= must be of {what}, got {shown(repr(one))}.")
     return np.array([known[one] for one in each], np.intp)

@@ -253,7 +253,8 @@ class _Targets:
         if not known.any():
             return cls(None, known, None)
         kept = array_of([row for row, is_known in zip(rows, known, strict=True) if is_known])
-        kind = kind_of(kept, regression, noun)
+        # A table of tags names them.
+        kind = kind_of(kept, regression, noun, [str(one) for one in getattr(y, "columns", ())])
         return cls(kind, known, kind.read(kept))
 
     def number(self, index: int) -> bytes | None:

@@ -153,8 +153,9 @@ class SaliencyDisplay:
             auto
                 "words" for networks for text, "gradcam" where it is possible, else "occlusion".
         target : object, default=None
-            The label, or the number of a tag or output, that is asked about; or a list with one for
-            each item of `X`. None is the most probable of each.
+            The label, or the number of a tag or output, that is asked about, or what
+            `display_labels` calls it; or a list with one for each item of `X`. None is the most
+            probable of each.
         layer : str, int or None, default=None
             The layer of Grad-CAM, as `list_layers()` of the estimator names it; its output must be
             a map. None is the last one on whose places the score hangs. Earlier layers give finer
@@ -195,17 +196,17 @@ class SaliencyDisplay:
             target = target[:n_images]
         X = some
         if method == "words" or (method == "auto" and _is_for_texts(estimator)):
-            display = cls._of_words(estimator, X, target)
+            display = cls._of_words(estimator, X, target, display_labels)
         else:
             display = cls._of_images(
-                estimator, X, method, target, layer, patch, overlap, value_range
+                estimator, X, method, target, layer, patch, overlap, value_range, display_labels
             )
         return display.plot(axes, alpha=alpha, negative=negative, display_labels=display_labels)
 
     @classmethod
     def _of_images(
         cls, estimator: Any, X: Any, method: str, target: Any, layer: Any, patch: float,
-        overlap: float, value_range: Any,
+        overlap: float, value_range: Any, display_labels: Names,
     ) -> SaliencyDisplay:  # fmt: skip
         images = items_of(estimator, X, value_range)
         pixels = [images.open(index).pixels() for index in range(len(images))]
@@ -217,7 +218,7 @@ class SaliencyDisplay:
                     raise
             else:
                 told = cam.answers(X)
-                columns = told.columns(target)
+                columns = told.columns(target, _names(told, display_labels))
                 maps, found = cam.maps(X, columns, layer)
                 preparation = cam.estimator._fitted.preparation
                 saliency = [
@@ -229,7 +230,7 @@ class SaliencyDisplay:
                 )
         answers = answers_of(without_cache(estimator))
         told = answers(X)
-        columns = told.columns(target)
+        columns = told.columns(target, _names(told, display_labels))
         scores = told.scores[np.arange(len(columns)), columns]
         saliency = occlude_images(
             answers, X, images, columns, scores, patch=patch, overlap=overlap
@@ -237,13 +238,15 @@ class SaliencyDisplay:
         return cls._of(pixels, saliency, told, columns, method="occlusion")
 
     @classmethod
-    def _of_words(cls, estimator: Any, X: Any, target: Any) -> SaliencyDisplay:
+    def _of_words(
+        cls, estimator: Any, X: Any, target: Any, display_labels: Names
+    ) -> SaliencyDisplay:
         texts = as_texts(X)
         raw = [texts.raw(index) for index in range(len(texts))]
         spans = [words_of(text) for text in raw]
         answers = answers_of(without_cache(estimator))
         told = answers(X)
-        columns = told.columns(target)
+        columns = told.columns(target, _names(told, display_labels))
         saliency = [
             leave_words_out(answers, X, text, places, int(column), float(row[column]))
             for text, places, column, row in zip(raw, spans, columns, told.scores, strict=True)
@@ -339,6 +342,14 @@ def _enlarged(found: np.ndarray, preparation: Any, size: tuple[int, int]) -> np.
     seen = torch.from_numpy(np.ascontiguousarray(found))[None, None]
     seen = interpolate(seen, preparation.image_size, mode="bilinear", align_corners=False)[0]
     return preparation.placement(size, whole=False).scores(seen)[0].numpy()
+
+
+def _names(told: Answers, display_labels: Names) -> list[str]:
+    """What targets are called, which asks about them as well as they themselves."""
+    if display_labels is None:
+        return []
+    names = names_of_classes(display_labels, told.targets)
+    return [name_of_label(target, names) for target in told.targets]
 
 
 def _draw_pixels(

@@ -82,6 +82,8 @@ class Kind(ABC):
     ----------
     item : str
         What has a target is called in messages: "image", "text".
+    names : sequence of str
+        Of tags, where they have some.
 
     Attributes
     ----------
@@ -99,8 +101,8 @@ class Kind(ABC):
     are_values: ClassVar[bool] = False
     grid: ClassVar[dict[str, list[Any]]]
 
-    def __init__(self, item: str = "image"):
-        self.item = item
+    def __init__(self, item: str = "image", names: Sequence[str] = ()):
+        self.item, self.names = item, names
 
     @abstractmethod
     def read(self, y: Any) -> np.ndarray:
@@ -483,7 +485,8 @@ class _Tags(Kind):
             if len(np.unique(there)) < 2:
                 continue
             likely = np.stack([1 - answers[known, tag], answers[known, tag]], axis=1)
-            words = (f"no tag {tag}", f"tag {tag}")
+            name = self.names[tag] if self.names else tag
+            words = (f"no tag {name}", f"tag {name}")
             for at in suspect_labels(likely, there):
                 own, other = likely[at, there[at]], likely[at, 1 - there[at]]
                 given, seems = words[there[at]], words[1 - there[at]]
@@ -537,11 +540,13 @@ def kind_named(name: str, item: str = "image") -> Kind:
     return _KINDS[name, item]
 
 
-def kind_of(y: Any, regression: bool | str = "auto", item: str = "image") -> Kind:
-    """The kind of some targets; `regression` as in :func:`rank_backbones`."""
+def kind_of(
+    y: Any, regression: bool | str = "auto", item: str = "image", names: Sequence[str] = ()
+) -> Kind:
+    """The kind of some targets; `regression` as in :func:`rank_backbones`, `names` of tags."""
     if regression is not True and is_indicator(y):
         is_regression(0, regression)  # only "auto", True and False
-        return kind_named("tags", item)
+        return _Tags(item, names)
     return kind_named("values" if is_regression(y, regression, item) else "labels", item)
 
 
