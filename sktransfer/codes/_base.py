@@ -16,7 +16,7 @@ from sklearn.base import TransformerMixin, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import check_feature_names_in
-from ..compute import ComputeSettings, FrozenPass, normalize_rows, usable_devices
+from ..compute import ComputeSettings, FrozenPass, Quantized, normalize_rows, usable_devices
 from ..config import as_lines, shows_progress
 from ..exceptions import InputError, ItemError
 from ..inputs import OR_NAN, Preparation, name_of, skipped, unreadable
@@ -51,6 +51,8 @@ class FittedCodes:
         How an input is read.
     given : tuple
         What the parameters were, which `partial_fit` needs to be as they were.
+    quantized : Quantized or None
+        The network in 8 bits, where `fit` had ``precision="int8"``.
     """
 
     layers: tuple[str, ...]
@@ -60,6 +62,7 @@ class FittedCodes:
     normalize: str | None
     reading: Any
     given: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    quantized: Quantized | None = None
 
 
 def refuse_regressor(estimator: Any) -> None:
@@ -224,6 +227,7 @@ class CodesBase(KeepsNetwork, TransformerMixin):
             precision=self.precision,
             engine=self.engine,
             n_jobs=self.n_jobs,
+            quantized=self._fitted.quantized if self.precision == "int8" else None,
             **others,
         )
 

@@ -19,8 +19,16 @@ from .._parameters import (
     parameters,
 )
 from .._sklearn import check_columns, fit_context
-from ..compute import ComputeSettings, FrozenPass, SeenFrom, normalized, resolve_devices
-from ..exceptions import LayerError
+from ..compute import (
+    ComputeSettings,
+    FrozenPass,
+    SeenFrom,
+    check_int8,
+    normalized,
+    quantize,
+    resolve_devices,
+)
+from ..exceptions import InputError, LayerError
 from ..inputs import ImagePreparation, Images, as_images
 from ..networks import (
     NETWORK,
@@ -103,6 +111,9 @@ class CNNCodes(
     def fit(self, X: Any, y: Any = None) -> Self:
         """Load the network and settle what the input looks like; no image is computed.
 
+        With ``precision="int8"`` 300 of the images, evenly taken, are: the network is converted by
+        what it makes of them.
+
         Parameters
         ----------
         X : array, list or table of images
@@ -125,11 +136,23 @@ class CNNCodes(
             If `X` is not a collection of images.
         BackboneError
             If the network, its weights or its layer cannot be loaded.
+        EngineError
+            If ``precision="int8"`` is not possible here.
+        ImportError
+            If it is, but lacks the package that converts networks.
         """
-        if is_lazy(X):
+        lazy = is_lazy(X)
+        if lazy:
             X = look_at(X, image_shape=self.image_shape, value_range=self.value_range)
         images = as_images(X, image_shape=self.image_shape, value_range=self.value_range)
-        resolve_devices(self.device)
+        devices = resolve_devices(self.device)
+        if self.precision == "int8":
+            check_int8(None, devices, engine=self.engine, compile=self.compile, fitted=False)
+            if lazy:
+                raise InputError(
+                    'precision="int8" converts the network by images, but X is lazy. Call fit with '
+                    "some hundred images in memory, then transform with the lazy ones."
+                )
         open_store(self.cache)
         network = self._load()
         cuts = self._cut(network)
@@ -149,6 +172,9 @@ class CNNCodes(
             normalize=self.normalize,
             reading=images.reading,
             given=given_of(self, _OF_CODES),
+            quantized=quantize(cuts, layers, self.pooling, preparation, images)
+            if self.precision == "int8"
+            else None,
         )
         check_columns(self, X, reset=True)
         self._fitted = fitted

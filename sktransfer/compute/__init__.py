@@ -16,6 +16,7 @@ from ._engine import ENGINES, engine_identity, make_engine
 from ._frozen_pass import FrozenPass, normalize_rows, normalized
 from ._openvino import openvino_graph
 from ._plan import ComputeSettings
+from ._quantized import Quantized, check_int8, quantize
 from ._seen_from import SeenFrom
 from ._threads import available_cores, worker_pool
 from ._torch import within_memory
@@ -27,9 +28,11 @@ __all__ = [
     "ComputedCounter",
     "Engine",
     "FrozenPass",
+    "Quantized",
     "SeenFrom",
     "available_cores",
     "batch_tokens",
+    "check_int8",
     "copies_of_few",
     "count_computed",
     "engine_identity",
@@ -37,6 +40,7 @@ __all__ = [
     "normalize_rows",
     "normalized",
     "openvino_graph",
+    "quantize",
     "resolve_devices",
     "resolve_precision",
     "usable_devices",

@@ -18,6 +18,7 @@ from ..exceptions import EngineError, EngineWarning, SktransferError
 from ..networks import FrozenModule
 from ._base import Engine, resolve_devices, resolve_precision
 from ._openvino import OpenVinoEngine, first_line, make_openvino
+from ._quantized import Quantized, check_int8, int8_engine
 from ._torch import SeveralDevices, TorchEngine
 
 __all__ = ["ENGINES", "engine_identity", "make_engine"]
@@ -38,6 +39,7 @@ def make_engine(
     compile: bool = False,
     on_disk: bool = True,
     few: bool = False,
+    quantized: Quantized | None = None,
 ) -> Engine:
     """The engine for a frozen network; the one made before, where the key is the same.
 
@@ -56,6 +58,8 @@ def make_engine(
         Whether other processes may find what this network was converted to.
     few : bool
         Whether the first batch will leave cores idle.
+    quantized : Quantized or None
+        The network in 8 bits, for ``precision="int8"``.
 
     Raises
     ------
@@ -64,6 +68,9 @@ def make_engine(
     """
     devices = resolve_devices(device)
     precision = resolve_precision(precision, devices[0])
+    if precision == "int8":
+        int8_key = ("int8", quantized and quantized.key, os.getpid())
+        return _engines.get(int8_key, lambda: int8_engine(quantized, devices, few=few))
     openvino = takes_openvino(engine, devices, compile=compile)
     full_key = (key, devices, precision, openvino, compile, os.getpid())
 
@@ -83,6 +90,7 @@ def engine_identity(
     precision: str = "auto",
     engine: str = "auto",
     compile: bool = False,
+    quantized: Quantized | None = None,
 ) -> tuple[str, str]:
     """Name and precision of the engine that will be made, unless it cannot run the network.
 
@@ -92,6 +100,9 @@ def engine_identity(
         If this machine has no such device, or the engine is not installed.
     """
     devices = resolve_devices(device)
+    if precision == "int8":
+        check_int8(quantized, devices, engine=engine, compile=compile)
+        return OpenVinoEngine.name, quantized.precision if quantized else ""
     by_openvino = takes_openvino(engine, devices, compile=compile)
     name = OpenVinoEngine.name if by_openvino else f"torch-{devices[0].type}"
     return name, resolve_precision(precision, devices[0])

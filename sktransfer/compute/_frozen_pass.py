@@ -58,7 +58,11 @@ class FrozenPass:
 
     def at(self, layers: Sequence[Layer], pooling: str | None) -> FrozenPass:
         """The same network, frozen up to other layers."""
-        return replace(self, layers=tuple(layers), pooling=pooling)
+        layers = tuple(layers)
+        if (layers, pooling) == (self.layers, self.pooling):
+            return self
+        settings = self.settings.for_other_layers()
+        return replace(self, layers=layers, pooling=pooling, settings=settings)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -35,6 +35,7 @@ __all__ = [
     "convert",
     "first_line",
     "make_openvino",
+    "model_of",
     "openvino_graph",
 ]
 
@@ -51,7 +52,8 @@ class OpenVinoEngine(Engine):
     ----------
     model : openvino.Model
         Bytes of pixels go in, since normalisation is part of the graph; or tokens.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : str
+        ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"int8-<key>"`` of a graph in 8 bits.
     few : bool, default=False
         Whether the first batch will leave cores idle: what it needs is compiled now, what others
         need when they come.
@@ -187,7 +189,8 @@ def _compile(model: Any, precision: str, cores: int, on_all_cores: bool) -> Any:
     openvino = import_openvino()
     _meet_numpy()
     options = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        # What a graph in 8 bits has in floats is computed in float32.
+        "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32"),
         "INFERENCE_NUM_THREADS": str(cores),
         "ENABLE_CPU_PINNING": "NO",
         # A stream a core; or one of them all, or of those of them that OpenVINO finds worthwhile.
@@ -256,15 +259,20 @@ class Conversion:
         """
         if reason := self._reason(path := self._folder / f"{self._stem}.txt"):
             raise InconvertibleError(f"{reason} To have it tried again, delete {path}.")
-        openvino = import_openvino()
+        try:
+            parts = self.parts()
+            return None if parts is None else model_of(parts[0].tobytes(), parts[1])
+        except (RuntimeError, MemoryError):  # not one of OpenVINO's: convert it again
+            return None
+
+    def parts(self) -> tuple[memoryview, memoryview] | None:
+        """The content of the pair of files; None where they are missing or damaged."""
         try:
             graph, weights = self._content(".xml"), self._content(".bin")
             digests = self._content(".sha256").tobytes()
-            if digests != self._digests(graph, weights):
-                return None
-            return openvino.Core().read_model(graph.tobytes(), _as_tensor(weights))
-        except (OSError, RuntimeError, MemoryError):  # not there, or damaged: convert it again
+        except (OSError, MemoryError):
             return None
+        return (graph, weights) if digests == self._digests(graph, weights) else None
 
     def save(self, model: Any) -> None:
         """Keep a graph, if there is room for it and the right to write.
@@ -310,12 +318,13 @@ class Conversion:
         ).encode()
 
 
-def _as_tensor(content: memoryview) -> Any:
-    """Bytes in memory that belongs to OpenVINO, whose graph keeps pointing there."""
+def model_of(graph: bytes, weights: Any) -> Any:
+    """The graph of the content of a pair of files."""
     openvino = import_openvino()
-    tensor = openvino.Tensor(openvino.Type.u8, [len(content)])
-    tensor.data[:] = np.frombuffer(content, np.uint8)
-    return tensor
+    # In memory that belongs to OpenVINO, whose graph keeps pointing there.
+    tensor = openvino.Tensor(openvino.Type.u8, [len(weights)])
+    tensor.data[:] = np.frombuffer(weights, np.uint8)
+    return openvino.Core().read_model(graph, tensor)
 
 
 def convert(network: FrozenModule, probes: list[np.ndarray]) -> Any:

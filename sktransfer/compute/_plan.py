@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from ..networks import POOLINGS, Cuttable, Layer, has_token, pooled_shape
 from ..store import Store
 from ._base import Engine
 from ._engine import engine_identity, make_engine
+from ._quantized import Quantized
 
 __all__ = [
     "ComputeSettings",
@@ -41,6 +42,8 @@ class ComputeSettings:
         As in `CNNCodes`.
     batch_size, n_jobs : int or None
         Items a batch, and batches at a time; None is the engine's own and all cores.
+    quantized : Quantized or None
+        The network in 8 bits, for ``precision="int8"``.
     """
 
     device: Sequence[str] = ("auto",)
@@ -49,6 +52,13 @@ class ComputeSettings:
     compile: bool = False
     batch_size: int | None = None
     n_jobs: int | None = None
+    quantized: Quantized | None = None
+
+    def for_other_layers(self) -> ComputeSettings:
+        """The same for layers that no conversion to 8 bits is of: they are computed in float32."""
+        if self.precision != "int8":
+            return self
+        return replace(self, precision="float32", quantized=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +140,7 @@ class Plan:
             precision=settings.precision,
             engine=settings.engine,
             compile=settings.compile,
+            quantized=settings.quantized,
         )
         # Makes one row of those of several windows of an item; None where an item is one array.
         self.merge = network.merge(pooling)
@@ -156,6 +167,8 @@ class Plan:
     @cached_property
     def _sets(self) -> list[list[Layer]]:
         """Lists of layers that may stand in one row, of which a wide pass computes the first."""
+        if self._settings.precision == "int8":  # a conversion is of the layers asked for alone
+            return []
         usual, every = (self._packable(s) for s in (self._cuts.nameable(), self._cuts.every()))
         sets = [usual] if usual == every else [usual, every]
         return [some for some in sets if set(self._layers) <= set(some)]
@@ -187,6 +200,7 @@ class Plan:
             precision=self._settings.precision,
             engine=self._settings.engine,
             compile=self._settings.compile,
+            quantized=self._settings.quantized,
             on_disk=not self.private,
             few=self.few,
         )
