@@ -36,6 +36,7 @@ def parse(words):
     add("--images", type=int, default=plain.images, help="at most that many in a turn (512)")
     add("--search-images", type=int, default=plain.search_images, help="in grid_search (200)")
     add("--paths", type=int, nargs="+", default=plain.paths, help="numbers of files in memory")
+    add("--rows", type=int, nargs="+", default=plain.rows, help="numbers of rows in the store")
     options = vars(parser.parse_args(words))
     parts = options.pop("parts") or PARTS
     if unknown := [part for part in parts if part not in PARTS]:

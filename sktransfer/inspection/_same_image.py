@@ -52,12 +52,19 @@ class Thumbnail(NamedTuple):
         At 64 pixels, less what is coarse: its place is told to a pixel.
     pixel : float
         Width of a pixel of the image in it, at least 1.
+    std : float
+        Of `grey`.
+    fields : dict
+        What was made of `quarter`, by the sizes that were searched for in it: images are compared
+        with several others, mostly of one shape.
     """
 
     grey: np.ndarray
     quarter: np.ndarray
     half: np.ndarray
     pixel: float
+    std: float
+    fields: dict[tuple[tuple[int, int], ...], _Field]
 
 
 class Match(NamedTuple):
@@ -101,7 +108,8 @@ def thumbnail(pixels: np.ndarray) -> Thumbnail:
     grey = np.asarray(small.convert("L"), dtype=np.float32)
     half, quarter = (_resized(grey, [max(4, side // by) for side in grey.shape]) for by in (2, 4))
     pixel = max(1.0, scale)
-    return Thumbnail(grey, quarter, half - gaussian_filter(half, _FINE * pixel), pixel)
+    fine = half - gaussian_filter(half, _FINE * pixel)
+    return Thumbnail(grey, quarter, fine, pixel, float(grey.std()), {})
 
 
 def compare(one: Thumbnail, other: Thumbnail) -> Match:
@@ -123,7 +131,7 @@ def compare(one: Thumbnail, other: Thumbnail) -> Match:
     ----------
     .. [1] J. P. Lewis (1995). Fast normalized cross-correlation. Vision Interface.
     """
-    flat = [image.grey.std() < _FLAT for image in (one, other)]
+    flat = [image.std < _FLAT for image in (one, other)]
     if any(flat):
         same = all(flat) and abs(one.grey.mean() - other.grey.mean()) < 2 * _FLAT
         return Match(float(same))
@@ -140,13 +148,20 @@ def _roughly(whole: Thumbnail, part: Thumbnail) -> _Fit:
     a, b = whole.quarter, part.quarter
     largest = min(np.divide(a.shape, b.shape))
     sizes = [tuple(np.multiply(b.shape, largest * scale)) for scale in _SCALES]
-    return max(_fits(a, b, [*sizes, a.shape], (False, True)))  # squashed, too
+    whole_sizes = _sizes(a.shape, [*sizes, a.shape])  # squashed, too
+    key = tuple(whole_sizes)
+    if key not in whole.fields:
+        whole.fields[key] = _field(a, whole_sizes)
+    return max(_fits(whole.fields[key], a.shape, b, whole_sizes, (False, True)))
 
 
 def _closely(whole: Thumbnail, part: Thumbnail, rough: _Fit) -> Match:
     """The best fit near another, to fractions of a pixel, judged by what is fine."""
     sizes = [tuple(np.multiply(rough.size, 2 * scale)) for scale in _CLOSER]
-    fit = max(_fits(whole.half, part.half, [*sizes, whole.half.shape], (rough.mirrored,)))
+    shape = whole.half.shape
+    sizes = _sizes(shape, [*sizes, shape])
+    field = _field(whole.half, sizes)
+    fit = max(_fits(field, shape, part.half, sizes, (rough.mirrored,)))
     enlarged = np.divide(whole.grey.shape, whole.half.shape)
     corners = np.array([fit.place, np.add(fit.place, fit.size)]) * enlarged
     box = corners[:, ::-1].ravel()  # left, top, right, bottom
@@ -209,32 +224,64 @@ def _resized(image: np.ndarray, size: Sequence[int], box: Any = None) -> np.ndar
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
-def _fits(
-    whole: np.ndarray, part: np.ndarray, wanted: Sequence[Any], mirrored: Sequence[bool]
-) -> list[_Fit]:
-    """Where `part` of each size correlates best with `whole`."""
-    shape = whole.shape
-    rounded = [(min(round(h), shape[0]), min(round(w), shape[1])) for h, w in wanted]
-    sizes = [size for size in dict.fromkeys(rounded) if min(size) >= 3]
-    parts = np.zeros((len(sizes), len(mirrored), *shape), dtype=np.float32)
-    for at, (height, width) in zip(parts, sizes, strict=True):
-        small = _resized(part, (height, width))
-        for one, flip in zip(at, mirrored, strict=True):
-            one[:height, :width] = (small[:, ::-1] if flip else small) - small.mean()
+class _Field(NamedTuple):
+    """An image in which parts of some sizes are searched for.
+
+    Attributes
+    ----------
+    spectrum : ndarray
+        Of the image less its mean.
+    spreads : tuple of ndarray
+        For each size: the sum of squares, less their mean, of what is there at each place.
+    """
+
+    spectrum: np.ndarray
+    spreads: tuple[np.ndarray, ...]
+
+
+def _field(whole: np.ndarray, sizes: Sequence[tuple[int, int]]) -> _Field:
     centred = whole - whole.mean()
-    products = irfft2(rfft2(centred) * np.conj(rfft2(parts)), s=shape)
     sums, squares = (_summed(centred**power) for power in (1, 2))
+    spreads = (
+        (_windows(squares, (h, w)) - _windows(sums, (h, w)) ** 2 / (h * w)).clip(min=0)
+        for h, w in sizes
+    )
+    return _Field(rfft2(centred), tuple(spreads))
+
+
+def _sizes(shape: tuple[int, ...], wanted: Sequence[Any]) -> list[tuple[int, int]]:
+    """Sizes in whole pixels that a part of an image of this shape may have, each once."""
+    rounded = [(min(round(h), shape[0]), min(round(w), shape[1])) for h, w in wanted]
+    return [size for size in dict.fromkeys(rounded) if min(size) >= 3]
+
+
+def _fits(
+    field: _Field,
+    shape: tuple[int, int],
+    part: np.ndarray,
+    sizes: Sequence[tuple[int, int]],
+    mirrored: Sequence[bool],
+) -> list[_Fit]:
+    """Where `part` of each size correlates best with an image of a shape."""
+    parts = np.zeros((len(sizes), len(mirrored), *shape), dtype=np.float32)
+    picture = Image.fromarray(np.ascontiguousarray(part))
+    for at, (height, width) in zip(parts, sizes, strict=True):
+        small = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        small = small - small.mean()
+        for one, flip in zip(at, mirrored, strict=True):
+            one[:height, :width] = small[:, ::-1] if flip else small
+    products = irfft2(field.spectrum * np.conj(rfft2(parts)), s=shape)
     found = []
-    for size, product, flips in zip(sizes, products, parts, strict=True):
-        n = size[0] * size[1]
-        spread = (_windows(squares, size) - _windows(sums, size) ** 2 / n).clip(min=0)
+    for size, spread, product, flips in zip(sizes, field.spreads, products, parts, strict=True):
         norm = np.sqrt(spread * (flips[0] ** 2).sum())
-        textured = spread > n * _FAINTEST**2
-        for flip, values in zip(mirrored, product, strict=True):
-            valid = values[: norm.shape[0], : norm.shape[1]]
-            correlation = np.divide(valid, norm, where=textured, out=np.zeros_like(norm))
-            top, left = np.unravel_index(correlation.argmax(), norm.shape)
-            found.append(_Fit(float(correlation[top, left]), size, (int(top), int(left)), flip))
+        textured = spread > size[0] * size[1] * _FAINTEST**2
+        rows, columns = norm.shape
+        correlations = np.zeros((len(flips), rows, columns))
+        np.divide(product[:, :rows, :columns], norm, where=textured, out=correlations)
+        places = correlations.reshape(len(flips), -1).argmax(axis=1).tolist()
+        for flip, correlation, place in zip(mirrored, correlations, places, strict=True):
+            top, left = divmod(place, columns)
+            found.append(_Fit(float(correlation[top, left]), size, (top, left), flip))
     return found
 
 

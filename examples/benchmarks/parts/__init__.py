@@ -3,6 +3,7 @@
 PARTS = [
     "import_time",
     "store_lookup",
+    "store_size",
     "reading",
     "codes_arrays",
     "codes_files",

@@ -15,6 +15,7 @@ class Settings:
     seconds: float = 1.0
     search_images: int = 200
     paths: tuple = (500, 5_000, 20_000)
+    rows: tuple = (10_000, 100_000, 1_000_000)
     photos: Path | None = None
     peers: bool = True
 
@@ -29,5 +30,6 @@ class Settings:
             seconds=0.01,
             search_images=20,
             paths=(20,),
+            rows=(100, 1_000),
             peers=False,
         )
