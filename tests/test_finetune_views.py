@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
+import torch
 
 from sktransfer import FineTuneClassifier
 from sktransfer.exceptions import ImageError
-from sktransfer.finetune._activations import choose_storage
+from sktransfer.finetune._activations import BatchIterator, Examples, Views, choose_storage
 from sktransfer.finetune._augment import Augmented, make_augment
 from sktransfer.inputs import as_images
 
@@ -99,3 +102,49 @@ def test_an_image_that_cannot_be_read_is_named(sample, tmp_path):
     for trainable in (1, "all"):
         with pytest.raises(ImageError, match=r"image 9 \(.*bad\.jpg\)"):
             FineTuneClassifier(trainable=trainable, image_size=32, cache=None).fit(X, [0, 1] * 5)
+
+
+def test_batches_from_disk_are_read_while_others_are_learnt_from(sample, monkeypatch):
+    """Three ahead of the one in use, in another thread; the same batches in the same order."""
+    rows = np.arange(40.0, dtype=np.float32)
+    read, arrived = [], threading.Semaphore(0)
+
+    class Kept(Views):
+        def __init__(self, where):
+            self._where, self.sizes = where, None
+
+        def __len__(self):
+            return len(rows)
+
+        def batch(self, view, numbers):
+            read.append(threading.current_thread())
+            arrived.release()
+            return torch.from_numpy(rows[numbers])
+
+        def targets(self, view, numbers):
+            return None
+
+    def iterator(where):
+        examples = Examples(Kept(where), np.arange(40), None)
+        return BatchIterator(examples, 4, torch.Generator().manual_seed(0))
+
+    expected = [x.tolist() for x, _ in iterator("memory")]
+    assert {thread.name for thread in read} == {threading.current_thread().name}
+    read.clear()
+    arrived = threading.Semaphore(0)
+    batches = iter(iterator("disk"))
+    found = []
+    for n_read in (1, 5, 6, 7, 8, 9, 10, 10, 10, 10):
+        found.append(next(batches)[0].tolist())
+        while len(read) < n_read:
+            assert arrived.acquire(timeout=60)
+        assert len(read) == n_read
+    assert next(batches, None) is None
+    assert found == expected
+    assert read[0] is threading.current_thread() and threading.current_thread() not in read[1:]
+    # What nobody wants any more is not read, and the thread ends.
+    read.clear()
+    batches = iter(iterator("disk"))
+    next(batches), next(batches)
+    batches.close()
+    assert len(read) <= 5 and not read[-1].is_alive()

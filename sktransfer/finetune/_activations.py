@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +28,8 @@ __all__ = ["BatchIterator", "Examples", "Storage", "Views", "choose_storage", "r
 
 # Batches among which texts are sorted by length.
 _POOL = 50
+# Batches that are read from disk while others are learnt from.
+_AHEAD = 3
 
 
 class Views:
@@ -76,6 +80,11 @@ class Views:
     def noun(self) -> str:
         """What one is called."""
         return self._items.noun
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether it takes time to read what is kept."""
+        return self._where == "disk"
 
     def batch(self, view: int, numbers: np.ndarray) -> Any:
         """Activations of some items in one view, as a module takes them."""
@@ -216,8 +225,26 @@ class BatchIterator:
             if sizes is not None:
                 drawn = torch.randperm(len(parts), generator=self.generator)
                 parts = [parts[number] for number in drawn]
+        if self.dataset.views.on_disk and len(parts) > 1:
+            yield from self._ahead(parts)
+            return
         for part in parts:
             yield self.dataset.batch(part)
+
+    def _ahead(self, parts: list[np.ndarray]) -> Iterator[Any]:
+        """Batches from disk, some of which are read while those before are learnt from."""
+        # The first here, not in the thread: of a new view it computes the activations.
+        yield self.dataset.batch(parts[0])
+        reader = ThreadPoolExecutor(1, "sktransfer-reader")
+        try:
+            waiting = deque(reader.submit(self.dataset.batch, part) for part in parts[1:][:_AHEAD])
+            for part in [*parts[1 + _AHEAD :], *[None] * len(waiting)]:
+                batch = waiting.popleft().result()
+                if part is not None:
+                    waiting.append(reader.submit(self.dataset.batch, part))
+                yield batch
+        finally:  # also where nobody wants the rest
+            reader.shutdown(cancel_futures=True)
 
 
 # How many views are kept, and where.
