@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "code_outputs",
     "command_line_help",
     "own_members",
     "search_words",
@@ -59,6 +60,8 @@ nitpicky = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
+# What code prints is not meant to be copied.
+copybutton_selector = ":not(.output) > div > div.highlight pre"
 
 
 def _reachable(address: str) -> bool:
