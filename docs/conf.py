@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import sktransfer
+from sktransfer.store import open_store
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -123,6 +124,13 @@ for _project, _types in {
         link = f":py:obj:`{_name} <{_target}>`" if there else _name
         numpydoc_xref_aliases[_name] = link
 
+
+
+def empty_store(gallery_conf, name):
+    """Codes that one example computed would be there in the next, whose speeds would be unknown."""
+    open_store("memory").clear()
+
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -139,6 +147,7 @@ sphinx_gallery_conf = {
     # Scripts of other kinds: what was measured, a service, a training on several GPUs.
     "ignore_pattern": r"benchmarks|serve_fastapi|several_gpus",
     "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", empty_store),
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("sktransfer",),
     "reference_url": {"sktransfer": None},

@@ -39,8 +39,8 @@ def _digests(pages: list[Path]) -> dict[str, str]:
 def start(app: Sphinx) -> None:
     """Starts the process that runs pages whose text, or the package, has changed."""
     app.page_code = app.page_code_changed = None
-    if not app.config.plot_gallery:
-        return  # the switch of the gallery: nothing is run
+    if not _runs(app):
+        return
     RESULTS.mkdir(parents=True, exist_ok=True)
     known = RESULTS / "digests.json"
     before = json.loads(known.read_text()) if known.exists() else {}
@@ -57,6 +57,11 @@ def start(app: Sphinx) -> None:
             env=environment,
             stdout=subprocess.DEVNULL,
         )
+
+
+def _runs(app: Sphinx) -> bool:
+    """The switch of the gallery, ``-D plot_gallery=0``, holds for pages too."""
+    return str(app.config.plot_gallery).lower() not in ("0", "false")
 
 
 def _is_new(page: Path, before: dict[str, str], now: dict[str, str]) -> bool:
@@ -95,7 +100,7 @@ class AddOutputs(SphinxTransform):
     def apply(self, **kwargs: object) -> None:
         """Called by Sphinx for each page."""
         page = Path(self.env.doc2path(self.env.docname))
-        if not self.app.config.plot_gallery or page.suffix != ".md":
+        if not _runs(self.app) or page.suffix != ".md":
             return
         if not BLOCK.search(page.read_text()):
             return

@@ -76,20 +76,21 @@ def run_page(page: Path, figures: Path | None = None) -> list[Output]:
         # Blank lines in front, so that a traceback shows the line of the page.
         tree = ast.parse("\n" * text[: match.start(1)].count("\n") + output.code, str(page))
         with _caught(output):
-            value = _run(tree, str(page), names)
-        _show(value, output)
+            value, of_a_call = _run(tree, str(page), names)
+        _show(value, of_a_call, output)
         _keep_figures(output, figures, f"{page.stem}_{len(outputs)}")
         outputs.append(output)
     return outputs
 
 
-def _run(tree: ast.Module, page: str, names: dict[str, object]) -> object:
-    """Runs a block; the value of a last expression, as in a notebook."""
+def _run(tree: ast.Module, page: str, names: dict[str, object]) -> tuple[object, bool]:
+    """Runs a block; the value of a last expression, and whether it is that of a call."""
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, page, "exec"), names)
     if not isinstance(last, ast.Expr):
-        return None
-    return eval(compile(ast.Expression(last.value), page, "eval"), names)
+        return None, False
+    value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+    return value, isinstance(last.value, ast.Call)
 
 
 @contextlib.contextmanager
@@ -114,15 +115,16 @@ def _caught(output: Output) -> Iterator[None]:
     output.text = printed.getvalue().replace(here + os.sep, "").replace(here, ".")
 
 
-def _show(value: object, output: Output) -> None:
-    """Values that say something: no estimators that `fit` returns, no addresses in memory."""
+def _show(value: object, of_a_call: bool, output: Output) -> None:
+    """Values that say something: not what `fit`, `plot` or `dump` return besides their work."""
     from sklearn.base import BaseEstimator
 
     if value is None or isinstance(value, (BaseEstimator, type)):
         return
-    if hasattr(value, "_repr_html_"):
-        output.html = str(value._repr_html_())
-    elif " at 0x" not in repr(value):
+    html = value._repr_html_() if hasattr(value, "_repr_html_") else None
+    if html:
+        output.html = str(html)
+    elif not of_a_call and " at 0x" not in repr(value):
         output.text += repr(value) + "\n"
 
 
@@ -153,6 +155,12 @@ def pages_with_code() -> list[Path]:
 def run_into(results: Path, page: Path) -> None:
     """Runs a page in an empty folder, and writes its file of results when it is done."""
     began = time.perf_counter()
+    with contextlib.suppress(ImportError):
+        import pandas
+
+        # Tables are as wide as a page, rather than as the terminal that is not there.
+        pandas.set_option("display.width", 100, "display.max_columns", 20)
+        pandas.set_option("display.max_colwidth", 60)
     figures = results / name_of(page)
     figures.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {}
@@ -166,6 +174,7 @@ def run_into(results: Path, page: Path) -> None:
         finally:
             os.chdir(DOCS)
     found["seconds"] = round(time.perf_counter() - began, 1)
+    found["seconds_of_cores"] = round(sum(os.times()[:4]), 1)
     _write(results, page, found)
 
 
