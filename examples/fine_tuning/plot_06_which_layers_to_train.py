@@ -1,8 +1,8 @@
 """
-Which layers should learn?
-==========================
+Which layers should be trained?
+===============================
 
-Accuracy over the cut: the more stages learn, the more can be gained from many images, and the
+Accuracy over the cut: the more stages are trained, the more can be gained from many images, and the
 more it costs. With few images the last stage or two are all that is worth it.
 """
 
@@ -21,11 +21,11 @@ for trainable in cuts:
     clf.fit(X[train], y[train])
     scores.append(clf.score(X[test], y[test]))
     sizes.append(clf.n_trainable_parameters_)
-    print(f"{trainable!s:5} {sizes[-1]:8} numbers learn, accuracy {scores[-1]:.3f}")
+    print(f"{trainable!s:5} {sizes[-1]:8} weights trained, accuracy {scores[-1]:.3f}")
 
 # %%
 plt.plot(range(len(cuts)), scores, marker="o")
 plt.xticks(range(len(cuts)), [f"{cut}\n{size:,}" for cut, size in zip(cuts, sizes)])
-plt.xlabel("what is trained: stages from the end, numbers")
+plt.xlabel("what is trained: stages from the end, weights")
 plt.ylabel("accuracy on 300 images")
 plt.show()

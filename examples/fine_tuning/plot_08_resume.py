@@ -56,3 +56,17 @@ print(f"{len(resumed.history_)} epochs in the history, those before the interrup
 whole = classifier().fit(X, y)
 same = np.array_equal(resumed.predict_proba(X_test), whole.predict_proba(X_test))
 print("bit for bit the same:", same)
+
+# %%
+# Its losses, on those of the fit that was never interrupted.
+import matplotlib.pyplot as plt
+
+epochs = range(1, 5)
+plt.plot(epochs, whole.history_[:, "train_loss"], color="lightgrey", linewidth=6, label="whole")
+plt.plot(epochs, resumed.history_[:, "train_loss"], marker="o", label="resumed")
+plt.axvline(2.5, linestyle="--", color="red", label="the power fails")
+plt.xticks(epochs)
+plt.xlabel("epoch")
+plt.ylabel("training loss")
+plt.legend()
+plt.show()

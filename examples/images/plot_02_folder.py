@@ -25,6 +25,7 @@ from sklearn.svm import LinearSVC
 
 from sktransfer import CNNCodes, load_image_folder
 from sktransfer.datasets import load_cifar10_sample
+from sktransfer.inspection import ImageGridDisplay
 
 sample = load_cifar10_sample()
 scratch = tempfile.TemporaryDirectory()
@@ -47,6 +48,7 @@ with warnings.catch_warnings(record=True) as caught:
     photos = load_image_folder(root, verify=True)
 print(len(photos.data), "images of", ", ".join(photos.target_names))
 print("skipped:", [(Path(path).name, reason) for path, reason in photos.skipped])
+ImageGridDisplay.from_images(photos, n_images=20)
 
 # %%
 # A search with cross-validation
