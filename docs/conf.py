@@ -125,7 +125,6 @@ for _project, _types in {
         numpydoc_xref_aliases[_name] = link
 
 
-
 def empty_store(gallery_conf, name):
     """Codes that one example computed would be there in the next, whose speeds would be unknown."""
     open_store("memory").clear()
@@ -152,6 +151,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sktransfer",),
     "reference_url": {"sktransfer": None},
     "show_memory": False,
+    "write_computation_times": False,
     "min_reported_time": 1000,
 }
 suppress_warnings = ["config.cache"]

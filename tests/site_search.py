@@ -17,6 +17,9 @@ NAME, PART_OF_NAME, PRIORITY = 11, 6, {0: 15, 1: 5, 2: -5}
 TITLE, PART_OF_TITLE, TERM, PART_OF_TERM = 15, 7, 5, 2
 
 
+Hit = tuple[float, str, int]  # score, what the list of results shows, page
+
+
 class SiteSearch:
     """The index of a built site."""
 
@@ -41,27 +44,27 @@ class SiteSearch:
             if low in entry and len(low) >= len(entry) / 2:
                 score = _rounded(100 * len(low) / len(entry))
                 for page, _, is_main in places:
-                    (found if is_main else minor).append((score, page))
+                    (found if is_main else minor).append((score, self._title(page), page))
         for word in dict.fromkeys(words):
             found += self._objects(word, set(words))
         found += self._terms(terms)
-        # Of equal scores the title that comes first in the alphabet; minor ones come last.
-        order = lambda one: (-one[0], self._title(one[1]).lower())  # noqa: E731
-        ranked = sorted(found, key=order) + sorted(minor, key=order)
-        return list(dict.fromkeys(self.index["docnames"][page] for _, page in ranked))
+        ranked = _ranked(found) + _ranked(minor)  # entries that are not main ones come last
+        return list(dict.fromkeys(self.index["docnames"][page] for _, _, page in ranked))
 
     def _title(self, page: int) -> str:
         return str(self.index["titles"][page])
 
-    def _titles(self, low: str) -> list[tuple[float, int]]:
+    def _titles(self, low: str) -> list[Hit]:
         found = []
         for title, places in self.index["alltitles"].items():
             if low in title.lower().strip() and len(low) >= len(title) / 2:
                 score = _rounded(TITLE * len(low) / len(title))
-                found += [(score + (self._title(page) == title), page) for page, _ in places]
+                for page, _ in places:
+                    of_page = self._title(page)
+                    found.append((score + (of_page == title), of_page, page))
         return found
 
-    def _objects(self, word: str, words: set[str]) -> list[tuple[float, int]]:
+    def _objects(self, word: str, words: set[str]) -> list[Hit]:
         found = []
         for prefix, members in self.index["objects"].items():
             for page, kind, priority, _, name in members:
@@ -75,10 +78,10 @@ class SiteSearch:
                     continue
                 exact = word in (full.lower(), last)
                 score = NAME if exact else PART_OF_NAME * (word in last)
-                found.append((score + PRIORITY.get(priority, 0), page))
+                found.append((score + PRIORITY.get(priority, 0), full, page))
         return found
 
-    def _terms(self, terms: set[str]) -> list[tuple[float, int]]:
+    def _terms(self, terms: set[str]) -> list[Hit]:
         scores: dict[int, dict[str, int]] = {}
         for word in terms:
             for table, whole, part in (
@@ -96,10 +99,16 @@ class SiteSearch:
                         scores.setdefault(page, {})[word] = score
         long = sum(len(word) > 2 for word in terms)
         return [
-            (max(by_word.values()), page)
+            (max(by_word.values()), self._title(page), page)
             for page, by_word in scores.items()
             if len(by_word) in (len(terms), long)
         ]
+
+
+def _ranked(hits: list[Hit]) -> list[Hit]:
+    """By score, then by the alphabet, then the last first."""
+    last_first = hits[::-1]
+    return sorted(last_first, key=lambda hit: (-hit[0], hit[1].lower()))
 
 
 def _rounded(value: float) -> int:
