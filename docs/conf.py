@@ -150,6 +150,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("sktransfer",),
     "reference_url": {"sktransfer": None},
+    "remove_config_comments": True,
     "show_memory": False,
     "write_computation_times": False,
     "min_reported_time": 1000,

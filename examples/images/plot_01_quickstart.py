@@ -128,3 +128,4 @@ axes.grid(axis="y", alpha=0.3)
 axes.spines[["top", "right"]].set_visible(False)
 figure.savefig("quickstart.png", dpi=86)
 print("the picture is in quickstart.png")
+# sphinx_gallery_thumbnail_number = 2

@@ -79,3 +79,4 @@ for cell, index in zip(axes.flat, worst):
     cell.set_title(f"{names[y[index]]}, taken for {names[predicted[index]]}", fontsize="x-small")
     cell.set_axis_off()
 figure.tight_layout()
+# sphinx_gallery_thumbnail_number = 2

@@ -92,3 +92,4 @@ films = load_film_sentences_sample()
 tone = make_pipeline(TextCodes(), StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
 tone.fit(films.data[:200], films.target[:200])
 SaliencyDisplay.from_estimator(tone, films.data[200:204], display_labels=films.target_names)
+# sphinx_gallery_thumbnail_number = 6
