@@ -78,3 +78,4 @@ for top in (40, 96, 150):
 print(f"labelled: {(strokes != '').mean():.1%} of the pixels")
 scribbled = PixelClassifier(unlabeled="", random_state=0).fit(X, strokes)
 print(f"scribbles: {scribbled.score(X_test, y_test):.2f}, masks: {scores[30]:.2f}")
+# sphinx_gallery_thumbnail_number = 2
