@@ -113,16 +113,18 @@ for _project, _types in {
         **dict.fromkeys(("array-like", "array_like"), "numpy.typing.ArrayLike"),
         "RandomState": "numpy.random.RandomState",
     },
-    "pandas": {"DataFrame": "pandas.DataFrame", "Series": "pandas.Series"},
+    "pandas": {one: f"pandas.{one}" for one in ("DataFrame", "Series")},
     "sklearn": {"Bunch": "sklearn.utils.Bunch"},
     "matplotlib": {"Figure": "matplotlib.figure.Figure", "Axes": "matplotlib.axes.Axes"},
     "torch": {"Tensor": "torch.Tensor", "Module": "torch.nn.Module"},
+    "skorch": {"NeuralNet": "skorch.NeuralNet", "History": "skorch.history.History"},
 }.items():
     for _name, _target in _types.items():
         there = _project in intersphinx_mapping
         # One that is its own alias stays a word; the links of numpydoc itself are replaced so.
-        link = f":py:obj:`{_name} <{_target}>`" if there else _name
-        numpydoc_xref_aliases[_name] = link
+        for _one in (_name, _target):  # docstrings have both
+            link = f":py:obj:`{_one} <{_target}>`" if there else _one
+            numpydoc_xref_aliases[_one] = link
 
 
 def empty_store(gallery_conf, name):

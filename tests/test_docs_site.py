@@ -77,6 +77,7 @@ def _text(pages):
 # The site.
 
 QUERIES = {
+    "tutorial/install": ["install", "installation", "Windows", "conda"],
     "how_to/feed_images": ["load images", "csv", "data frame", "DICOM", "pytorch dataset"],
     "how_to/bad_images": ["corrupt", "corrupt images", "damaged images"],
     "how_to/clean": ["duplicates", "mislabelled", "mislabeled", "label noise", "leakage"],
@@ -106,6 +107,7 @@ QUERIES = {
     "how_to/many_machines": ["dask", "cluster"],
     "how_to/resume_training": ["checkpoint", "resume"],
     "explanation/cnn_codes": ["embedding", "embeddings", "feature extraction", "deep features"],
+    "explanation/comparison": ["fastai", "alternatives"],
     "explanation/resize": ["crop", "resize", "aspect ratio"],
     "explanation/store": ["cache"],
     "reference/errors": ["errors", "warnings"],
