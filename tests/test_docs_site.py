@@ -155,6 +155,8 @@ def test_every_method_of_ours_is_documented_in_full(site):
             ours = home is not None and home.__module__.startswith("sktransfer")
             if method.startswith("_") or not ours or not callable(getattr(thing, method, None)):
                 continue
+            if re.fullmatch("set_.*_request", method):  # made by scikit-learn, documented there
+                continue
             n_methods += 1
             assert f'id="sktransfer.{name}.{method}"' in html, f"{name}.{method}"
     assert n_methods > 100

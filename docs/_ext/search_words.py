@@ -7,6 +7,7 @@ on its page.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -19,7 +20,11 @@ from sphinx.transforms import SphinxTransform
 
 def read_words(folder: Path) -> dict[str, list[str]]:
     """The words of each page, in lower case as the search compares them."""
-    pages = yaml.safe_load((folder / "search_words.yaml").read_text())
+    text = (folder / "search_words.yaml").read_text()
+    names = re.findall(r"^([\w/]+):", text, re.MULTILINE)
+    if len(set(names)) < len(names):  # YAML itself would take the last
+        raise ConfigError(f"search_words.yaml names pages twice: {sorted(names)}.")
+    pages = yaml.safe_load(text)
     return {page: [str(word).lower() for word in words] for page, words in pages.items()}
 
 
