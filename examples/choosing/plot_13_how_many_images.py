@@ -27,7 +27,7 @@ for size, mean, std in zip(curve.sizes, curve.means, curve.stds, strict=True):
 true = advise(X[:600], y[:600], image_size=64).learning_curve
 sizes = np.linspace(curve.sizes[0], true.sizes[-1], 50)
 plt.errorbar(curve.sizes, curve.means, curve.stds, fmt="o", label="from 150 images")
-plt.plot(sizes, curve.expected(sizes), "--", label="where it leads")
+plt.plot(sizes, curve.expected(sizes), "--", label="extrapolation (power law)")
 plt.errorbar(true.sizes, true.means, true.stds, fmt="s", label="from 600 images")
 plt.xlabel("training images")
 plt.ylabel("accuracy of the probe")

@@ -1,5 +1,5 @@
 """
-Resume after a fit was killed
+Resume interrupted training
 =============================
 
 A fit that names a folder leaves a checkpoint there after each epoch, and the same call resumes from

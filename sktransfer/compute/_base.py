@@ -140,7 +140,7 @@ def _resolve(device: str) -> torch.device:
         ) from error
     if not _present(resolved):
         raise EngineError(
-            f'device={device!r} is not on this machine. Take device="auto", which is cuda, '
+            f'device={device!r} was not found on this machine. Take device="auto", which is cuda, '
             f"then mps, then cpu; torch {torch.__version__} finds "
             f"{torch.cuda.device_count()} CUDA devices here."
         )

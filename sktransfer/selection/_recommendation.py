@@ -261,7 +261,7 @@ def _more(ax: Any, advice: Recommendation) -> None:
     ax.errorbar(curve.sizes, curve.means, curve.stds, marker="o", capsize=3, label="measured")
     ahead = np.geomspace(curve.sizes[0], 4 * curve.sizes[-1], 50)
     if curve.law is not None:
-        ax.plot(ahead, curve.expected(ahead), "--", label="where it leads")
+        ax.plot(ahead, curve.expected(ahead), "--", label="extrapolation (power law)")
     ax.set(xscale="log", xlabel=f"{advice.noun}s to learn from")
     model = BAG_OF_WORDS if advice.strategy == BAG_OF_WORDS else "linear probe"
     ax.set_ylabel(f"{advice.measure} of a {model}")
