@@ -196,21 +196,22 @@ class Network:
     backbone: Any = param(
         default="efficientnet_lite0", valid=[str, HasMethods(["forward", "state_dict"])],
         kw_only=False, type="str or torch.nn.Module", doc="""
-        Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``, ``"timm:"``,
-        ``"packaged:"`` and ``"hf-hub:"`` before the name say where to look. A module is copied,
-        never changed, and needs `preprocessing` unless it is timm's.""")
+        Name of a network; see :func:`sktransfer.list_backbones`. ``"torchvision:"``,
+        ``"timm:"``, ``"packaged:"`` and ``"hf-hub:"`` before the name restrict the search to
+        one source. A module is copied, never changed, and needs `preprocessing` unless it is a
+        network of timm.""")
     weights: str | os.PathLike[str] | enum.Enum | None = param(
         default="default", valid=[str, os.PathLike, enum.Enum, None],
         type="str, enum member, path or None", doc="""
         ``"default"``, the name of a set of weights such as ``"IMAGENET1K_V2"``, one of
         torchvision's weights objects, a local ``.pth``, ``.pt`` or ``.safetensors`` file, or None
-        for random weights (always the same ones), which serve comparisons and tests.""")
+        for random weights (always the same ones), for comparisons and tests.""")
     preprocessing: Any = param(  # see as_preprocessing
         default=None, valid="no_validation",
         type='Preprocessing, dict, transforms or "default"', doc="""
-        Size, crop, mean, standard deviation and interpolation; needed only where weights do not
-        tell. ``weights.transforms()`` of torchvision's weights is taken as well. ``"default"``
-        takes those of the network's default weights.""")
+        Size, crop, mean, standard deviation and interpolation; needed only if they are not known
+        for the weights. ``weights.transforms()`` of torchvision's weights is accepted as well.
+        ``"default"`` takes those of the network's default weights.""")
 
 
 @parameters
@@ -219,30 +220,31 @@ class ImageInput:
 
     image_size: int | tuple[int, int] | None = param(
         default=None, valid=[_COUNT, tuple, list, None], type="int or (int, int)", doc="""
-        Height and width in pixels that the network sees; None is the size it was trained with.""")
+        Height and width of the network's input in pixels; None is the size it was trained with.""")
     resize: str = param(default="pad", choices=("pad", "squash", "crop"), doc="""
-        How an image that is not square is made so: with bars of the mean colour, by changing its
-        proportions, or by cutting out the middle, as the transforms that come with weights do. On
+        How an image that is not square is resized: by padding it with the mean colour, by changing
+        its aspect ratio, or by cropping the centre, as the transforms that come with weights do. On
         square images the three differ only in `crop_pct`.""")
     crop_pct: float | None = param(
         default=None, valid=[Interval(Real, 0, 1, closed="right"), None], type="float", doc="""
-        With ``resize="crop"``: the part of the shorter side that is kept, in (0, 1]. None is what
-        the weights come with, such as 0.875.""")
+        With ``resize="crop"``: the fraction of the shorter side that is kept, in (0, 1]. None is
+        the value that comes with the weights, such as 0.875.""")
     image_shape: tuple[int, ...] | Literal["row"] | None = param(
         default=None, valid=[tuple, list, StrOptions({"row"}), None],
         type='tuple of int or "row"', doc="""
-        Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it where
-        the length of a row is a square or three times a square, of which neighbours that resemble
-        each other tell (h, w, 3) from (3, h, w); ``"row"`` takes a row as an image of height 1.""")
+        Shape of an image in flattened rows: (h, w), (h, w, 3) or (3, h, w). None infers it if the
+        length of a row is a square or three times a square; the similarity of neighbouring pixels
+        decides between (h, w, 3) and (3, h, w). ``"row"`` takes a row as an image of height 1.""")
     value_range: Literal["auto"] | tuple[float, float] = param(
         default="auto", valid=[StrOptions({"auto"}), tuple, list],
         type='"auto" or (float, float)', doc="""
-        The numbers that mean black and white in arrays, and in files and PIL images of more than 8
-        bits, such as (0, 4095) for 12 bits in 16-bit PNG or TIFF files; files of 8 bits need none.
-        ``"auto"`` tells by all arrays together: uint8 and integers are 0 to 255; floats within 0 to
-        1 are that, floats within 0 to 255 that reach 128 are that; anything else is an error. Files
-        are 0 to the largest value of their type. A warning is given where images look nearly black
-        so. With a tuple, values beyond are clipped with a warning.""")
+        The values of black and white in arrays, and in files and PIL images of more than 8 bits,
+        such as (0, 4095) for 12 bits in 16-bit PNG or TIFF files; 8-bit files need none. ``"auto"``
+        looks at all arrays together: the range of uint8 and integers is 0 to 255; that of floats
+        within 0 and 1 is 0 to 1, and that of floats within 0 and 255 that reach 128 is 0 to 255;
+        anything else is an error. The range of files is 0 to the largest value of their type. There
+        is a warning if images then look nearly black. With a tuple, values outside the range are
+        clipped, with a warning.""")
 
 
 @parameters
@@ -251,13 +253,13 @@ class DenseInput:
 
     image_size: int | tuple[int, int] | None = changed(ImageInput, "image_size",
         default=None, doc="""
-        Height and width in pixels that the network sees, of any size. None is the median height and
-        width of the images of `fit`, reduced so that the longer side has at most 512 pixels, or
-        enlarged to those that the network was trained with. The answers always have the size of
-        each image; small things need a larger size.""")
+        Height and width of the network's input in pixels, of any size. None is the median height
+        and width of the images of `fit`, reduced so that the longer side has at most 512 pixels, or
+        enlarged to the size that the network was trained with. Predictions always have the size of
+        each image; small objects need a larger size.""")
     resize: str = param(default="pad", choices=("pad", "squash"), doc="""
-        How an image of other proportions is made to fit: with bars of the mean colour, or by
-        changing its proportions.""")
+        How an image of another aspect ratio is resized: by padding it with the mean colour, or by
+        changing its aspect ratio.""")
     value_range: Literal["auto"] | tuple[float, float] = changed(
         ImageInput, "value_range", default="auto")
 
@@ -269,23 +271,23 @@ class Compute:
     device: str | Sequence[str] = param(
         default="auto", valid=[str, HasMethods(["type", "index"]), list, tuple],
         type="str or list of str", doc="""
-        ``"auto"`` is cuda, then mps, then cpu; any name that torch knows. Of several, such as
-        ``["cuda:0", "cuda:1"]``, each batch of a frozen network goes to one that is free; training
-        takes the first.""")
+        ``"auto"`` is cuda, then mps, then cpu; or any name that torch knows. With several, such as
+        ``["cuda:0", "cuda:1"]``, each batch of a frozen network goes to a free device; training
+        uses the first.""")
     precision: str = param(
         default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
-        What a frozen network computes in; codes are float32 always. ``"auto"`` is the fastest whose
-        codes stay within 1% of float32 (relative L2 norm): float16 on CUDA, float32 elsewhere. On a
-        CPU bfloat16 is up to twice as fast or more, and about 6% off, which costs a linear
-        classifier nothing that could be measured.""")
+        The precision in which a frozen network is computed; codes are always float32. ``"auto"`` is
+        the fastest whose codes stay within 1% of float32 (relative L2 norm): float16 on CUDA,
+        float32 elsewhere. On a CPU bfloat16 can be twice as fast or more; codes differ by about 6%,
+        without a measurable effect on a linear classifier.""")
     engine: str = param(default="auto", choices=("auto", "torch", "openvino"), doc="""
-        What runs a frozen network. ``"auto"`` is OpenVINO on a CPU where it is installed (the extra
-        ``openvino``), torch elsewhere. OpenVINO converts a network once, in about a second; a
+        The library that runs a frozen network. ``"auto"`` is OpenVINO on a CPU if it is installed
+        (the extra ``openvino``), else torch. OpenVINO converts a network once, in about a second; a
         network that it cannot convert, or computes differently by more than 1e-3, runs on torch
         with a warning.""")
     n_jobs: int | None = param(default=None, valid=[*_JOBS, None], type="int", doc="""
-        Batches that are read and computed by a frozen network at the same time on the CPU, each on
-        one core. None is all cores that this process may use.""")
+        Number of batches that a frozen network processes at the same time on the CPU, each on one
+        core. None is all cores that this process may use.""")
 
 
 @parameters
@@ -297,8 +299,8 @@ class Cache:
         type='"memory", path, Store or None', doc="""
         Where the outputs of frozen networks are kept so that no image goes through the same network
         twice: in memory, shared by all estimators of the process and bounded
-        (:func:`sktransfer.set_config`, 512 MB), or in a folder shared by processes and runs.
-        The key is the content of the image, not its name.""")
+        (:func:`sktransfer.set_config`, 512 MB), or in a folder shared by processes and runs. The
+        key is the content of the image, not its name.""")
 
 
 @parameters
@@ -308,7 +310,7 @@ class General:
     bundle_weights: bool = param(default=False, valid=["boolean"], type="bool", doc="""
         Whether a pickle holds the pretrained weights even where they can be loaded by name.""")
     verbose: int = param(default=0, valid=["verbose"], type="int", doc="""
-        1 shows progress: a bar over images, or a line for each epoch or trial.""")
+        1 shows progress: a bar for images, or a line for each epoch or trial.""")
 
 
 # The same for texts.
@@ -327,8 +329,8 @@ class TextNetwork:
         ``"hf-hub:organisation/name"``; or a model of transformers, which is copied, never
         changed.""")
     weights: str | None = param(default="default", valid=[str, None], type="str or None", doc="""
-        ``"default"``, or None for random weights (always the same ones), which serve comparisons
-        and tests.""")
+        ``"default"``, or None for random weights (always the same ones), for comparisons and
+        tests.""")
     tokenizer: Any = param(default=None, valid="no_validation",
         type="tokenizer, path or None", doc="""
         A fast tokenizer of transformers, one of the package tokenizers, or the path of a
@@ -340,19 +342,20 @@ class TextInput:
     """How texts are read."""
 
     max_tokens: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
-        Tokens that the network reads at a time, special ones included. None is what the network was
-        trained with.""")
+        Maximum number of tokens that the network reads at a time, special tokens included. None is
+        the number it was trained with.""")
     long_texts: str = param(
         default="windows", choices=("windows", "head", "head_tail", "error"), doc="""
-        What becomes of a text of more tokens: it is read in windows that cover all of it; or its
-        beginning alone is, or a quarter of `max_tokens` from its beginning and the rest from its
-        end, with one warning that says how many texts and what share of all tokens that is; or it
-        is an error.""")
+        How a text with more tokens is read: in windows that cover all of it; only its beginning; a
+        quarter of `max_tokens` from its beginning and the rest from its end; or it is an error. For
+        the second and third, one warning gives the number of texts and the fraction of tokens that
+        are dropped.""")
     stride: float = param(default=0.25, valid=[_SHARE], type="float", doc="""
-        Share of a window that the next one covers as well, in [0, 1). Each token counts once.""")
+        Fraction of a window that the next one covers as well, in [0, 1). Each token counts
+        once.""")
     prompt: str | None = param(default=None, valid=[str, None], type="str", doc="""
-        Put before each text, such as ``"query: "``. None is what the folder of the network says,
-        which for most is nothing.""")
+        Put before each text, such as ``"query: "``. None is the prompt given in the folder of the
+        network, which most do not have.""")
 
 
 @parameters
@@ -361,12 +364,13 @@ class TextCompute(Compute):
 
     batch_tokens: int | Literal["auto"] = param(
         default="auto", valid=[_COUNT, StrOptions({"auto"})], type='int or "auto"', doc="""
-        Tokens that go through the network together, of texts of one length, so that nothing is
-        filled up and the code of a text does not hang on its batch. ``"auto"`` is 768 on CPUs, what
-        their caches hold, and 32,768 on GPUs.""")
+        Number of tokens in a batch, of texts of equal length, so that nothing is padded and the
+        code of a text does not depend on its batch. ``"auto"`` is 768 on CPUs, which fits into
+        their caches, and 32,768 on GPUs.""")
     on_error: str = param(default="raise", choices=("raise", "nan"), doc="""
-        What a text that is missing, empty or no text does: an error that names it, or a row of NaN
-        and one warning that lists them all. Either way the codes computed so far are kept.""")
+        For a text that is missing, empty or not a text: raise an error that names it, or return a
+        row of NaN with one warning that lists them all. Either way the codes computed so far are
+        kept.""")
 
 
 @parameters
@@ -375,9 +379,9 @@ class TextPooling:
 
     pooling: str = param(
         default="auto", choices=("auto", "avg", "avg_all", "max", "token", "last"), doc="""
-        What is made of the tokens of a text: the mean of all but the special ones, of all, their
-        maximum, the first (``[CLS]``), or the last, as decoders have it. ``"auto"`` is how a folder
-        of sentence-transformers says that its network was trained to be pooled, else ``"avg"``.""")
+        How the tokens of a text are reduced to one row: the mean of all but the special tokens, the
+        mean of all, their maximum, the first (``[CLS]``), or the last, as for decoders. ``"auto"``
+        is the pooling given in a folder of sentence-transformers, else ``"avg"``.""")
 
 
 @parameters
@@ -397,9 +401,9 @@ class TextLayer:
         default=None, valid=[str, Integral, list, tuple, None],
         type="str, int, list of str or int, or None", doc="""
         Where to cut: ``"embeddings"``, ``"block.1"`` … as :meth:`list_layers` names them; None or
-        -1 is the last block, -2 the one before it. Middle blocks often tell more of tone, names and
-        grammar, the last of the topic. Of a list, the codes stand side by side; they come from one
-        pass. Later blocks are not computed.""")
+        -1 is the last block, -2 the one before it. Middle blocks are often better for tone, names
+        and grammar, the last for topics. With a list, the codes are concatenated; they come from
+        one pass. Later blocks are not computed.""")
     normalize: str | None = param(
         default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
         ``"l2"`` scales each row to length 1, as sentence-transformers does for most of its
@@ -419,12 +423,11 @@ class TokenCodesParameters(TextLayer):
         default="auto", valid=[str, Integral, list, tuple, None],
         type='"auto", str, int, list of str or int, or None', doc="""
         Where to cut: ``"embeddings"``, ``"block.1"`` … as :meth:`list_layers` names them; None or
-        -1 is the last block, -2 the one before it. ``"auto"`` is the one in the middle, since
-        the last tell less of names and grammar. Of a list, the codes stand side by
-        side; they come from one pass. Later blocks are not computed.""")
+        -1 is the last block, -2 the one before it. ``"auto"`` is the middle block, since the last
+        blocks are worse for names and grammar. With a list, the codes are concatenated; they come
+        from one pass. Later blocks are not computed.""")
     words: str = param(default="avg", choices=("avg", "first", "last"), doc="""
-        What is made of the tokens that the tokenizer splits a word into: their mean, the first or
-        the last.""")
+        How the tokens of a word are reduced to one row: their mean, the first or the last.""")
 
 
 # CNNCodes.
@@ -438,16 +441,16 @@ class Codes:
         default=None, valid=[str, Integral, list, tuple, None],
         type="str, int, list of str or int, or None", doc="""
         Where to cut. None is the layer before the classifier, or the output of a network that has
-        none; a name is one of :meth:`list_layers`, such as ``"output"``, what the network itself
-        gives; -1 is the default, -2 the cut point before it. Earlier layers are more generic, later
-        ones more specific to the images the network was trained on. Of a list, the codes stand side
-        by side; they come from one pass. Later layers are not computed.""")
+        none; a name is one of :meth:`list_layers`, such as ``"output"``, the output of the network
+        itself; -1 is the default, -2 the cut point before it. Earlier layers are more generic,
+        later ones more specific to the images the network was trained on. With a list, the codes
+        are concatenated; they come from one pass. Later layers are not computed.""")
     pooling: str | None = param(
         default="avg", choices=("avg", "max", "gem", "token", "flatten"), valid=[None],
         type="None", doc="""
-        What is made of a map of (channels, height, width): its mean, maximum or generalised mean
-        (power 3), the class token of a vision transformer, all its numbers as a row, or the map
-        itself. Layers that are rows already are not pooled.""")
+        How a map (channels, height, width) is reduced to a row: its mean, maximum or generalised
+        mean (power 3), the class token of a vision transformer, all its numbers, or None for the
+        map itself. Layers whose output is a row already are not pooled.""")
     normalize: str | None = param(
         default=None, choices=("l2", "power"), valid=[None], type="None", doc="""
         ``"l2"`` scales each row to length 1; ``"power"`` takes signed square roots first [3]_.""")
@@ -468,14 +471,15 @@ class BatchCompute(Compute):
         on these images, so folds of a cross-validation do not share them. See
         :doc:`/how_to/go_faster`.""")
     compile: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Whether torch compiles the network first; implies the engine torch. Takes some ten seconds
-        or more in each process, so it is for many thousand images.""")
+        Whether to compile the network with :func:`torch.compile`; implies the engine torch.
+        Compilation takes ten seconds or more in each process, so it pays only for many thousand
+        images.""")
     batch_size: int | Literal["auto"] = param(
         default="auto", valid=[_COUNT, StrOptions({"auto"})], type='int or "auto"', doc="""
-        Images that go through the network together.""")
+        Number of images in a batch.""")
     on_error: str = param(default="raise", choices=("raise", "nan"), doc="""
-        What an image that cannot be read does: an error that names it, or a row of NaN and one
-        warning that lists them all. Either way the codes computed so far are kept.""")
+        For an image that cannot be read: raise an error that names it, or return a row of NaN with
+        one warning that lists them all. Either way the codes computed so far are kept.""")
 
 
 @parameters
@@ -499,9 +503,9 @@ class Ending:
 
     layer: str | int | None = param(
         default=None, valid=[str, Integral, None], type="str or int", doc="""
-        Where the network ends, as in :class:`sktransfer.CNNCodes`; what is behind it is left out.
-        None is the layer before the classifier. For images unlike those the network was trained on
-        an earlier one may be the better start.""")
+        Where the network ends, as in :class:`sktransfer.CNNCodes`; later layers are dropped. None
+        is the layer before the classifier. For images unlike those the network was trained on an
+        earlier layer may be a better start.""")
 
 
 @parameters
@@ -511,20 +515,20 @@ class Tail:
     trainable: str | int | Sequence[str] = param(
         default=2, valid=[str, Integral, list, tuple],
         type='{"head", "all"}, int, str or list of str', doc="""
-        What is trained besides the new head, which always is: nothing ("head"), the last so many
-        stages, everything, or the layers of these names, also with ``*`` and ``?``.""")
+        What is trained besides the new head: nothing ("head"), this number of stages at the end,
+        all layers, or the layers of these names, also with ``*`` and ``?``.""")
     method: str = param(default="full", choices=("full", "bitfit", "lora"), doc="""
-        "bitfit" trains only the biases of what is trainable; "lora" puts small matrices beside
-        linear layers and convolutions (the extra ``lora``).""")
+        "full" trains all weights of the trainable layers, "bitfit" only their biases, and "lora"
+        small matrices beside linear layers and convolutions (the extra ``lora``).""")
     head: str | Callable[[int, int], Any] = param(
         default="linear", choices=("linear", "mlp"), valid=[callable], type="callable", doc="""
         The new output layer; "mlp" has a hidden layer of 512. A callable takes the numbers of
-        inputs and outputs and gives a module.""")
+        inputs and outputs and returns a module.""")
     head_init: str = param(default="linear_probe", choices=("linear_probe", "random"), doc="""
         "linear_probe" starts from a convex fit on the codes of the pretrained network, so that a
         random head does not distort good weights.""")
     dropout: float = param(default=0.0, valid=[_SHARE], type="float", doc="""
-        Share of the head's inputs that are left out in training, in [0, 1).""")
+        Fraction of the head's inputs that are set to zero in training, in [0, 1).""")
 
 
 @parameters
@@ -532,8 +536,8 @@ class ImageTail(Tail):
     """The same of a network for images."""
 
     batchnorm: str = param(default="frozen", choices=("frozen", "train"), doc="""
-        Whether batch norms that are trained keep the pretrained statistics or follow the batches.
-        What is frozen keeps them always.""")
+        Whether trained batch norms keep the pretrained statistics or use those of the batches.
+        Frozen ones always keep them.""")
 
 
 @parameters
@@ -543,8 +547,9 @@ class DenseTail(ImageTail):
     layers: Sequence[str | int] | str | int | None = param(
         default=None, valid=[str, Integral, list, tuple, None],
         type="str, int, list of str or int, or None", doc="""
-        Layers whose maps the head takes, by name or number as in :class:`sktransfer.CNNCodes`. None
-        is the last layer of each resolution. What is behind the last of them is left out.""")
+        Layers whose maps are the input of the head, by name or number as in
+        :class:`sktransfer.CNNCodes`. None is the last layer of each resolution. Layers behind the
+        last of them are dropped.""")
 
 
 @parameters
@@ -552,68 +557,71 @@ class Training:
     """How it is trained."""
 
     lr: float = param(default=2e-3, valid=[_POSITIVE], type="float", doc="""
-        Learning rate of the head, whose inputs are divided by the root of their number.""")
+        Learning rate of the head, whose inputs are divided by the square root of their number.""")
     backbone_lr_factor: float = param(default=0.1, valid=[_NOT_NEGATIVE], type="float", doc="""
-        By which the learning rate of pretrained layers is smaller; 0 freezes them.""")
+        Factor between the learning rate of pretrained layers and `lr`; 0 freezes them.""")
     layer_decay: float = param(
         default=1.0, valid=[Interval(Real, 0, 1, closed="right")], type="float", doc="""
-        By which the learning rate of each stage is smaller than that of the stage after it, in (0,
+        Factor between the learning rate of each stage and that of the stage after it, in (0,
         1].""")
     optimizer: Any = param(
         default="adamw", choices=("adamw", "sgd"), valid=[callable], type="class", doc="""
-        "sgd" has Nesterov momentum 0.9. Any class of torch's kind; parameters by `net_params`.""")
+        "sgd" has Nesterov momentum 0.9. Or any optimizer class of torch; its parameters are set by
+        `net_params`.""")
     weight_decay: float = param(default=1e-2, valid=[_NOT_NEGATIVE], type="float", doc="""
-        Not applied to biases and norms.""")
+        Weight decay of the optimizer, not applied to biases and norms.""")
     l2_sp: float = param(default=0.0, valid=[_NOT_NEGATIVE], type="float", doc="""
-        Pull towards the pretrained weights instead of towards zero.""")
+        Strength of an L2 penalty on the distance from the pretrained weights.""")
     schedule: Any = param(  # see check_training
         default="cosine", valid="no_validation",
         type='{"cosine", "constant", "step"} or skorch LRScheduler', doc="""
         Learning rates over the batches of a fit; "step" falls to a tenth after two thirds.""")
     warmup: float = param(default=0.3, valid=[_SHARE], type="float", doc="""
-        Share of the steps in which learning rates rise from zero, in [0, 1).""")
+        Fraction of the steps in which learning rates rise from zero, in [0, 1).""")
     amp: str = param(default="auto", choices=("auto", "float32", "bfloat16", "float16"), doc="""
-        What is trained computes in (automatic mixed precision). "auto" is bfloat16 on GPUs and CPUs
-        that have instructions for it, float16 on other GPUs, and else float32; a linear head alone
-        is trained in float32 on CPUs. Weights are float32 always; in float16 the loss is scaled.
-        Predictions are in float32. Take "float32" for the same results, but for the last digits,
-        on CPUs of every kind.""")
+        Precision of training (automatic mixed precision). "auto" is bfloat16 on GPUs and CPUs that
+        have instructions for it, float16 on other GPUs, and else float32; a linear head alone is
+        trained in float32 on CPUs. Weights are float32 always; in float16 the loss is scaled.
+        Predictions are in float32. Take "float32" for the same results, but for the last digits, on
+        CPUs of every kind.""")
     max_epochs: int = param(
         default=10, valid=[Interval(Integral, 0, None, closed="left")], type="int", doc="""
-        Times that every sample is trained on.""")
+        Number of epochs, that is passes over all samples.""")
     batch_size: int = param(default=32, valid=[_COUNT], type="int", doc="""
-        Samples in a step.""")
+        Number of samples in a step.""")
     early_stopping: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Hold `validation_fraction` out to find the best epoch, and then train again on all samples
-        for so many epochs, as with ``max_epochs=best_epoch_``: up to twice the time. The best is
-        the last epoch, unless its loss on what is held out is higher than the lowest by a paired
-        t-test over the samples, and its accuracy not. With `validation_data`, a `schedule` of your
-        own, or callbacks that monitor validation nothing is trained again: the weights of the best
-        epoch come back. `partial_fit` takes no notice of it.""")
+        Whether to hold out `validation_fraction` of the samples to find the best epoch, and
+        then to train again on all samples for that number of epochs, as with
+        ``max_epochs=best_epoch_``: up to twice the time. The last epoch is the best, unless its
+        validation loss is higher than the lowest by a paired t-test over the samples and its
+        accuracy is not higher. With `validation_data`, a `schedule` of your own, or callbacks
+        that monitor validation, there is no second training: the weights of the best epoch are
+        restored. `partial_fit` ignores it.""")
     validation_fraction: float = param(
         default=0.1, valid=[Interval(Real, 0, 1, closed="neither")], type="float", doc="""
-        What `early_stopping` holds out, in (0, 1); classes keep their shares. A warning is given
-        where that is fewer than 100 samples: so few seldom tell one epoch from another.""")
+        Fraction of the samples that `early_stopping` holds out, in (0, 1), stratified by class.
+        There is a warning for fewer than 100 samples, which can seldom tell one epoch from
+        another.""")
     patience: int = param(default=5, valid=[_COUNT], type="int", doc="""
-        After so many epochs in a row that are worse than the best, those of `warmup` not counted,
-        training ends.""")
+        Training ends after this number of epochs in a row that are worse than the best, not
+        counting those of `warmup`.""")
     warm_start: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Whether `fit` continues from what was trained before, with learning rates and all else of
-        training as the parameters say now; the network stays as it was built.""")
+        Whether `fit` continues from the weights of the previous fit, with the present learning
+        rates and other parameters of training; the architecture does not change.""")
     distributed: bool = param(default=False, valid=["boolean"], type="bool", doc="""
-        Whether processes that accelerate or torchrun started share each batch (the extra
+        Whether processes started by accelerate or torchrun share each batch (the extra
         ``distributed``).""")
     callbacks: Sequence[Any] | None = param(
         default=None, valid=[list, tuple, None], type="list of skorch.callbacks.Callback", doc="""
-        More callbacks of the net, or pairs of a name and a callback:
-        :class:`~sktransfer.finetune.EMA`, :class:`~sktransfer.finetune.Mixup` and
-        :class:`~sktransfer.finetune.GradualUnfreeze`, skorch's own, such as
-        ``GradientNormClipping(1.0)``, and yours.""")
+        Additional callbacks, or pairs of a name and a callback: :class:`~sktransfer.finetune.EMA`,
+        :class:`~sktransfer.finetune.Mixup` and :class:`~sktransfer.finetune.GradualUnfreeze`, those
+        of skorch, such as ``GradientNormClipping(1.0)``, and your own.""")
     net_params: dict[str, Any] | None = param(default=None, valid=[dict, None], type="dict", doc="""
-        More parameters of the net, such as ``{"optimizer__betas": (0.9, 0.95)}``.""")
+        Additional parameters of the skorch net, such as ``{"optimizer__betas": (0.9, 0.95)}``.""")
     random_state: Any = param(
         default=None, valid=["random_state"], type="int, RandomState or None", doc="""
-        Draws the order of batches, random heads, dropout and mixing.""")
+        Controls the shuffling of samples, random heads, dropout and mixup. Pass an int for
+        reproducible results.""")
 
 
 @parameters
@@ -623,13 +631,13 @@ class ClassifierLoss:
     class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = param(
         default=None, valid=[dict, list, StrOptions({"balanced"}), None],
         type='dict, list of dicts, "balanced" or None', doc="""
-        Weights of the classes in the loss, by label; "balanced" makes them inversely
-        proportional to their samples. Of several tags a sample, a dict such as {0: 1, 1: 5} for
-        all tags, or a list of one for each; "balanced" balances each tag by itself.""")
+        Weights of the classes in the loss, by label; "balanced" makes them inversely proportional
+        to class frequencies. With several tags a sample, a dict such as {0: 1, 1: 5} applies to all
+        tags, a list of dicts to one tag each; "balanced" balances each tag independently.""")
     label_smoothing: float = param(
         default=0.0, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
-        Share of the target that is spread over all classes, in [0, 1); of several tags over
-        both answers for each.""")
+        Fraction of the target that is spread over all classes, in [0, 1); with several tags, over 0
+        and 1 of each tag.""")
 
 
 @parameters
@@ -639,12 +647,13 @@ class Augmentation:
     augment: Any = param(
         default=None, valid=[StrOptions({"light", "auto"}), callable, None],
         type='{"light", "auto"}, callable or None', doc="""
-        "light" mirrors; "auto" also shifts small images, crops large ones and changes colours; a
-        transform of torchvision takes a PIL image.""")
+        "light" flips images; "auto" also shifts small images, crops large ones and changes colours.
+        A callable, such as a transform of torchvision, takes a PIL image.""")
     augment_views: int | None = param(default=None, valid=[_COUNT, None], type="int", doc="""
-        Views of each image, of which every epoch draws the next; the first is the image itself.
-        None is as many as epochs, at most 4 where something is frozen, and as memory and disk
-        allow; `augment_views_` tells.""")
+        Number of views (augmented versions) of each image; each epoch takes the next one, and
+        the first is the image itself. None is the number of epochs, but at most 4 if layers are
+        frozen, and as many as memory and disk allow. A fitted estimator has the number as
+        `augment_views_`.""")
 
 
 @parameters
@@ -652,9 +661,9 @@ class DenseAugmentation(Augmentation):
     """The same where something is said of every place, which moves with the image."""
 
     augment: Any = changed(Augmentation, "augment", default=None, doc="""
-        "light" mirrors; "auto" also shifts small images, crops large ones and changes colours. Of
-        ``torchvision.transforms.v2`` a transform as it is, or a function of (image, target) that
-        gives both. What is said of an image moves with it.""")
+        "light" flips images; "auto" also shifts small images, crops large ones and changes colours.
+        Or a transform of ``torchvision.transforms.v2``, or a function of (image, target) that
+        returns both. Masks and boxes are transformed with the image.""")
 
 
 @parameters
@@ -663,10 +672,10 @@ class Activations:
 
     cache_activations: Literal["auto", "memory", "disk", False] = param(
         default="auto", choices=("auto", "memory", "disk"), valid=["boolean"], type="False", doc="""
-        Where the output of the frozen part is held for the epochs of one fit; False computes it for
-        every batch.""")
+        Where the output of the frozen part is kept during a fit; False computes it again for every
+        batch.""")
     activation_dtype: str = param(default="float32", choices=("float32", "float16"), doc="""
-        What it is held in.""")
+        The dtype in which it is kept.""")
 
 
 @parameters
@@ -678,7 +687,7 @@ class Checkpointing:
         Folder of checkpoints: a fit that was killed resumes from the last epoch. ``{fit}`` in the
         path stands for a hash of the fit, for searches.""")
     keep_checkpoints: int = param(default=1, valid=[_COUNT], type="int", doc="""
-        Files that are kept there.""")
+        Number of checkpoints to keep.""")
 
 
 @parameters
@@ -687,15 +696,15 @@ class TextTraining(Training, Tail, Ending):
 
     layer: str | int | None = changed(Ending, "layer", default=None, doc="""
         Where the network ends, as in :class:`sktransfer.TextCodes`, such as ``"block.4"``; later
-        blocks are left out. None is the last block.""")
+        blocks are dropped. None is the last block.""")
     trainable: str | int | Sequence[str] = changed(Tail, "trainable", default=4, doc="""
-        What is trained besides the new head, which always is: nothing ("head"), the last so many
-        blocks, everything, or the layers of these names, also with ``*`` and ``?``. The default is
-        for networks of six blocks, such as minilm_l6; two thirds of the blocks gain nearly as much
-        as all of them.""")
+        What is trained besides the new head: nothing ("head"), this number of blocks at the end,
+        everything, or the layers of these names, also with ``*`` and ``?``. The default suits
+        networks of six blocks, such as minilm_l6; training two thirds of the blocks gains nearly as
+        much as training all.""")
     method: str = changed(Tail, "method", default="full", doc="""
-        "bitfit" trains only the biases of what is trainable; "lora" puts small matrices beside
-        linear layers (the extra ``lora``).""")
+        "full" trains all weights of the trainable layers, "bitfit" only their biases, and "lora"
+        small matrices beside linear layers (the extra ``lora``).""")
     lr: float = changed(Training, "lr", default=1e-3)
     warmup: float = changed(Training, "warmup", default=0.1)
     max_epochs: int = changed(Training, "max_epochs", default=4)
@@ -711,24 +720,24 @@ class Detection:
 
     head: str | Callable[[int, int], Any] = param(default="fcos", choices=("fcos",), doc="""
         A feature pyramid and the head of FCOS: 96 channels, 2 convolutions in each branch, 0.8
-        million numbers.""")
+        million parameters.""")
     trainable: str | int | Sequence[str] = changed(Tail, "trainable", default="head")
     score_threshold: float = param(
         default=0.05, valid=[Interval(Real, 0, 1, closed="left")], type="float", doc="""
-        The least score of a box that is given. Average precision wants a low one; to count or show
-        objects leave out those below 0.3 or so afterwards.""")
+        The lowest score of a predicted box. Average precision needs a low threshold; to count or
+        show objects, drop boxes below about 0.3 afterwards.""")
     nms_threshold: float = param(
         default=0.6, valid=[Interval(Real, 0, 1, closed="right")], type="float", doc="""
-        Of boxes of one label that overlap by more (intersection over union) only the one with the
-        highest score is given.""")
+        Of boxes with the same label that overlap by more than this intersection over union, only
+        the one with the highest score is kept.""")
     max_detections: int = param(default=100, valid=[_COUNT], type="int", doc="""
-        Boxes of an image that are given at most, those with the highest scores.""")
+        The maximum number of predicted boxes in an image, those with the highest scores.""")
     lr: float = changed(Training, "lr", default=2e-3, doc="""
         Learning rate of the head.""")
     warmup: float = changed(Training, "warmup", default=0.1)
     max_epochs: int = changed(Training, "max_epochs", default=20)
     batch_size: int = changed(Training, "batch_size", default=4, doc="""
-        Images in a step. Many small steps find more than few large ones.""")
+        Number of images in a step. Many small steps find more objects than few large ones.""")
 
 
 # AutoTransferClassifier and AutoTransferTextClassifier.
@@ -744,20 +753,20 @@ class Trials:
 
     time_budget: float | None = param(
         default=300.0, valid=[_NOT_NEGATIVE, None], type="float or None", doc="""
-        Seconds that `fit` may take; None tries everything. What is exceeded is exceeded by an
-        estimate that was wrong, or by the first strategy.""")
+        Seconds that `fit` may take; None tries everything. It is exceeded only if an estimate was
+        wrong, or by the first strategy.""")
     strategies: Sequence[str] = param(
         default=STRATEGIES, valid=[list, tuple], type="sequence of str", doc="""
-        What may be tried. "vote" is the mean of the probabilities of those that cannot be told
-        apart, of labels alone.""")
+        The strategies that may be tried. "vote" is the mean of the probabilities of those within a
+        standard error of the best, for labels only.""")
     cv: int = param(
         default=3, valid=[Interval(Integral, 2, None, closed="left")], type="int", doc="""
-        Folds; fewer where a class is smaller.""")
+        Number of folds; fewer if a class is smaller.""")
     max_epochs: int = param(default=10, valid=[_COUNT], type="int", doc="""
-        Of fine-tuning.""")
+        Number of epochs of fine-tuning.""")
     random_state: Any = param(
         default=None, valid=["random_state"], type="int, RandomState or None", doc="""
-        Of fine-tuning.""")
+        Controls the randomness of fine-tuning. Pass an int for reproducible results.""")
 
 
 @parameters

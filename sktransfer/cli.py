@@ -126,7 +126,7 @@ _WORDS = (
     (r"\bimage_size=", "--image-size "),
     (r"\bcache=", "--cache "),
     (r"Look at them: plot_suspects\(X, y\)", "Look at them"),
-    (r"leave them out before the estimator is fitted, too", "train leaves them out, too"),
+    (r"remove them before the estimator is fitted, too", "train skips them, too"),
 )
 
 
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sktransfer",
         description="Transfer learning for images: clean, advise, train, predict, export.",
-        epilog="sktransfer COMMAND --help tells more of a command, with examples.",
+        epilog="sktransfer COMMAND --help describes a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"sktransfer {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -222,11 +222,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--network", metavar="NAME", default="efficientnet_lite0",
                          help="see sktransfer networks (default: %(default)s)")  # fmt: skip
     network.add_argument("--image-size", metavar="PIXELS", type=_positive,
-                         help="height and width that the network sees")  # fmt: skip
+                         help="height and width of the network's input, in pixels")  # fmt: skip
     network.add_argument("--resize", choices=("pad", "squash", "crop"),
-                         help="how images that are not square are made so")  # fmt: skip
+                         help="how images that are not square are resized")  # fmt: skip
     network.add_argument("--cache", metavar="FOLDER", default="memory",
-                         help="folder where codes are kept for other runs")  # fmt: skip
+                         help="folder that keeps codes for later runs")  # fmt: skip
     network.add_argument("--jobs", metavar="N", type=_positive, help="cores to use")
 
 
@@ -264,7 +264,7 @@ def _output(*endings: str) -> Callable[[str], Path]:
         if path.suffix.lower() not in endings:
             raise argparse.ArgumentTypeError(f"must end in {', '.join(endings)}, got {text!r}")
         if path.is_dir() or not path.parent.is_dir():
-            what = "is a folder" if path.is_dir() else "is in a folder that is not there"
+            what = "is a folder" if path.is_dir() else "is in a folder that does not exist"
             raise argparse.ArgumentTypeError(f"{text!r} {what}")
         if not os.access(path.parent, os.W_OK):
             raise argparse.ArgumentTypeError(f"the folder of {text!r} may not be written to")
@@ -570,7 +570,7 @@ def _named_tags(y: Any, names: Sequence[str], args: argparse.Namespace) -> Any:
 
 def _add_vote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-vote", action="store_true",
-                        help="one network, where several would vote")  # fmt: skip
+                        help="one network instead of a vote of several")  # fmt: skip
 
 
 def _add_advise(commands: Any) -> None:
@@ -649,9 +649,9 @@ def _add_train(commands: Any) -> None:
         "seconds (default: %(default)s)"))  # fmt: skip
     _add_vote(parser)
     parser.add_argument("--time", type=_seconds, metavar="SECONDS",
-                        help="of --strategy auto (default: 300)")  # fmt: skip
+                        help="time limit of --strategy auto (default: 300)")  # fmt: skip
     parser.add_argument("--epochs", type=_positive, metavar="N",
-                        help="of fine-tuning (default: 10)")  # fmt: skip
+                        help="epochs of fine-tuning (default: 10)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of fine-tuning (default: 0)")
 
 
@@ -732,8 +732,8 @@ def _fine_tuned(args: argparse.Namespace, known: _Known) -> Any:
         verbose=int(sys.stderr.isatty()), **_of_network(args),
     )  # fmt: skip
     model.fit(known.X, known.y)
-    print("score not measured: that would take a training for each fold. Hold images back and "
-          "run sktransfer evaluate; --strategy probe tells one.")  # fmt: skip
+    print("score not measured: that would need a training for each fold. Hold out images and "
+          "run sktransfer evaluate; --strategy probe prints one.")  # fmt: skip
     return model.set_params(verbose=0)
 
 
@@ -769,10 +769,10 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=_output(*_TABLES), metavar="TABLE",
                         help=".csv, .tsv, .json or .jsonl; by default CSV is printed")  # fmt: skip
     parser.add_argument("--threshold", type=_probability, metavar="P",
-                        help="least probability: below it the label is left empty; of a tag, "
-                        "from which on it is there (default: 0.5)")  # fmt: skip
+                        help="least probability: below it the label is left empty; tags are "
+                        "predicted from it on (default: 0.5)")  # fmt: skip
     parser.add_argument("--probabilities", action="store_true",
-                        help="write those of all classes or tags")  # fmt: skip
+                        help="write the probabilities of all classes or tags")  # fmt: skip
     parser.add_argument("--file-column", metavar="NAME", help="column of paths in CSV files")
     parser.add_argument("--root", metavar="FOLDER", help="where paths in CSV files begin")
 

@@ -174,7 +174,7 @@ def test_damaged_row_is_computed_again(paths, place, passes):
         ({"normalize": "l2"}, "normalize None, now 'l2'"),
         ({"image_size": 40}, r"image size \[32, 32\], now \[40, 40\]"),
         ({"crop_pct": 0.5, "resize": "crop"}, "resize 'pad', now 'crop'"),
-        ({"weights": None, "preprocessing": "default"}, "of something else: fingerprint"),
+        ({"weights": None, "preprocessing": "default"}, "holds other codes: fingerprint"),
         ({"backbone": "efficientnet_lite1"}, "network 'efficientnet_lite0', now"),
     ],
 )
@@ -240,7 +240,7 @@ def test_file_that_appears_meanwhile_is_not_lost(paths, place):
     with pytest.raises(ImageError):
         codes.transform_to(place, [*paths[:-1], "none.png"])
     place.write_bytes(b"precious")
-    with pytest.raises(CodesFileError, match="made by someone else meanwhile"):
+    with pytest.raises(CodesFileError, match="created by another program meanwhile"):
         codes.transform_to(place, paths)
     assert place.read_bytes() == b"precious"
     place.unlink()

@@ -326,7 +326,7 @@ def test_scores_name_what_is_wrong_with_y(fitted, data):
     X, y = data
     with pytest.raises(InputError, match=r"^y must hold an entry for each of 4 images.*, got 3"):
         fitted.score(X[:4], y[:3])
-    with pytest.warns(SktransferWarning, match="none of the labels that were there in fit"):
+    with pytest.warns(SktransferWarning, match="none of the labels of fit"):
         assert fitted.score(X[:1], [{"boxes": [[0, 0, 9, 9]], "labels": ["none"]}]) == 0
 
 

@@ -192,7 +192,7 @@ def test_what_openvino_says_it_cannot_is_remembered_by_these_versions(tmp_path, 
     assert note.read_text().startswith(versions + "\n")
     with monkeypatch.context() as patch:
         patch.setattr(_conversions, "convert", None)
-        with pytest.warns(EngineWarning, match=f"have it tried again, delete {note}"):
+        with pytest.warns(EngineWarning, match=f"try it again, delete {note}"):
             np.testing.assert_array_equal(codes_of(network), expected)
     tried = []
     convert = _conversions.convert

@@ -78,7 +78,7 @@ def test_unfreeze_after_a_pickle(thirty, tmp_path):
 
 def test_unfreeze_does_not_freeze(thirty):
     clf = FineTuneClassifier(**QUICK, trainable=2).fit(*thirty)
-    with pytest.raises(LayerError, match=r"unfreeze\(1\) must keep what has learnt"):
+    with pytest.raises(LayerError, match=r"unfreeze\(1\) must include all layers trained"):
         clf.unfreeze(1)
     with pytest.raises(LayerError, match="number of stages"):
         clf.unfreeze(99)

@@ -352,7 +352,7 @@ def test_training_continues(settings):
     changed = learnt(clf)
     assert any("layer.1." in name for name in changed)
     assert np.abs(changed["head.2.weight"] - before["head.2.weight"]).max() > 0
-    with pytest.raises(LayerError, match="must keep what has learnt"):
+    with pytest.raises(LayerError, match="must include all layers trained"):
         clf.unfreeze("head")
     with pytest.raises(InputError, match="max_tokens"):
         clf.set_params(max_tokens=20).partial_fit(TEXTS, LABELS)

@@ -277,7 +277,7 @@ def test_copies_and_conflicts_are_found_and_do_not_leak(labelled, tmp_path):
     assert advice.copies == ((0, 90), (1, 91), (2, 92))
     assert advice.conflicts == ((5, 93),)
     told = " ".join(advice.warnings)
-    assert "3 image(s) are copies" in told and "[5, 93]" in told
+    assert "3 image(s) are duplicates" in told and "[5, 93]" in told
     # Noise whose labels can be learnt only by having seen the same picture.
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, size=(30, 16, 16, 3), dtype=np.uint8)

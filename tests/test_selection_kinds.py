@@ -201,7 +201,7 @@ def test_tags_of_which_nothing_can_be_said(X, Y, passes):
     constant = np.tile([0, 1], (N, 1))
     constant[0, 0] = 1
     for call in (advise, lambda X, y, **more: rank_backbones(X, y, [LITE], **more)):
-        with pytest.raises(ValueError, match="some tag must be there for at least 2 images"):
+        with pytest.raises(ValueError, match="one tag must be present for at least 2 images"):
             call(X, constant, image_size=32)
         with pytest.raises(ValueError, match="80"):
             call(X, Y[:-1], image_size=32)

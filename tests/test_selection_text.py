@@ -233,7 +233,7 @@ def test_what_is_odd_is_told_of_texts(small, toned):
     assert advice.copies == ((0, 60),) and advice.conflicts == ((1, 61),)
     assert advice.unreadable.tolist() == [62]
     assert "1 text(s) cannot be read: [62]" in repr(advice)
-    assert "1 text(s) are copies" in repr(advice) and "image" not in repr(advice)
+    assert "1 text(s) are duplicates" in repr(advice) and "image" not in repr(advice)
     with pytest.raises(TextError, match="text 62"):
         advise([*X, " "], [*y, 0], small, cv=2)
     with pytest.raises(ValueError, match=r"one label for each of 60 texts, got 59"):

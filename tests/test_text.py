@@ -236,7 +236,7 @@ def test_what_is_cut_off_is_told_once_cold_and_warm(long_texts):
         told.append([str(one.message) for one in caught])
     assert told[0] == told[1] and len(told[0]) == 1
     # 60 + 98 tokens are read as 38 each, of 206.
-    assert told[0][0].startswith("2 of 4 texts are longer than the network reads: 40% of all")
+    assert told[0][0].startswith("2 of 4 texts are longer than the network's maximum: 40% of all")
     ids = TOKENIZER.encode(X[0], add_special_tokens=False).ids
     kept = ids[:38] if long_texts == "head" else [*ids[:9], *ids[-29:]]
     with torch.no_grad():

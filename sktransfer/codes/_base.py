@@ -252,7 +252,7 @@ class CodesBase(KeepsNetwork, TransformerMixin):
                 items, out, stop_at_error=strict, progress=progress
             )
         if errors and strict:
-            kept = "the codes computed so far are kept where there is a cache"
+            kept = "the codes computed so far are kept in the cache, if there is one"
             # Of files no more were opened than one knows of; texts are all there.
             told = errors if items.in_memory else errors[:1]
             raise unreadable(told, f"{OR_NAN}; {kept}") from errors[0]

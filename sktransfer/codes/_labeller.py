@@ -284,8 +284,8 @@ def _with_neighbours(rows: np.ndarray, n_words: Sequence[int], k: int) -> np.nda
 def _check_gives_scores(estimator: Any) -> None:
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         raise InputError(
-            'With decode="viterbi" estimator must have predict_proba or decision_function, which '
-            f'{name_of(estimator)} has not. Take decode="independent".'
+            'With decode="viterbi" estimator must have predict_proba or decision_function, but '
+            f'{name_of(estimator)} has neither. Take decode="independent".'
         )
 
 

@@ -678,10 +678,10 @@ def _check_classes(classes: np.ndarray, numbers: np.ndarray, unlabeled: Any) -> 
     if lost := sorted(set(range(len(classes))) - set(seen.tolist())):
         warnings.warn(
             f"Pixels of the label(s) {shown(classes[lost].tolist())} are so few that none is left "
-            f"where images are seen with {numbers.shape[1]}×{numbers.shape[2]} pixels (height × "
-            "width). What nobody can see is left out; name a larger image_size. If nobody drew "
-            "such labels, masks were resized with interpolation or saved as JPEG files once, or "
-            "images and masks are interchanged.",
+            f"at the network's input size of {numbers.shape[1]}×{numbers.shape[2]} pixels "
+            "(height × width). Such labels are dropped; set a larger image_size. If the masks "
+            "should not have these labels, they were resized with interpolation or saved as JPEG "
+            "files, or images and masks are interchanged.",
             SktransferWarning,
             stacklevel=4,
         )

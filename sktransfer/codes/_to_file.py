@@ -188,7 +188,7 @@ class CodeFile:
                 f"{name} {shown(repr(there.get(name)))}, now {shown(repr(facts[name]))}"
                 for name in told
             )
-            raise CodesFileError(f"{shown(self.path)} is of something else: {differ}. {_REMEDY}")
+            raise CodesFileError(f"{shown(self.path)} holds other codes: {differ}. {_REMEDY}")
         if other:
             self.journal.begin({})
 
@@ -219,7 +219,7 @@ class CodeFile:
     def _create(self, facts: Mapping[str, Any]) -> None:
         if self.path.exists() and not self._replaces:
             raise CodesFileError(
-                f"{shown(self.path)} is there already, and what it is of is not known. {_REMEDY}"
+                f"{shown(self.path)} exists already, and its content is not known. {_REMEDY}"
             )
         needed, beside = self.shape[0] * self._n_bytes, self.journal.bytes_of(facts)
         free = shutil.disk_usage(self.path.parent).free
@@ -247,7 +247,7 @@ class CodeFile:
     def _take_partial(self) -> None:
         if not self._open(self.partial):
             raise CodesFileError(
-                f"{shown(self.partial)} was changed by someone else meanwhile. {_REMEDY}"
+                f"{shown(self.partial)} was changed by another program meanwhile. {_REMEDY}"
             )
 
     def is_of_others(self, digest_of: Callable[[int], bytes | None]) -> bool:
@@ -311,7 +311,7 @@ class CodeFile:
             return
         if self.path.exists() and not self._replaces:
             raise CodesFileError(
-                f"{shown(self.path)} was made by someone else meanwhile. The codes are all in "
+                f"{shown(self.path)} was created by another program meanwhile. All codes are in "
                 f"{shown(self.partial)}: move the former away and call again, or take "
                 "overwrite=True."
             )
@@ -337,7 +337,7 @@ def _writing(path: Path) -> Iterator[None]:
         what = "make it writable" if refused else "make room"
         raise CodesFileError(
             error.errno,
-            f"{error.strerror}; {what} and call again: what is done is kept",
+            f"{error.strerror}; {what} and call again: finished rows are kept",
             shown(path),
         ) from error
 
@@ -387,9 +387,8 @@ class Journal:
         except ValueError as error:
             self.close()
             raise CodesFileError(
-                f"The journal {shown(path)}, which says what the codes beside it are of, is "
-                f"damaged: {shown(error)}. Delete it, and the file of codes beside it, to begin "
-                "again."
+                f"The journal {shown(path)}, which describes the codes beside it, is damaged: "
+                f"{shown(error)}. Delete it, and the file of codes beside it, to start again."
             ) from error
 
     def _load(self) -> None:

@@ -258,7 +258,7 @@ class Conversion:
             If these versions tried it before, and cannot.
         """
         if reason := self._reason(path := self._folder / f"{self._stem}.txt"):
-            raise InconvertibleError(f"{reason} To have it tried again, delete {path}.")
+            raise InconvertibleError(f"{reason} To try it again, delete {path}.")
         try:
             parts = self.parts()
             return None if parts is None else model_of(parts[0].tobytes(), parts[1])

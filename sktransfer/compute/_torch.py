@@ -149,14 +149,14 @@ def within_memory(run: Callable[[int], T], size: int, device: Any) -> tuple[T, i
             if size <= 1:
                 raise EngineError(
                     f"The memory of {device} does not hold the network and one item. "
-                    'End what else is using the device, or take device="cpu".'
+                    'End other processes that use the device, or take device="cpu".'
                 ) from error
         # Behind the handler, since the error holds on to tensors of what was tried.
         size = -(-size // 2)
         torch.cuda.empty_cache()
         warnings.warn(
             f"The memory of {device} does not hold the batch; continuing with {size} items at a "
-            "time, which gives the same.",
+            "time, with the same results.",
             EngineWarning,
             stacklevel=3,
         )

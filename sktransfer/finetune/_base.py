@@ -279,9 +279,9 @@ class FineTuneBase(
         lost = [name for name in before if name not in names]
         if lost:
             raise LayerError(
-                f"unfreeze({trainable!r}) must keep what has learnt with "
-                f"trainable={design.trainable!r}, but leaves out {lost[0]!r} and "
-                f"{len(lost) - 1} more. To freeze layers that have learnt, set their learning rate "
+                f"unfreeze({trainable!r}) must include all layers trained with "
+                f"trainable={design.trainable!r}, but misses {lost[0]!r} and "
+                f"{len(lost) - 1} more. To freeze trained layers, set their learning rate "
                 "to zero: backbone_lr_factor=0."
             )
         design = replace(design, trainable=trainable)

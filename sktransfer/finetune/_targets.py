@@ -37,7 +37,7 @@ __all__ = [
 _UNSEEN = {
     "y": "With warm_start=True fit keeps the classes it had; warm_start=False starts again.",
     "y of partial_fit": "Name all classes in the first call: partial_fit(X, y, classes=...).",
-    "y of validation_data": "Leave these samples out, or give fit samples of this class too.",
+    "y of validation_data": "Remove these samples, or include samples of this class in fit.",
 }
 
 
@@ -370,7 +370,7 @@ def as_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
         ).astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"sample_weight must be a finite number from 0, not 0 for all, for each of "
+            "sample_weight must be a finite number from 0, not 0 for all, for each of "
             f"{len(samples)} samples: {shown(error)}"
         ) from error
     top = weights.max(initial=0.0)

@@ -211,8 +211,8 @@ class Trainer:
         if run.verbose:
             print(
                 f"Epoch {best} was the best of {found['n_watched']} by the "
-                f"{len(validate.target)} samples held out; all {len(every.target)} are trained on "
-                "for so many."
+                f"{len(validate.target)} samples held out; training again on all "
+                f"{len(every.target)} for that number of epochs."
             )
         again = replace(self, run=replace(run, epochs=best - len(before), watched=found))
         own = [one for _, one in named_callbacks(self.training.callbacks)]
@@ -267,9 +267,9 @@ class Trainer:
         )
         if run.verbose and prefix.layers:
             print(
-                f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} view(s) of "
-                f"{len(part.items)} {part.items.noun}s, {storage.n_bytes / 2**20:.0f} MB, kept "
-                f"{_PLACES[storage.where]}."
+                f"Frozen up to {prefix.layers[-1].name!r}: {storage.n_views} augmented "
+                f"version(s) of {len(part.items)} {part.items.noun}s, "
+                f"{storage.n_bytes / 2**20:.0f} MB, kept {_PLACES[storage.where]}."
             )
         return storage
 
@@ -356,8 +356,8 @@ class Trainer:
             loss = max(loss, end)
         if loss > guess * (1.0 if from_probe else _WORSE):
             warnings.warn(
-                f"Training diverged: the loss is {loss:.3g}, and that of a network that has learnt "
-                f"nothing is {guess:.3g}. Take a smaller lr than {self.training.lr:g} (see "
+                f"Training diverged: the loss is {loss:.3g}, but guessing gives {guess:.3g}. Take "
+                f"a smaller lr than {self.training.lr:g} (see "
                 "lr_find), or clip gradients by "
                 "callbacks=[skorch.callbacks.GradientNormClipping(1.0)].",
                 DivergenceWarning,
@@ -380,7 +380,7 @@ def _warn_if_few_are_held_out(n: int) -> None:
     if n < _FEW:
         held_out = "1 sample is held out" if n == 1 else f"{n} samples are held out"
         warnings.warn(
-            f"early_stopping=True needs some {_FEW} samples to tell which epoch is the best, and "
+            f"early_stopping=True needs some {_FEW} samples to find the best epoch, and "
             f"{held_out}: training will seldom end before max_epochs. Leave it off, since the "
             "schedule ends by itself, or pass more by validation_fraction= or validation_data=.",
             SktransferWarning,

@@ -168,7 +168,7 @@ class Subset:
 
 
 # For `unreadable`, where a row may be missing.
-OR_NAN = ', or have a row of NaN with on_error="nan"'
+OR_NAN = ', or get a row of NaN with on_error="nan"'
 
 
 def unreadable(errors: Sequence[ItemError], remedy: str | None = None) -> ItemError:

@@ -97,7 +97,7 @@ class Boxes:
             file = None if source is None else source(int(self.images[first]))
             raise InputError(
                 f"Boxes must be finite numbers, but {self.label(first, file)} is "
-                f"{shown_box(self.corners[first])}. Leave it out, or look where it comes from."
+                f"{shown_box(self.corners[first])}. Remove it, or find out where it comes from."
             )
 
     def check_scored(self) -> None:
@@ -229,7 +229,7 @@ class _Entry:
         if is_missing(item):
             raise InputError(
                 f"{where} is missing ({item!r}); it must be [] for an image without boxes, and "
-                "images that nobody looked at must be left out."
+                "images that were not labelled must be left out."
             )
         labels = scores = None
         boxes = item
@@ -513,8 +513,8 @@ def _look(corners: np.ndarray, limits: np.ndarray, wrong: np.ndarray) -> str:
         if not shares and not _is_outside(ordered, limits).any():
             return f"{_FIRST}, or remove it"
         return (
-            "Fix or remove them. If many are wrong, look whether they are of another image, of it "
-            "in another size, or in another order of numbers"
+            "Fix or remove them. If many are wrong, check whether they belong to another image, "
+            "to another size of it, or have another order of numbers"
         )
     form = fitting[0]
     if form == "x1, y1, x2, y2" and not shares:  # but for some that are shares

@@ -97,7 +97,7 @@ def _why_not_found(path: str, error: Exception) -> str:
     if path.startswith("data:") or (len(path) > _NAME_TOO_LONG and path.startswith(_BASE64)):
         return (
             "must be the path of a file, is an image in base64. Pass its bytes: "
-            "base64.b64decode(text), without what is before a comma"
+            "base64.b64decode(text), without the part before the comma"
         )
     if _reads_like_text(bare):
         return (
@@ -109,7 +109,7 @@ def _why_not_found(path: str, error: Exception) -> str:
         return f"the file cannot be read: {shown(what)}"
     if (other := _meant(path)) is not None:
         return f"file not found. There is {shown(repr(other))}: correct the path"
-    return f"file not found{_where(path)}; correct the path, or leave this item out"
+    return f"file not found{_where(path)}; correct the path, or remove this item"
 
 
 def _reads_like_text(path: str) -> bool:
@@ -155,8 +155,8 @@ def _where(path: str) -> str:
     if not os.path.isabs(path):
         start = f" in the working directory, {shown(repr(os.getcwd()))}"
         remedy = (
-            ". Put the folder before it that it begins in: os.path.join(folder, path), or root= of "
-            "load_image_table"
+            ". Put the folder that it is relative to before it: os.path.join(folder, path), or "
+            "root= of load_image_table"
         )
     if folder and not os.path.isdir(folder):
         return f": there is no folder {shown(repr(folder))}{start}{remedy}"

@@ -284,7 +284,7 @@ def _text(data: bytes) -> str | None:
     if lower.startswith(("<!doctype html", "<html", "<head", "<body")):
         return _HTML
     if re.match(r"data:|/9j/|ivborw0kgg|r0lgod|uklgr", lower):
-        return "text in base64; pass base64.b64decode(text), without what is before a comma"
+        return "text in base64; pass base64.b64decode(text), without the part before the comma"
     what = f"text, not an image; it begins with {text.strip()[:40]!r}"
     if re.fullmatch(r"[^\n]{1,4000}\.\w{2,5}", data[:4096].decode("utf-8", "replace").strip()):
         what += ". If it is the path of an image, pass it as str: os.fsdecode(path)"

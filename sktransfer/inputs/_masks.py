@@ -287,7 +287,7 @@ def fitting_masks(y: Any, images: Images, classes: np.ndarray) -> Masks:
 def warn_of_other_labels(label: Any, classes: np.ndarray) -> None:
     """Say that targets have none of the labels that an estimator was fitted with."""
     warnings.warn(
-        f"y holds none of the labels that were there in fit, {shown(classes.tolist())}, but labels "
+        f"y holds none of the labels of fit, {shown(classes.tolist())}, but labels "
         f"such as {shown(repr(np.asarray(label).item()))}: every prediction counts as wrong.",
         SktransferWarning,
         stacklevel=3,
@@ -340,7 +340,7 @@ def encode_masks(
         if len(known) > _MOST_CLASSES:
             raise InputError(
                 f"{masks.label(index)} must hold labels of at most {_MOST_CLASSES} classes, got "
-                f"{len(known)}. Numbers of objects, or a photograph, are no classes."
+                f"{len(known)}. Numbers of objects, or the pixels of a photograph, are not classes."
             )
         if len(known) > _MANY_CLASSES:
             many.append(index)

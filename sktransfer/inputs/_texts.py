@@ -65,8 +65,8 @@ def as_texts(X: Any, *, split: str = "texts") -> Texts:
     some = items[:_LOOKED_AT]
     if split == "texts" and all(str(one).lower().endswith(_IMAGES) for one in some):
         warnings.warn(
-            f"X looks like names of image files, such as {shown(repr(some[0]), 60)}: what is read "
-            "is the names, not the images. For images take CNNCodes or FineTuneClassifier.",
+            f"X looks like names of image files, such as {shown(repr(some[0]), 60)}: the names "
+            "would be read, not the images. For images take CNNCodes or FineTuneClassifier.",
             SktransferWarning,
             stacklevel=3,
         )
@@ -187,8 +187,8 @@ class Texts:
         seen, self._account = self._account, _Account(seen=self._account.seen)
         if seen.n_cut:
             warnings.warn(
-                f"{seen.n_cut} of {seen.n_read} texts are longer than the network reads: "
-                f"{seen.n_lost / seen.n_tokens:.0%} of all tokens were left out. Take "
+                f"{seen.n_cut} of {seen.n_read} texts are longer than the network's maximum: "
+                f"{seen.n_lost / seen.n_tokens:.0%} of all tokens were dropped. Take "
                 'long_texts="windows", which reads all of them, or a larger max_tokens.',
                 TruncationWarning,
                 stacklevel=2,
@@ -197,8 +197,9 @@ class Texts:
             warnings.warn(
                 f"The tokenizer of the network does not know {seen.n_unknown} of {seen.n_tokens} "
                 f"tokens of the texts ({seen.n_unknown / seen.n_tokens:.0%}), such as letters of "
-                f"other scripts or emoji; of {seen.n_strange} of {seen.n_read} texts it knows less "
-                "than half. Their codes say little. Take a network of this language.",
+                f"other scripts or emoji. In {seen.n_strange} of {seen.n_read} texts it knows less "
+                "than half of the tokens; their codes are hardly useful. Take a network for this "
+                "language.",
                 VocabularyWarning,
                 stacklevel=2,
             )
@@ -350,7 +351,7 @@ def _text(item: Any, index: int) -> str:
     if isinstance(item, str):
         if not item or item.isspace():
             kind = "is empty" if not item else "holds white space alone"
-            raise TextError(f"{kind}: it has no words to make a code of", index)
+            raise TextError(f"{kind}: it has no words", index)
         return str(item)
     raise TextError(_cause(item, "a str"), index)
 

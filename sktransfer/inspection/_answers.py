@@ -82,7 +82,7 @@ def _of_tag(found: np.ndarray, classes: list[Any]) -> np.ndarray:
     if not set(classes) <= {0, 1}:
         raise ValueError(
             "an estimator of several outputs must give tags of 0 and 1, got the classes "
-            f"{shown(classes)}. Ask about one output at a time."
+            f"{shown(classes)}. Explain one output at a time."
         )
     if 1 not in classes:
         return np.zeros(len(found))

@@ -148,7 +148,7 @@ default=None
     if isinstance(backbone, modality.codes):
         if given or codes_params:
             raise ValueError(
-                f"backbone is a transformer, whose parameters are its own: set "
+                "backbone is a transformer, whose parameters are its own: set "
                 f"{', '.join([*given, *codes_params])} on it."
             )
         fitted = hasattr(backbone, "backbone_")
@@ -538,7 +538,7 @@ class _Search:
         fewest = min(len(np.unique(owners[target == one])) for one in np.unique(target))
         if fewest < _FEW:
             self._notes.append(
-                f"Labels were checked roughly: the smallest class has {fewest} different "
+                f"The check of labels is rough: the smallest class has {fewest} different "
                 f"{self._noun}s, fewer than {_FEW}. Look through ranked_labels() too."
             )
 

@@ -77,10 +77,10 @@ def advise(
     """Say what to do with labelled images or texts, and why.
 
     Codes of several depths, from one pass of the network, are judged by cross-validated linear
-    probes. Where the last layer wins, the items are like those the network was trained
-    on; where an earlier one does, they are not. With the number of items that makes the
-    four scenarios of the tutorials, and each has its strategy. Of texts a bag of words is judged
-    on the same folds, and advised where no layer is better.
+    probes. If the last layer is best, the items are like those the network was trained on; if an
+    earlier layer is, they are not. Together with the number of items that makes four scenarios,
+    each with its strategy. For texts, a bag of words is judged on the same folds, and advised if no
+    layer is better.
 
     Parameters
     ----------
@@ -98,29 +98,30 @@ default="efficientnet_lite0"
     weights : str, enum member, path, None or dict, default="default"
         As in :func:`rank_backbones`.
     image_size : int or (int, int), default=None
-        Pixels that a network for images sees.
+        Input size of a network for images, in pixels.
     resize : {"auto", "pad", "squash", "crop"}, default="auto"
         How images are resized. "auto" tries all three where more than a tenth of the
         images are not about square, which costs two more passes, of at most 2,000
         images.
     long_texts : {"auto", "windows", "head", "head_tail", "error"}, default="auto"
-        What becomes of texts that are longer than the network reads. "auto" tries the first three
-        where more than a tenth of the texts are, which costs two more passes, of at most 2,000
-        texts.
+        How texts that are longer than the network's maximum are read. "auto" tries the first three
+        if more than a tenth of the texts are too long, which costs two more passes, of at most
+        2,000 texts.
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept; with None every question costs a pass.
     cv : int or splitter, default=5
-        Folds. The same item is in one fold only, however often it is there; a splitter of
-        scikit-learn's is told so by its `groups`.
+        Folds. Duplicates are kept in one fold; a splitter of scikit-learn gets them as
+        `groups`.
     fine_tune : {"auto", True, False}, default="auto"
         Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
-        or 200 texts and 20, where the probe errs in more than 1%.
+        or 200 texts and 20, if the probe has more than 1% error.
     vote : bool, default=True
         Whether, where fine-tuning is advised for labels, the estimator is a soft vote, a
-        :class:`sklearn.ensemble.VotingClassifier`, of what so many items cannot tell apart: two
-        stages trained of the whole network and of one that ends earlier, of fewer than 200 items
-        the probe, from 250 on a network of which all is trained. A fit and predictions cost
-        those of all. False gives one network alone.
+        :class:`sklearn.ensemble.VotingClassifier`, of strategies whose difference cannot be
+        measured with so few items: the whole network and one that ends earlier, each with two
+        trained stages; below 200 items also the probe; from 250 on also a network with all layers
+        trained. A fit and predictions cost as much as those of all members. False gives a single
+        network.
     **codes_params : dict
         More parameters of :class:`sktransfer.CNNCodes` or :class:`sktransfer.TextCodes`, for
         networks given by name.
@@ -237,8 +238,8 @@ def _about_unreadable(unreadable: np.ndarray, noun: str) -> list[str]:
     if not len(unreadable):
         return []
     return [
-        f"{len(unreadable)} {noun}(s) cannot be read: {_some(unreadable)}. They are left out "
-        "of every figure here; leave them out before the estimator is fitted, too."
+        f"{len(unreadable)} {noun}(s) cannot be read: {_some(unreadable)}. They are ignored in "
+        "every figure here; remove them before the estimator is fitted, too."
     ]
 
 
@@ -246,7 +247,7 @@ def _about_suspects(suspects: np.ndarray, accuracy: float, modality: Modality) -
     if not len(suspects):
         return []
     return [
-        f"{len(suspects)} label(s) look wrong to a probe that errs in {1 - accuracy:.0%}: "
+        f"{len(suspects)} label(s) look wrong to a probe with {1 - accuracy:.0%} error: "
         f"{modality.noun}s {_some(suspects)}. Look at them: {modality.shows_suspects}(X, y)."
     ]
 
@@ -543,7 +544,7 @@ def reasons_for(
 ) -> Iterator[str]:
     """Plain sentences, each with its figures."""
     yield (
-        f"{study.kind.told(study.n, study.sizes)}: that is {scenario.split()[0]} (many begins at "
+        f"{study.kind.told(study.n, study.sizes)}: {scenario.split()[0]} (many starts at "
         f"{MANY[0]:,} and a median class size of {MANY[1]})."
     )
     yield _about_layers(study)
@@ -606,8 +607,8 @@ def _about_baseline(study: Study, baseline: LayerScore, strategy: str) -> str:
     if is_better(best, baseline, LIKELY):
         return f"{told}, {probe}: the network is better by more than a standard error."
     return (
-        f"{told}, {probe}: better by less than a standard error, so that the bag of words will do "
-        "where what is cheap matters."
+        f"{told}, {probe}: better by less than a standard error, so the bag of words is the "
+        "cheaper choice."
     )
 
 
@@ -615,20 +616,20 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
     best, last, noun = study.best, study.last, study.modality.noun
     if strategy == "fine-tune all":
         yield (
-            "Fine-tuning of all layers from the pretrained weights is worth its time with so many "
-            f"{noun}s; it begins from a linear probe, with small learning rates for pretrained "
+            "Fine-tuning of all layers from the pretrained weights pays with so many "
+            f"{noun}s; it starts from a linear probe, with small learning rates for pretrained "
             "layers."
         )
         if (end := study.to_tune_whole) is not last:
-            yield f"It ends with {end.name}, which is better than what is behind it."
+            yield f"The network ends with {end.name}, which is better than the layers behind it."
         yield from _about_end(study)
     elif strategy == "fine-tune last":
         yield _about_last_stages(study)
         if (end := study.to_tune) is not last:
             yield (
-                f"What is fine-tuned ends with {end.name} ({study.kind.write(end.mean)} by a "
-                f"probe, the last layer {study.kind.write(last.mean)}): what is trained makes an "
-                "earlier layer as specific."
+                f"The fine-tuned network ends with {end.name} ({study.kind.write(end.mean)} by a "
+                f"probe, the last layer {study.kind.write(last.mean)}): training adapts an "
+                "earlier layer to the classes."
             )
         yield from _about_end(study)
     elif strategy == VOTE:
@@ -641,12 +642,12 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
             else "A fine-tuned network was not tried; fine_tune=True gives one to compare."
         )
     elif best.mean >= 1 - SOLVED:
-        yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to win."
+        yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to gain."
     elif fine_tune is False:
         yield "A linear model on the codes, since fine_tune=False."
     else:
         where = "the codes" if best is last else "the earlier layer"
-        yield f"A linear model on {where}: so few {noun}s do not suffice to fine-tune."
+        yield f"A linear model on {where}: there are too few {noun}s to fine-tune."
 
 
 def _about_vote(study: Study) -> Iterator[str]:
@@ -661,15 +662,15 @@ def _about_vote(study: Study) -> Iterator[str]:
         told["fine_tune_earlier"] = f"{last} trained of the network up to {end.name}"
     yield (
         f"{len(members)} vote, by the mean of their probabilities: "
-        f"{'; '.join(told[name] for name in members)}. With this number of {noun}s it cannot be "
-        "told which of these is best, and the mean has been about as good as the best of them. Its "
-        "fit and its predictions cost those of all; vote=False gives one network alone."
+        f"{'; '.join(told[name] for name in members)}. This number of {noun}s cannot show which "
+        "of these is best, and the mean has been about as good as the best of them. Its fit and "
+        "its predictions cost as much as those of all together; vote=False gives a single network."
     )
     if not _at_least(study, study.modality.some):
         n, size = study.modality.some
         yield (
-            f"They are fine-tuned since fine_tune=True; of so few {noun}s ({n} and a median class "
-            f"size of {size} would be enough) the probe alone may be as good."
+            f"They are fine-tuned because fine_tune=True; with so few {noun}s ({n} and a median "
+            f"class size of {size} would be enough) the probe alone may be as good."
         )
 
 
@@ -677,8 +678,8 @@ def _about_end(study: Study) -> Iterator[str]:
     """Why a network that is fine-tuned ends with the last layer where a probe prefers another."""
     if not study.modality.ends_early and study.best is not study.last:
         yield (
-            f"It ends with {study.last.name} all the same: once trained, that has been as good as "
-            f"to end with {study.best.name}."
+            f"The network still ends with {study.last.name}: after training, that has been as "
+            f"good as ending with {study.best.name}."
         )
 
 
@@ -688,13 +689,14 @@ def _about_last_stages(study: Study) -> str:
     enough = f"{n} {noun}s and a median class size of {size}"
     if not _at_least(study, study.modality.some):
         return (
-            f"{last[0].upper()}{last[1:]} are trained, from a linear probe, since fine_tune=True; "
-            f"of so few {noun}s ({enough} would be enough) the probe alone may be as good."
+            f"{last[0].upper()}{last[1:]} are trained, starting from a linear probe, because "
+            f"fine_tune=True; with so few {noun}s ({enough} would be enough) the probe alone may "
+            "be as good."
         )
     return (
-        f"Too few to fine-tune all layers, but enough ({enough}) to train {last} "
-        "from a linear probe, which has been better than the probe alone on such numbers. "
-        "For a model in seconds, fine_tune=False gives the probe."
+        f"Too few to fine-tune all layers, but enough ({enough}) to train {last}, starting from a "
+        "linear probe, which has been better than the probe alone with such numbers. "
+        "fine_tune=False gives the probe, a model in seconds."
     )
 
 
@@ -702,11 +704,11 @@ def _about_more(curve: LearningCurve, kind: Kind, model: str) -> str:
     now, size, noun = curve.means[-1], curve.sizes[-1], f"{kind.item}s"
     twice = curve.expected(2 * size)
     if np.isnan(twice) or twice < now:
-        return f"The learning curve is too rough or flat to say what more {noun} would bring."
+        return f"The learning curve is too noisy or flat to predict the gain from more {noun}."
     verdict = f"more {noun} would help" if twice - now > 0.01 else "more would help little"
     return (
-        f"Learning from {size:,} {noun} the {model} tells {kind.write(now)}; the curve leads to "
-        f"about {kind.write(twice)} with twice as many: {verdict}."
+        f"With {size:,} training {noun} the {model} reaches {kind.write(now)}; extrapolated to "
+        f"twice as many, about {kind.write(twice)}: {verdict}."
     )
 
 
@@ -821,12 +823,13 @@ def _about_copies(
 ) -> Iterator[str]:
     if conflicts:
         yield (
-            f"{len(conflicts)} {kind.item}(s) are there with different {kind.noun}, such as "
-            f"{conflicts[0]}: some of these must be wrong, and a test on one of them is a leak."
+            f"{len(conflicts)} {kind.item}(s) occur with different {kind.noun}, such as "
+            f"{conflicts[0]}: some of these must be wrong, and duplicates on both sides of a "
+            "split are a leak."
         )
     if copies:
         n = sum(len(copy) - 1 for copy in copies)
         yield (
-            f"{n} {kind.item}(s) are copies of others, such as {copies[0]}: a split that "
-            "parts copies tests on what was learnt. Folds here keep them together."
+            f"{n} {kind.item}(s) are duplicates of others, such as {copies[0]}: a split that puts "
+            "duplicates on both sides tests on training data. Here they are kept in the same fold."
         )

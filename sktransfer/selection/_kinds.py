@@ -356,7 +356,7 @@ class _Labels(Kind):
         if small:
             warnings.append(
                 f"class(es) {', '.join(str(classes[k]) for k in small)} have fewer than 2 "
-                f"different {self.item}s and cannot be validated; they are left out of every "
+                f"different {self.item}s and cannot be validated; they are ignored in every "
                 "figure here."
             )
         scarce = [str(c) for c, size in zip(classes, different, strict=True) if 2 <= size < 5]
@@ -433,8 +433,8 @@ class _Tags(Kind):
     def check(self, target: np.ndarray) -> None:
         if not any(True for _ in self.each(target)):
             raise ValueError(
-                f"some tag must be there for at least 2 {self.item}s, and known not to be there "
-                "for 2 others: none is, and there is nothing to learn."
+                f"at least one tag must be present for at least 2 {self.item}s and known to be "
+                "absent for 2 others, but none is."
             )
 
     def linear(self) -> tuple[str, BaseEstimator]:
@@ -583,8 +583,7 @@ def as_classes(y: Any, item: str = "image") -> tuple[np.ndarray, np.ndarray]:
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y must hold at least 2 classes, got only {classes.tolist()}: there is nothing to "
-            "tell apart."
+            f"y must hold at least 2 classes, got only {classes.tolist()}."
         )
     if counts.max() < 2:
         raise ValueError(

@@ -190,7 +190,8 @@ class Recommendation:
         told = getattr(self, f"{modality.reading}_scores") or reading != modality.readings[0]
         read = f", {self.noun}s {modality.read_by} {reading}" if told else ""
         network = f"{name}, {part}{read}"
-        by, more = "a probe", "; what is fine-tuned is not tried, and expected to err less often"
+        by = "a probe"
+        more = "; the fine-tuned network was not tried, and is expected to have a lower error"
         if self.strategy == BAG_OF_WORDS:
             by, network = "a bag of words", f"none is needed ({name} was tried)"
         if self.strategy in ("probe", BAG_OF_WORDS):
