@@ -221,7 +221,7 @@ SIZE = np.array([60, 40, 60, 40])
         (lambda b: b[:, [2, 3, 0, 1]], "look like x2, y2, x1, y1; make"),
         (lambda b: widths(b) / SIZE, "look like x, y, width, height as shares"),
         (lambda b: centres(b) / SIZE, "look like centre x, centre y, width, height as shares"),
-        (lambda b: b * 2, "lie in their image.* 60×40 pixels .* in another size"),
+        (lambda b: b * 2, "lie in their image.* 60×40 pixels .* another size of it"),
     ],
 )
 def test_what_boxes_look_like_is_told(change, says, images):

@@ -212,7 +212,7 @@ def test_networks(tmp_path, capsys):
     (["paint"], "invalid choice: 'paint'"),
     (["train", "x"], "-o/--output"),
     (["train", "x", "-o", "model.pkl"], "must end in .joblib"),
-    (["train", "x", "-o", "nowhere/model.joblib"], "in a folder that is not there"),
+    (["train", "x", "-o", "nowhere/model.joblib"], "in a folder that does not exist"),
     (["train", "x", "-o", "m.joblib", "--time", "5"], "--time is for --strategy auto"),
     (["train", "x", "-o", "m.joblib", "--image-size", "0"], "above 0"),
     (["predict", "m", "f", "--threshold", "2"], "between 0 and 1"),

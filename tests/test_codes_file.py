@@ -214,7 +214,7 @@ def test_array_of_someone_else_is_never_replaced_unasked(paths, place, beside):
     if beside:  # the journal is there, but the array is another by now
         codes.transform_to(place, paths)
     np.save(place, np.ones((12, 1280), np.float32))
-    with pytest.raises(CodesFileError, match="what it is of is not known"):
+    with pytest.raises(CodesFileError, match="its content is not known"):
         codes.transform_to(place, paths)
     assert np.load(place).max() == 1
     codes.transform_to(place, paths, overwrite=True)
