@@ -393,7 +393,7 @@ def test_the_layer_is_that_of_the_estimator(sample):
         assert scores[advice.layer][1] == advice.accuracy_std
         assert advice.learning_curve.means[-1] == pytest.approx(scores[advice.layer][0])
         assert ("since fine_tune=False" in repr(advice)) == (fine_tune is False)
-        assert ("since fine_tune=True" in repr(advice)) == (n == 90)
+        assert ("because fine_tune=True" in repr(advice)) == (n == 90)
         assert "resized" not in repr(advice)  # they are square
 
 
