@@ -240,6 +240,35 @@ def test_a_worker_killed_half_way(client, log, sample, tmp_path):
     assert DiskStore(folder).info().rows == len(X)
 
 
+def write_part(estimator, folder, number, part):
+    """As on the page on many machines."""
+    report = estimator.transform_to(folder / f"{number:05d}.npy", part)
+    return report.n_new, report.n_known
+
+
+@pytest.mark.slow
+def test_a_file_for_each_part_where_a_worker_is_killed(client, log, sample, tmp_path):
+    """Another resumes its part: no row that was noted is computed again."""
+    parts = np.array_split(sample.data[:160], 4)
+    estimator = CNNCodes(image_size=32, engine="torch", cache=None, batch_size=4).fit(parts[0][:1])
+    path, folder = log(pause=0.1), tmp_path / "codes"
+    folder.mkdir()
+    asked = [client.submit(write_part, estimator, folder, *one) for one in enumerate(parts)]
+    while len(lines_of(path, "run")) < 60:
+        time.sleep(0.01)
+    victim = int(lines_of(path, "run")[-1][0])
+    os.kill(victim, signal.SIGKILL)
+    reports = client.gather(asked)
+    client.wait_for_workers(2)
+    assert all(new + known == 40 for new, known in reports)
+    assert any(known for _, known in reports), "a part was resumed"
+    again = Counter(name for _, _, name, _ in lines_of(path, "run"))
+    assert len(again) == 160 and sum(again.values()) <= 160 + 8, "a batch or two, at most"
+    found = np.concatenate([np.load(file) for file in sorted(folder.glob("*.npy"))])
+    np.testing.assert_allclose(found, estimator.transform(sample.data[:160]), rtol=1e-4, atol=1e-5)
+    assert not list(folder.glob("*.partial"))
+
+
 @pytest.fixture(scope="module")
 def ray(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -285,6 +314,20 @@ def test_a_grid_search_on_ray_costs_one_pass(ray, sample, tmp_path, monkeypatch)
     assert str(os.getpid()) not in counted[::2]
     assert len(X) <= sum(map(int, counted[1::2])) <= 1.1 * len(X)
     same_search(found, search("memory").fit(X, y))
+
+
+@pytest.mark.slow
+def test_a_file_for_each_part_by_tasks_of_ray(ray, sample, tmp_path):
+    parts = np.array_split(sample.data[:60], 3)
+    estimator = CNNCodes(image_size=32, engine="torch", cache=None).fit(parts[0][:1])
+    write = ray.remote(write_part).options(num_cpus=1, max_retries=3)
+    asked = [write.remote(estimator, tmp_path, *one) for one in enumerate(parts)]
+    assert ray.get(asked) == [(20, 0)] * 3
+    # Run again as after the loss of the whole cluster: all rows are there.
+    asked = [write.remote(estimator, tmp_path, *one) for one in enumerate(parts)]
+    assert ray.get(asked) == [(0, 20)] * 3
+    found = np.concatenate([np.load(file) for file in sorted(tmp_path.glob("*.npy"))])
+    np.testing.assert_allclose(found, estimator.transform(sample.data[:60]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
