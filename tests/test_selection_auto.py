@@ -222,6 +222,22 @@ def test_what_is_within_a_standard_error_votes():
     assert judge.choose(tried) is whole
 
 
+def test_what_is_trusted_cannot_be_told_from_the_best_network():
+    """Also where there is no time for a vote: then what was judged is taken, if it was trained."""
+    folds = [(np.arange(50, 100), np.arange(50)), (np.arange(50), np.arange(50, 100))]
+    judge = Judge(LABELS, np.zeros(100, dtype=int), folds)
+    probe, last = told("probe", 75, tunes=False), told("last", 78)
+    other = Trial("other", FineTuneClassifier(), np.empty(0), 0.0, trusted=True)
+    with mock.patch.object(_trials, "TELLING", 100):
+        assert [one.name for one in judge.voters([probe, last, other])] == ["last", "other"]
+        assert judge.choose([probe, last, other]) is last
+        assert [one.name for one in judge.voters([probe, other])] == ["other"]
+        assert judge.choose([probe, other]) is other
+    assert [one.name for one in judge.voters([probe, other])] == ["probe", "other"]
+    vote = Trial("vote of probe and other", None, np.empty(0), 0.0, trusted=True)
+    assert judge.choose([probe, other, vote]) is vote
+
+
 def test_the_vote_is_that_of_scikit_learn(labelled):
     X, y = labelled[0][:60], np.array(["fox", "car"])[labelled[1][:60]]
     auto = AutoTransferClassifier(
