@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from sktransfer import CNNCodes, count_computed
+from sktransfer.compute._base import as_batch
 from sktransfer.compute._frozen_pass import FrozenPass
 from sktransfer.exceptions import ImageError, LayerError
 from sktransfer.inputs import Subset, as_images
@@ -170,3 +171,29 @@ def test_errors_of_a_subset_name_the_item_of_the_whole_input(layers, bad, tmp_pa
     with pytest.raises(ImageError, match=r"image 2 \(.*2\.png.*and 1 more.*Fix") as caught:
         frozen_of(layers, "avg").rows(some)
     assert caught.value.index == 2 and caught.value.source == os.fspath(paths[2])
+
+
+def test_batches_of_neighbours_are_not_copied():
+    """What lies side by side is one batch as it is; anything else is copied, in order."""
+    X = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    for some in (range(6), range(2, 5), [3]):
+        batch = as_batch([X[i] for i in some])
+        np.testing.assert_array_equal(batch, X[list(some)])
+        assert np.shares_memory(batch, X)
+    other = X.copy()
+    apart = [
+        [X[i] for i in (0, 2, 4)],
+        [X[1], X[0]],
+        [X[0], other[1]],
+        [X[0], X[0]],
+        [one[:, ::-1] for one in X],
+        [one[..., ::-1] for one in X],
+        [one.copy() for one in X],
+    ]
+    X.flags.writeable = False
+    for arrays in [*apart, list(X)]:
+        batch = as_batch(arrays)
+        np.testing.assert_array_equal(batch, np.stack(arrays))
+        assert not np.shares_memory(batch, X)
+    texts = [np.arange(12, dtype=np.int32).reshape(4, 3) + i for i in range(3)]
+    np.testing.assert_array_equal(as_batch(texts), np.stack(texts))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sktransfer.inputs._resize import _FILTERS
+from sktransfer.inputs._resize import _FILTERS, ImagePreparation, _place, _scaled_size, crop
 from sktransfer.networks import Preprocessing
 from sktransfer.networks._spec import image_preparation
 
@@ -169,3 +169,22 @@ def test_what_is_said_of_places_comes_back_to_where_they_are(size, resize):
     if resize == "crop":
         kept = 0.8**2 * min(size) / max(size)
         assert (back > 0).mean() == pytest.approx(kept, rel=0.15)
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash", "crop"])
+@pytest.mark.parametrize("cover", [(24, 24), (32, 32)])
+def test_what_is_of_its_size_already_is_not_resized(resize, cover):
+    """Pillow gives the same pixels, and takes a copy for each step."""
+    for size in [(24, 24), (32, 32), (24, 17), (40, 32)]:
+        pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        to = ImagePreparation((24, 24), resize, cover, "bicubic", (1, 2, 3))
+        found, image = to.of(pixels), Image.fromarray(pixels)
+        scaled = _scaled_size(*size, to)
+        if scaled != size:
+            continue
+        if resize == "crop":
+            expected = np.asarray(crop(image, scaled, (24, 24), Image.Resampling.BICUBIC))
+        else:
+            again = np.asarray(image.resize(scaled[::-1], Image.Resampling.BICUBIC))
+            expected = _place(again, to)
+        np.testing.assert_array_equal(found, expected)

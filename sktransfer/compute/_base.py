@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from ..exceptions import EngineError, EngineWarning
 __all__ = [
     "PRECISIONS",
     "Engine",
+    "as_batch",
     "batch_tokens",
     "copies_of_few",
     "resolve_devices",
@@ -99,6 +101,46 @@ def copies_of_few(n_tokens: int) -> int:
     """How many times so few tokens are put beside themselves, so that a text alone has the same
     bits as among others."""
     return -(-_FEWEST_TOKENS // n_tokens)
+
+
+# Arrays as one.
+
+
+_local = threading.local()
+
+
+def as_batch(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape, stacked; without a copy where they lie side by side in memory.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        At least one.
+
+    Returns
+    -------
+    ndarray of shape (n, ...)
+        Only to be read, and only until this thread asks for another.
+    """
+    first = arrays[0]
+    if first.flags.c_contiguous and first.flags.writeable and first.nbytes:
+        if len(arrays) == 1:
+            return first[None]
+        begin = first.__array_interface__["data"][0]
+        if first.base is not None and all(
+            one.base is first.base
+            and one.flags.c_contiguous
+            and one.__array_interface__["data"][0] == begin + number * first.nbytes
+            for number, one in enumerate(arrays)
+        ):
+            strides = (first.nbytes, *first.strides)
+            return np.lib.stride_tricks.as_strided(first, (len(arrays), *first.shape), strides)
+    # In the same memory as before: new pages take the system longer than the copy.
+    size = len(arrays) * first.nbytes
+    if getattr(_local, "memory", None) is None or len(_local.memory) < size:
+        _local.memory = np.empty(size, np.uint8)
+    batch = _local.memory[:size].view(first.dtype).reshape(len(arrays), *first.shape)
+    return np.stack(arrays, out=batch)
 
 
 # Which device, and which precision.

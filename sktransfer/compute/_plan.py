@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -145,6 +145,8 @@ class Plan:
         # Makes one row of those of several windows of an item; None where an item is one array.
         self.merge = network.merge(pooling)
         self._keys: dict[object, str] = {}
+        self._known_layouts: tuple[object, list[Layout]] = (None, [])
+        self._known_spaces: tuple[object, list[str]] = (None, [])
         self.claim_space = "claim " + self._key([])
 
     @property
@@ -159,10 +161,12 @@ class Plan:
         return LayerLayout(spaces, tuple(pooled_shape(one, self._pooling) for one in self._layers))
 
     @property
-    def layouts(self) -> Iterator[Layout]:
+    def layouts(self) -> list[Layout]:
         """Where codes may be found."""
-        yield self.single
-        yield from (self._packed(layers) for layers in self._sets)
+        if self._known_layouts[0] != self.runs_on:
+            packed = [self._packed(layers) for layers in self._sets]
+            self._known_layouts = self.runs_on, [self.single, *packed]
+        return self._known_layouts[1]
 
     @cached_property
     def _sets(self) -> list[list[Layer]]:
@@ -252,8 +256,11 @@ class Plan:
 
     def _spaces(self) -> list[str]:
         """Every place where a layer of this network may stand."""
-        every = max(self._sets, key=len)
-        return [self._key(layers) for layers in (*([one] for one in every), *self._sets)]
+        if self._known_spaces[0] != self.runs_on:
+            every = max(self._sets, key=len)
+            places = (*([one] for one in every), *self._sets)
+            self._known_spaces = self.runs_on, [self._key(layers) for layers in places]
+        return self._known_spaces[1]
 
     def _packed(self, layers: list[Layer]) -> PackedLayout:
         stops, start = {}, 0

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ..exceptions import EngineError, ItemError, StoreWarning
 from ..inputs import Item, Items, Preparation
 from ..store import MemoryStore, Store
-from ._base import Engine
+from ._base import Engine, as_batch
 from ._count import count
 from ._plan import Pass, Plan
 from ._threads import CPU, available_cores, worker_pool
@@ -77,7 +78,8 @@ def compute_rows(
     runner = BatchRunner(plan, store, pool, len(items), batch_size=batch_size, n_jobs=n_jobs)
     errors: list[ItemError] = []
     chunk = _CHUNK_OF_WINDOWS if plan.preparation.in_windows else _CHUNK_ITEMS
-    for opened, failures in _chunks(items, pool, chunk):
+    digests = store is not None or known is not None
+    for opened, failures in _chunks(items, pool, chunk, digests=digests):
         if plan.preparation.counts_all:
             failures.update(_prepared(opened, plan.preparation))
             opened = [one for one in opened if one[0] not in failures]
@@ -130,16 +132,22 @@ def _shareable(store: Store | None, plan: Plan) -> Store | None:
 
 
 def _chunks(
-    items: Items, pool: ThreadPoolExecutor, chunk: int
+    items: Items, pool: ThreadPoolExecutor, chunk: int, *, digests: bool
 ) -> Iterator[tuple[list[Waiting], Failures]]:
     """Open items a few at a time, so that memory does not grow with their number."""
-    each = map if items.in_memory else pool.map
     opened: list[Waiting] = []
     failures: Failures = {}
     size, step = 0, 32
+
+    def open_part(rows: range) -> list[Item | ItemError]:
+        return [_open(items, row, digests=digests) for row in rows]
+
     for start in range(0, len(items), step):
         rows = range(start, min(start + step, len(items)))
-        for row, item in zip(rows, each(lambda i: _open(items, i), rows), strict=True):
+        # A few in one go: handing over one alone takes longer than opening an array.
+        here = items.in_memory or len(rows) == 1
+        parts = [open_part(rows)] if here else pool.map(open_part, _in_parts(4, rows))
+        for row, item in zip(rows, chain.from_iterable(parts), strict=True):
             if isinstance(item, ItemError):
                 failures[row] = item
             else:
@@ -152,9 +160,12 @@ def _chunks(
         yield opened, failures
 
 
-def _open(items: Items, row: int) -> Item | ItemError:
+def _open(items: Items, row: int, *, digests: bool) -> Item | ItemError:
     try:
-        return items.open(row)
+        item = items.open(row)
+        if digests:
+            item.digest  # noqa: B018  (found here, by several threads, instead of by the one who asks)
+        return item
     except ItemError as error:
         # Without its traceback, which would keep alive what the frames hold.
         return type(error)(error.cause, error.index, error.source)
@@ -383,12 +394,13 @@ class BatchRunner:
         if not CPU.is_free:
             return None
         ones = [([key], [item]) for key, item in zip(keys, items, strict=True)]
-        each = list(self.pool.map(lambda one: self._prepare(*one), ones))
+        spread = map if len(ones) == 1 else self.pool.map
+        each = list(spread(lambda one: self._prepare(*one), ones))
         causes = {key: cause for _, some in each for key, cause in some.items()}
         prepared = _alike(one for groups, _ in each for group in groups for one in group)
         outputs = []
         for group in prepared:
-            arrays = np.stack([array for _, _, array in group])
+            arrays = as_batch([array for _, _, array in group])
             found = way.engine.run_on_all_cores(arrays, exact=self.exact)
             if found is None:
                 return None
@@ -432,7 +444,7 @@ class BatchRunner:
         """What an engine makes of arrays of one shape, a row for each."""
         merge = self.plan.merge
         if merge is None:
-            return engine.run(np.stack(arrays))
+            return engine.run(as_batch(arrays))
         windows = np.concatenate(arrays)
         step = max(1, self._most_tokens(engine) // windows.shape[1])
         parts = [engine.run(part) for part in _in_parts(step, windows)]

@@ -89,7 +89,7 @@ def to_hwc(array: np.ndarray, *, channels_first: bool = False) -> np.ndarray:
     axis = channel_axis(array.shape, channels_first=channels_first)
     if axis is None:
         raise ImageError(f"the shape of one image must be {LAYOUTS}, got {array.shape}")
-    return np.moveaxis(array, axis, 2)
+    return array if axis == 2 else np.moveaxis(array, axis, 2)
 
 
 def no_pixels(shape: tuple[int, ...]) -> str:

@@ -31,8 +31,10 @@ class Item(Protocol):
         Its name in messages, such as ``image 3 (photos/a.jpg)``.
     """
 
-    digest: bytes
     n_bytes: int
+
+    @property
+    def digest(self) -> bytes: ...
 
     @property
     def label(self) -> str: ...

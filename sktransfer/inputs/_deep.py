@@ -85,10 +85,10 @@ class Account:
             lambda high: self._saw_byte(index, high),
         )
 
-    def opened(self, index: int, digest: bytes) -> None:
+    def opened(self, index: int, digest: Callable[[], bytes]) -> None:
         """Know an image that will be decoded, if its codes are not known."""
         if not self._is_ordinary:
-            self._digests[index] = digest
+            self._digests[index] = digest()
 
     def _saw_byte(self, index: int, high: float | None) -> None:
         if high is not None and high <= DARK * 255:

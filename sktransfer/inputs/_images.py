@@ -308,8 +308,10 @@ class Images:
             content = open_item(item, self._hwc, self._pixels, self._account.depth(index))
         except ImageError as error:
             raise self._error(error.cause, index) from error.__cause__
-        self._account.opened(index, content.digest)
-        return OpenedImage(content, index, self.source(index))
+        opened = OpenedImage(content, index, self.source(index))
+        # Digests tell it of copies, which arrays may be of each other but never of a file.
+        self._account.opened(index, lambda: _NO_FILE if _is_array(item) else opened.digest)
+        return opened
 
     def tell(self) -> None:
         """Warn of images that look wrong as they are read, and of left out parts of files.
@@ -331,6 +333,14 @@ class Images:
 
     def _error(self, cause: str, index: int) -> ImageError:
         return ImageError(cause, index, self.source(index))
+
+
+# Stands for arrays where files are told apart.
+_NO_FILE = b"array"
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or is_tensor(item)
 
 
 # One image in memory: its digest, and its picture when asked for.
@@ -360,7 +370,7 @@ Made = TypeVar("Made", Image.Image, np.ndarray, tuple[int, int], Stored)
 class Content(NamedTuple):
     """An item in memory, what makes its picture and its pixels, and tells of it without both."""
 
-    digest: bytes
+    digest: Callable[[], bytes]
     n_bytes: int
     picture: Callable[[], Image.Image]
     pixels: Callable[[], np.ndarray]
@@ -407,7 +417,8 @@ def open_item(
         def stored() -> Stored:
             return Stored(*stored_in(data), len(data))
 
-        return Content(digest_of(kind, data), len(data), make_picture, make_pixels, tell, stored)
+        digest = partial(digest_of, kind, data)
+        return Content(digest, len(data), make_picture, make_pixels, tell, stored)
     if isinstance(item, Image.Image):
         pixels = from_pil(item, depth)
         as_given = Stored(item.format or "", n_channels_of(item), None)
@@ -415,9 +426,10 @@ def open_item(
         view = hwc(item)
         pixels, as_given = pixels_of(view), Stored("", view.shape[2], None)
     make = partial(Image.fromarray, pixels)
-    digest, (height, width) = _pixel_digest(pixels), pixels.shape[:2]
+    height, width = pixels.shape[:2]
+    digest, size = partial(_pixel_digest, pixels), (height, width)
     return Content(
-        digest, pixels.nbytes, make, lambda: pixels, lambda: (height, width), lambda: as_given
+        digest, pixels.nbytes, make, lambda: pixels, lambda: size, lambda: as_given
     )
 
 
@@ -459,16 +471,23 @@ class OpenedImage:
     digest : bytes
         16 bytes, of SHA-256 over the bytes of a file (and the range that was given, where it
         decides what the file looks like), or over the 8-bit RGB pixels and the size of arrays
-        and PIL images, whatever layout, dtype and range they came in.
+        and PIL images, whatever layout, dtype and range they came in. Found when it is asked for.
     n_bytes : int
         Size of what is kept in memory until the image is made.
     """
 
-    __slots__ = ("_content", "_index", "_source", "digest", "n_bytes")
+    __slots__ = ("_content", "_digest", "_index", "_source", "n_bytes")
 
     def __init__(self, content: Content, index: int, source: str | None) -> None:
-        self.digest, self.n_bytes = content.digest, content.n_bytes
+        self._digest: bytes | None = None
+        self.n_bytes = content.n_bytes
         self._content, self._index, self._source = content, index, source
+
+    @property
+    def digest(self) -> bytes:
+        if self._digest is None:
+            self._digest = self._content.digest()
+        return self._digest
 
     @property
     def label(self) -> str:
@@ -529,7 +548,7 @@ class OpenedImage:
             return np.asarray(picture())
 
         content = self._content._replace(
-            digest=digest, n_bytes=self.n_bytes, picture=picture, pixels=pixels, size=size
+            digest=lambda: digest, n_bytes=self.n_bytes, picture=picture, pixels=pixels, size=size
         )
         return OpenedImage(content, self._index, self._source)
 

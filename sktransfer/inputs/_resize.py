@@ -255,6 +255,8 @@ def _fit(picture: Image.Image | np.ndarray, to: ImagePreparation) -> np.ndarray:
     """Fit an image in colour or in grey, which then has two axes."""
     pixels = np.asarray(picture)
     size = _scaled_size(pixels.shape[0], pixels.shape[1], to)
+    if size == pixels.shape[:2]:
+        return _place(pixels, to)
     if _can_shrink(pixels, size, to):
         return _place(shrink(pixels, size, to.interpolation), to)
     if isinstance(picture, np.ndarray):

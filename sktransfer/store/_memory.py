@@ -45,6 +45,7 @@ class MemoryStore(Store):
         self._max_bytes = max_bytes if max_bytes is None else whole_bytes("max_bytes", max_bytes, 0)
         self._rows: OrderedDict[_Place, np.ndarray] = OrderedDict()
         self._bytes = 0
+        self._in_space: Counter[str] = Counter()
         self._forget_claims()
         _instances.add(self)
 
@@ -74,6 +75,7 @@ class MemoryStore(Store):
                 if (space, key) not in self._rows:
                     self._rows[space, key] = row
                     self._bytes += row.nbytes + ROW_OVERHEAD
+                    self._in_space[space] += 1
                 self._claims.pop((space, key), None)
             self._evict()
             self._changed.notify_all()
@@ -81,8 +83,11 @@ class MemoryStore(Store):
     def _evict(self) -> None:
         limit = self.max_bytes
         while self._bytes > limit:
-            _, row = self._rows.popitem(last=False)
-            self._bytes -= row.nbytes + ROW_OVERHEAD
+            self._forget_row(*self._rows.popitem(last=False))
+
+    def _forget_row(self, place: _Place, row: np.ndarray) -> None:
+        self._bytes -= row.nbytes + ROW_OVERHEAD
+        self._in_space[place[0]] -= 1
 
     def claim(self, space: str, keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
@@ -124,6 +129,8 @@ class MemoryStore(Store):
     def knows(self, spaces: Sequence[str], keys: Sequence[bytes]) -> list[bool]:
         check_keys(keys)
         with self._changed:
+            # Of all layers of a network few have rows, mostly none.
+            spaces = [space for space in spaces if self._in_space[space]]
             return [any((space, key) in self._rows for space in spaces) for key in keys]
 
     def discard(self, space: str, keys: Sequence[bytes]) -> None:
@@ -131,17 +138,17 @@ class MemoryStore(Store):
         with self._changed:
             for key in keys:
                 if (row := self._rows.pop((space, key), None)) is not None:
-                    self._bytes -= row.nbytes + ROW_OVERHEAD
+                    self._forget_row((space, key), row)
 
     def clear(self, space: str | None = None) -> None:
         with self._changed:
             for place in [p for p in self._rows if space is None or p[0] == space]:
-                self._bytes -= self._rows.pop(place).nbytes + ROW_OVERHEAD
+                self._forget_row(place, self._rows.pop(place))
 
     def info(self) -> StoreInfo:
         with self._changed:
-            spaces = Counter(space for space, _ in self._rows)
-            return StoreInfo(len(self._rows), self._bytes, dict(spaces), self.max_bytes)
+            spaces = {space: n for space, n in self._in_space.items() if n}
+            return StoreInfo(len(self._rows), self._bytes, spaces, self.max_bytes)
 
     def __copy__(self) -> MemoryStore:
         return self
