@@ -215,6 +215,10 @@ class CodesBase(KeepsNetwork, TransformerMixin):
     def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, Preparation]:
         """The same for the network of the fit, and how its items are prepared."""
 
+    def _known_cut(self) -> tuple[Cuttable, Preparation]:
+        """As `_fitted_cut`, of a network that need not be loaded yet."""
+        return self._fitted_cut(self._load_network())
+
     @abstractmethod
     def _items(self, X: Any) -> Any:
         """The input as items, read as that of `fit` was."""
@@ -233,7 +237,7 @@ class CodesBase(KeepsNetwork, TransformerMixin):
 
     def _frozen(self) -> FrozenPass:
         """The network of the fit up to its layers, run as the parameters say now."""
-        cuts, preparation = self._fitted_cut(self._load_network())
+        cuts, preparation = self._known_cut()
         return FrozenPass(
             cuts,
             tuple(cuts.resolve(name) for name in self._fitted.layers),

@@ -43,6 +43,7 @@ from ..networks import (
     given_of,
     image_preparation,
     load_backbone,
+    noted_cuts,
 )
 from ..store import open_store
 from ._base import FittedCodes, RowCodes
@@ -249,6 +250,11 @@ class CNNCodes(
 
     def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, ImagePreparation]:
         return cuts_of(network, self.image_size_), self._fitted.preparation
+
+    def _known_cut(self) -> tuple[Cuttable, ImagePreparation]:
+        if self._network is not None or self.backbone_.source == "registered":
+            return self._fitted_cut(self._load_network())
+        return noted_cuts(self.backbone_, self.image_size_), self._fitted.preparation
 
     def _cuts(self) -> tuple[Cuttable, Layer]:
         """The network of the fit, and the last of its layers that the codes are of."""

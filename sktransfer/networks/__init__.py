@@ -26,6 +26,7 @@ from ._fitted import (
 )
 from ._layers import cuts_of
 from ._load import BackboneInfo, load_backbone, weights_by_name
+from ._noted import noted_cuts
 from ._registry import list_backbones, register_backbone
 from ._spec import Backbone, Preprocessing, dense_preparation, image_preparation
 from ._tracer import running, tracing
@@ -68,6 +69,7 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_text_backbone",
+    "noted_cuts",
     "pack_state",
     "pool_tokens",
     "pooled_shape",

@@ -21,7 +21,6 @@ from ._spec import reason_of
 from ._tracer import (
     Entry,
     ReadsValues,
-    ShapeTracer,
     functions_to_keep,
     restored,
 )
@@ -183,6 +182,8 @@ def _follow(
 ) -> tuple[fx.GraphModule, dict[fx.Node, str], bool]:
     """As `follow`, and whether a branch was taken that is one for several images only."""
     from timm.models import get_notrace_modules
+
+    from ._shape_tracer import ShapeTracer
 
     tracer = ShapeTracer(
         image_shape,

@@ -81,16 +81,17 @@ def agree(name, found, network, photos, precision):
 
 @contextmanager
 def engines_run(make):
-    """While this is open, engines run ``make(run)`` instead of their own ``run``."""
+    """While this is open, engines run ``make(run)`` instead of their own, on one core each."""
     kinds = [kind for kind in Engine.__subclasses__() if "run" in vars(kind)]
-    plain = {kind: kind.run for kind in kinds}
+    plain = {kind: (kind.run, kind.run_on_all_cores) for kind in kinds}
     try:
         for kind in kinds:
-            kind.run = make(plain[kind])
+            kind.run = make(kind.run)
+            kind.run_on_all_cores = lambda self, batch, *, exact: None
         yield
     finally:
-        for kind in kinds:
-            kind.run = plain[kind]
+        for kind, ways in plain.items():
+            kind.run, kind.run_on_all_cores = ways
 
 
 def look_at_engine(codes, item):
@@ -135,7 +136,7 @@ def raw_way(network, arrays, engine, precision):
     found, _ = look_at_engine(codes, arrays.items[:1])
     size = found.batch_size
     batches = [arrays.items[start : start + size] for start in range(0, len(arrays), size)]
-    compute = _openvino_raw if hasattr(found, "_compiled") else _torch_raw
+    compute = _openvino_raw if found.name == "openvino-cpu" else _torch_raw
     run = compute(found, batches)
     step = size * available_cores()
     return Way(name, lambda number: run(-(-number // size))[:number], most=len(arrays),
@@ -146,7 +147,7 @@ def _openvino_raw(engine, batches):
     """OpenVINO's own queue of requests, one for each core."""
     import openvino
 
-    queue = openvino.AsyncInferQueue(engine._compiled, available_cores())
+    queue = openvino.AsyncInferQueue(engine._compiled[False], available_cores())
 
     def run(number):
         rows = [None] * number

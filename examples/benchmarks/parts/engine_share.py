@@ -1,0 +1,40 @@
+"""Share of the engine's own throughput that CNNCodes reaches from arrays: OpenVINO's queue of
+requests (AsyncInferQueue, one stream a core, batches of eight from memory), same model and
+precision, in turns. Alone, and beside one other process that keeps a core busy. Median
+(smallest–largest)."""
+
+import subprocess
+import sys
+import time
+
+from shared import ours
+from shared.images import as_arrays
+from shared.networks import NETWORKS, load_network
+from shared.tables import ratio, table
+from shared.timing import Absent, measure
+
+
+def run(settings):
+    """One table."""
+    rows = []
+    photos = as_arrays(settings.images, settings.size)
+    for name in settings.networks or NETWORKS:
+        network = load_network(name, settings.size)
+        way = ours.codes_way(network, photos, "openvino", "float32")
+        raw = ours.raw_way(network, photos, "openvino", "float32")
+        if isinstance(way, Absent):
+            yield "Skipped: OpenVINO is not installed."
+            return
+        shares = []
+        for busy in (0, 1):
+            others = [subprocess.Popen([sys.executable, "-c", "while True: pass"])] * busy
+            try:
+                time.sleep(0.2 * busy)
+                rates = measure([way, raw], repeats=settings.repeats, seconds=settings.seconds)
+            finally:
+                for other in others:
+                    other.kill()
+                    other.wait()
+            shares.append(ratio(rates[way.name], rates[raw.name]))
+        rows.append([name, *shares])
+    yield table(["OpenVINO float32", "share, alone", "beside a busy process"], rows)

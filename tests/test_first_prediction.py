@@ -1,0 +1,155 @@
+"""What a new process imports: nothing that it does not need. Modules are counted, not seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from common import relative
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sktransfer import CNNCodes
+from sktransfer.networks import _noted
+from sktransfer.networks._load import CACHE
+
+PREDICT = """
+import sys, json, joblib, numpy as np
+model = joblib.load(sys.argv[1])
+rows = model.predict_proba(np.load(sys.argv[2]))
+print(json.dumps([rows.tolist(), sorted(sys.modules)]))
+"""
+HEAVY = ["timm", "torchvision", "torch._dynamo", "torch._inductor", "sympy", "triton",
+         "transformers", "skorch", "matplotlib", "huggingface_hub"]  # fmt: skip
+
+
+def imported_by(code, *words):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path / "cache"))
+    _noted._cuts.clear()
+    return tmp_path / "cache"
+
+
+def test_a_prediction_imports_no_network_library(sample, own_folder, tmp_path):
+    """Once it was computed: the conversion and the layers are on disk."""
+    pytest.importorskip("openvino")
+    X = sample.data[:6]
+    pipe = make_pipeline(CNNCodes(image_size=64, cache=None), StandardScaler(),
+                         LogisticRegression()).fit(X, [0, 1] * 3)  # fmt: skip
+    expected = pipe.predict_proba(X)
+    joblib.dump(pipe, tmp_path / "pipe.joblib")
+    np.save(tmp_path / "X.npy", X)
+    found, modules = imported_by(PREDICT, tmp_path / "pipe.joblib", tmp_path / "X.npy")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert [name for name in HEAVY if name in modules] == []
+    # Where nothing is on disk it is done again, and comes to the same.
+    for path in own_folder.rglob("*.*"):
+        path.unlink()
+    found, modules = imported_by(PREDICT, tmp_path / "pipe.joblib", tmp_path / "X.npy")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert "timm" in modules
+
+
+def loads(monkeypatch):
+    """Names of the networks that are loaded."""
+    names = []
+    real = _noted.BackboneInfo.load
+    monkeypatch.setattr(
+        _noted.BackboneInfo, "load", lambda self: (names.append(self.name), real(self))[1]
+    )
+    return names
+
+
+def test_layers_are_noted_once_and_say_the_same(sample, own_folder, monkeypatch):
+    names = loads(monkeypatch)
+    X = sample.data[:3]
+    codes = CNNCodes(image_size=32, engine="torch").fit(X)
+    real = codes._frozen().network
+    assert names == ["efficientnet_lite0"] and len(list(own_folder.rglob("*.json"))) == 1
+    _noted._cuts.clear()
+    noted = codes._frozen().network
+    assert type(noted) is not type(real) and names == ["efficientnet_lite0"]
+    assert (noted.name, noted.identity, noted.private) == (real.name, real.identity, False)
+    assert noted.every() == real.every() and noted.nameable() == real.nameable()
+    for layer in real.every():
+        assert noted.resolve(layer.name) == layer
+        assert noted.keeps_items_apart(layer) == real.keeps_items_apart(layer)
+    assert names == ["efficientnet_lite0"]
+    # What asks for more has the network itself.
+    assert noted.resolve(-1) == real.resolve(-1) and noted.stages() == real.stages()
+    assert names == ["efficientnet_lite0"] * 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone", "folder"])
+def test_a_damaged_note_is_not_believed(damage, sample, own_folder):
+    X = sample.data[:3]
+    codes = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
+    expected = codes.transform(X)
+    (path,) = own_folder.rglob("*.json")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "gone":
+        half = bytes(content[: len(content) // 2])
+        path.write_bytes({"flip": bytes(content), "cut": half, "empty": b""}[damage])
+    _noted._cuts.clear()
+    np.testing.assert_array_equal(codes.transform(X), expected)
+
+
+def test_another_version_of_a_library_notes_again(sample, own_folder, monkeypatch):
+    X = sample.data[:3]
+    codes = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
+    codes.transform(X)
+    _noted._cuts.clear()
+    before = _noted._versions()
+    monkeypatch.setattr(_noted, "_versions", lambda: (*before[:-1], "99"))
+    codes.transform(X)
+    assert len(list(own_folder.rglob("*.json"))) == 2
+
+
+def test_an_estimator_that_is_fitted_again_has_its_new_network(sample, own_folder):
+    """The first one's note does not hold on to it."""
+    X = sample.data[:3]
+    first = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
+    expected = first.transform(X)
+    again = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
+    _noted._cuts.clear()
+    again.transform(X)
+    again.set_params(backbone="resnet10t", weights=None).fit(X)
+    CACHE.clear()
+    assert again.transform(X).shape != expected.shape
+    assert relative(first.transform(X), expected) < 1e-6
+
+
+def test_importing_and_asking_for_help_import_nothing_heavy():
+    """Neither torch nor scikit-learn, scipy, numpy or pandas."""
+    code = "import sys, json, sktransfer; print(json.dumps(sorted(sys.modules)))"
+    heavy = {"torch", "sklearn", "scipy", "numpy", "pandas", "PIL", "joblib", "timm", "openvino"}
+    assert not heavy & set(imported_by(code))
+    ask = (
+        "import sys, json, io, contextlib\n"
+        "from sktransfer.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as told:\n"
+        "    try:\n"
+        "        main(['--help'])\n"
+        "    except SystemExit as end:\n"
+        "        assert not end.code\n"
+        "assert 'advise' in told.getvalue()\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    assert not heavy & set(imported_by(ask))
