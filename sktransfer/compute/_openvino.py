@@ -123,6 +123,8 @@ class OpenVinoEngine(Engine):
                 if on_all_cores:
                     self._wide = made.create_infer_request()
                 self._compiled[on_all_cores] = made
+                if len(self._compiled) == 2:
+                    self._model = None  # it may hold the weights once more
 
 
 def _infer(request: Any, batch: np.ndarray) -> tuple[np.ndarray, ...]:
