@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +59,9 @@ def start(app: Sphinx) -> None:
             [sys.executable, str(DOCS / "_ext" / "page_code.py"), str(RESULTS), *map(str, changed)],
             env=environment,
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # so that it can be ended with the page that it runs
         )
+        atexit.register(stop, app, None)
 
 
 def _runs(app: Sphinx) -> bool:
@@ -134,9 +139,10 @@ class AddOutputs(SphinxTransform):
 
 
 def stop(app: Sphinx, error: Exception | None) -> None:
-    """Ends the process if the build has ended before it."""
-    if app.page_code is not None:
-        app.page_code.kill()
+    """Ends the process, and that of its page, if the build has ended before it."""
+    if app.page_code is not None and app.page_code.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(app.page_code.pid, signal.SIGKILL)
         app.page_code.wait()
 
 
