@@ -117,7 +117,9 @@ class AddOutputs(SphinxTransform):
         for number, output in enumerate(found["outputs"]):
             block = next((one for one in blocks if one.astext() == output["code"].rstrip()), None)
             if block is None:
-                logger.warning("block %d of the code is not in the page", number, location=page)
+                lines = output["code"].splitlines()
+                message = "block %d is not in the page as it was run, and begins %r"
+                logger.warning(message, number, lines[0], location=str(page))
                 return
             shown = self._nodes(output, name_of(page))
             if shown:
