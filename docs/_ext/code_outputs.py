@@ -107,6 +107,9 @@ class AddOutputs(SphinxTransform):
         page = Path(self.env.doc2path(self.env.docname))
         if not _runs(self.app) or page.suffix != ".md":
             return
+        # Extensions also parse pieces of text, and the page read last is then still the current one.
+        if Path(self.document["source"]) != page:
+            return
         if not BLOCK.search(page.read_text()):
             return
         found = _results_of(self.app, page)
