@@ -107,9 +107,6 @@ class AddOutputs(SphinxTransform):
         page = Path(self.env.doc2path(self.env.docname))
         if not _runs(self.app) or page.suffix != ".md":
             return
-        # Extensions also parse pieces of text, and the page read last is then still the current one.
-        if Path(self.document["source"]) != page:
-            return
         if not BLOCK.search(page.read_text()):
             return
         found = _results_of(self.app, page)
@@ -118,9 +115,10 @@ class AddOutputs(SphinxTransform):
             return
         blocks = iter(list(self.document.findall(nodes.literal_block)))
         for number, output in enumerate(found["outputs"]):
-            block = next((one for one in blocks if one.astext() == output["code"].rstrip()), None)
+            code = output["code"].rstrip()
+            block = next((one for one in blocks if one.astext().rstrip() == code), None)
             if block is None:
-                lines = output["code"].splitlines()
+                lines = code.splitlines()
                 message = "block %d is not in the page as it was run, and begins %r"
                 logger.warning(message, number, lines[0], location=str(page))
                 return
