@@ -67,7 +67,7 @@ class CNNCodes(
     Network,
     BaseEstimator,
 ):
-    """Codes of a pretrained convolutional network as features for any estimator.
+    """Embeddings of images from a pretrained network (CNN codes), for any estimator.
 
     A network trained on millions of images is cut before its last layer; what it makes
     of an image there, a row of some hundred to some thousand numbers, describes the
@@ -110,7 +110,7 @@ class CNNCodes(
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Load the network and settle what the input looks like; no image is computed.
+        """Load the network and check what the input looks like; no image is computed.
 
         With ``precision="int8"`` 300 of the images, evenly taken, are: the network is converted by
         what it makes of them.

@@ -169,7 +169,7 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Find the labels of all words.
+        """Predict the labels of all words.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class TokenLabeller(MetaEstimatorMixin, BaseEstimator):
         return _by_sentence(found, n_words)
 
     def score(self, X: Any, y: Any) -> float:
-        """Judge the labels that are found: F1 of entities, or the share of words that are right.
+        """F1 of the predicted entities, or the accuracy over words.
 
         Parameters
         ----------

@@ -237,7 +237,7 @@ class PixelClassifier(
         return table.codes, table.labels, table.groups
 
     def predict(self, X: Any) -> np.ndarray:
-        """Find the labels of all pixels.
+        """Predict the labels of all pixels.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class PixelClassifier(
 
     @available_if(_gives_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Tell the probabilities of the classes of all pixels.
+        """Predict the probabilities of the classes of all pixels.
 
         Parameters
         ----------
@@ -321,7 +321,7 @@ class PixelClassifier(
         return self._answers(X, self._scores, scores_of, np.float32, *n_scores)
 
     def score(self, X: Any, y: Any) -> float:
-        """Judge the masks that are found: the mean intersection over union of the classes.
+        """Mean intersection over union of the predicted masks over the classes.
 
         Parameters
         ----------

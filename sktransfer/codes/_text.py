@@ -193,7 +193,7 @@ class TextCodes(
     TextNetwork,
     BaseEstimator,
 ):
-    """Codes of a pretrained language model as features for any estimator.
+    """Embeddings of texts from a pretrained language model, for any estimator.
 
     A transformer that was trained on a large corpus is cut behind one of its blocks; the mean of
     what it makes of the tokens of a text there, a row of some hundred numbers also called the

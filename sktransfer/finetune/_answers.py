@@ -30,7 +30,7 @@ class FineTunedClassifier(ClassifierMixin, ClassifierLoss, FineTuneBase):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these samples.
+        """Train for one more epoch, on these samples.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class FineTunedRegressor(RegressorMixin, FineTuneBase):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these samples.
+        """Train for one more epoch, on these samples.
 
         Parameters
         ----------

@@ -100,7 +100,7 @@ class FineTuneDetector(Detection, FineTuneDense):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these images.
+        """Train for one more epoch, on these images.
 
         Parameters
         ----------

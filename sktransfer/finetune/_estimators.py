@@ -129,7 +129,7 @@ class FineTuneImages(ReadsImages, Augmentation, ImageTail, Ending, ImageInput, N
 
 @parameters
 class FineTuneClassifier(FineTunedClassifier, FineTuneImages):
-    """Fine-tune a pretrained network to tell images apart.
+    """Fine-tune a pretrained network to classify images.
 
     The network gets a new output layer, which starts from a linear classifier on the codes;
     then it and the last stages train on, the pretrained ones gently [1]_. What is frozen is
@@ -158,7 +158,7 @@ class FineTuneClassifier(FineTunedClassifier, FineTuneImages):
 
 @parameters
 class FineTuneRegressor(FineTunedRegressor, FineTuneImages):
-    """Fine-tune a pretrained network to tell numbers from images.
+    """Fine-tune a pretrained network for regression on images.
 
     As :class:`FineTuneClassifier`, with squared errors in the place of cross-entropy. Targets
     are standardised for learning; the head starts from ridge regression on the codes.

@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LayerState:
-    """What became of one stage of the network, or of the head.
+    """How one stage of the network, or the head, was trained.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these images.
+        """Train for one more epoch, on these images.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
         return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Find the labels of all pixels.
+        """Predict the labels of all pixels.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
         return _side_by_side(found, lambda numbers: classes[numbers], classes.dtype)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Tell the probabilities of the classes of all pixels.
+        """Predict the probabilities of the classes of all pixels.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class FineTuneSegmenter(FineTuneDense, auto_wrap_output_keys=None):  # type: ign
         return _side_by_side(self._answers(X, shares_of), lambda shares: shares, np.float32)
 
     def score(self, X: Any, y: Any) -> float:
-        """Judge the masks that are found: the mean intersection over union of the classes.
+        """Mean intersection over union of the predicted masks over the classes.
 
         Parameters
         ----------

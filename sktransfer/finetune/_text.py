@@ -104,7 +104,7 @@ class FineTuneTexts(ReadsTexts, TextPooling, TextPairs):
 
 @parameters
 class FineTuneTextClassifier(FineTunedClassifier, FineTuneTexts):
-    """Fine-tune a pretrained language model to tell texts apart.
+    """Fine-tune a pretrained language model to classify texts.
 
     A transformer that was trained on a large corpus gets a new output layer on the mean of what it
     makes of the tokens of a text; it starts from a linear classifier on these codes [1]_, and then
@@ -138,7 +138,7 @@ class FineTuneTextClassifier(FineTunedClassifier, FineTuneTexts):
 
 @parameters
 class FineTuneTextRegressor(FineTunedRegressor, FineTuneTexts):
-    """Fine-tune a pretrained language model to tell numbers from texts.
+    """Fine-tune a pretrained language model for regression on texts.
 
     As :class:`FineTuneTextClassifier`, with squared errors in the place of cross-entropy. Targets
     are standardised for learning; the head starts from ridge regression on the codes.

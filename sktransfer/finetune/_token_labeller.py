@@ -82,7 +82,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn one epoch more, from these sentences.
+        """Train for one more epoch, on these sentences.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         return self._fit(X, y, sample_weight, classes=classes, continues=True, epochs=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Find the labels of all words.
+        """Predict the labels of all words.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         return as_objects(self._task.decoded(scores, together=self.decode == "viterbi"))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Tell the probabilities of the labels of each word, before they are decoded.
+        """Predict the probabilities of the labels of each word, before decoding.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class FineTuneTokenLabeller(ReadsTexts, auto_wrap_output_keys=None):  # type: ig
         return self._outputs(X, codes=True)
 
     def score(self, X: Any, y: Any) -> float:
-        """Judge the labels that are found: F1 of entities, or the share of words that are right.
+        """F1 of the predicted entities, or the accuracy over words.
 
         Parameters
         ----------

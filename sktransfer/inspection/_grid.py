@@ -177,7 +177,7 @@ class ImageGridDisplay:
 
 
 class WorstErrorsDisplay:
-    """Images of which an estimator says the least likely of what is true, the worst first.
+    """Images whose true label is least probable to an estimator, the worst first.
 
     Make it with :meth:`from_estimator` or :meth:`from_predictions`.
 

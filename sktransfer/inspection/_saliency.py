@@ -28,7 +28,7 @@ _LINE, _CHARACTER, _HEIGHT = 72, 0.079, 0.28
 
 
 class SaliencyDisplay:
-    """Images with the pixels that speak for an answer, or texts with the words that do.
+    """Images with the pixels, or texts with the words, that speak for a prediction.
 
     Make it with :meth:`from_estimator`.
 

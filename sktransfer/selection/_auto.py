@@ -219,7 +219,7 @@ class AutoTransferBase(ClassifierMixin):
             return likely if likely.shape[1] > 2 else likely[:, 1] - likely[:, 0]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of items whose label is predicted right; of several tags, all known ones.
+        """Fraction of items whose label is predicted right; with several tags, all known ones.
 
         Parameters
         ----------

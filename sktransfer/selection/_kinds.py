@@ -701,7 +701,7 @@ class LinearTags(ClassifierMixin, BaseEstimator):
         return self._task.predict(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of items all of whose known tags are predicted right.
+        """Fraction of items with all known tags predicted right.
 
         Parameters
         ----------

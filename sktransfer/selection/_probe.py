@@ -38,7 +38,7 @@ __all__ = [
 def cv_score(
     codes: Any, y: Any, *, cv: Any = 5, estimator: Any = None, regression: bool | str = "auto"
 ) -> float:
-    """Cross-validated accuracy of a linear classifier on the codes: the yardstick.
+    """Cross-validated accuracy of a linear classifier on the codes: the reference.
 
     A probe in the sense of [1]_: codes are standardised and a logistic regression is fitted, with
     weights pulled to zero as suits codes wider than items are many. In regression the
@@ -208,7 +208,7 @@ class LearningCurve:
     law: tuple[float, float, float] | None
 
     def expected(self, size: float | np.ndarray) -> Any:
-        """Accuracy that the curve leads to; NaN where none fits.
+        """Extrapolated accuracy; NaN if no curve fits.
 
         Parameters
         ----------
