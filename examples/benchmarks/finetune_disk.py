@@ -3,7 +3,8 @@
     python examples/benchmarks/finetune_disk.py [--images 400] [--size 224] [--epochs 7]
 
 resnet18 with random weights, its last stage trained; before every epoch the system is told to
-forget the file of activations (posix_fadvise; Linux). Seconds an epoch, median (smallest to largest):
+forget the file of activations (posix_fadvise; Linux). Seconds an epoch, median (smallest to
+largest):
 with the file in memory, and with it on disk, read ahead and read when it is needed. Epochs of the
 three ways take turns within one run.
 """
