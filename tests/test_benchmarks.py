@@ -22,7 +22,7 @@ def test_every_part_runs_and_prints_a_table():
     words = [sys.executable, str(FOLDER / "run.py"), "--quick"]
     # One thread: those of torch stand in each other's way where others use the cores too.
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=alone)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=alone)
     assert done.returncode == 0, done.stderr
     parts = done.stdout.split("\n## ")[1:]
     names = [part.split("\n", 1)[0] for part in parts]
