@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import KFold, cross_val_score
+from sklearn.model_selection import KFold, StratifiedGroupKFold, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +25,7 @@ from sktransfer import (
     advise,
     rank_backbones,
 )
+from sktransfer._sklearn import GroupedFolds
 from sktransfer.finetune import Labels, Tags
 from sktransfer.finetune._tasks import Values
 from sktransfer.selection import LinearTags, h_score, leep_score, logme_score, transrate_score
@@ -270,3 +271,18 @@ def test_folds_that_lack_a_class_are_scored_by_the_classes_of_all(codes):
     found = probe_layer("", rows, target, splits, LABELS)
     expected = cross_val_score(LABELS.probe(), rows, target, cv=splits)
     np.testing.assert_allclose(found.folds, expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_folds_of_groups_are_those_of_scikit_learn(seed):
+    """Nearly all groups of one item, as of duplicates; or few large ones."""
+    draw = np.random.default_rng(seed)
+    n, n_classes = 300, 2 + 3 * seed
+    y = draw.integers(0, n_classes, n)
+    groups = np.where(draw.random(n) < 0.9, np.arange(n), draw.integers(0, n, n)) // (1 + seed % 2)
+    given = {"n_splits": 2 + seed % 4, "shuffle": True, "random_state": seed}
+    expected = StratifiedGroupKFold(**given).split(y, y, groups)
+    found = GroupedFolds(**given).split(y, y, groups)
+    for pair, other in zip(found, expected, strict=True):
+        for numbers, others in zip(pair, other, strict=True):
+            np.testing.assert_array_equal(numbers, others)

@@ -12,17 +12,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import average_precision_score, r2_score
-from sklearn.model_selection import (
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    cross_val_predict,
-)
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from .._sklearn import GroupedFolds
 from ..exceptions import shown
 from ..finetune import (
     Tags,
@@ -271,7 +267,7 @@ class _Labels(Kind):
         if len(np.unique(owners)) == len(owners):
             kind: Any = StratifiedKFold(folds, shuffle=True, random_state=0)
             return list(kind.split(numbers, numbers))
-        kind = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+        kind = GroupedFolds(folds, shuffle=True, random_state=0)
         return list(kind.split(numbers, numbers, owners))
 
     def answers(self, model: Any, rows: Any, target: np.ndarray, splits: Any) -> np.ndarray:
