@@ -23,7 +23,13 @@ from sktransfer.datasets import load_cifar10_sample
 from sktransfer.finetune import _activations
 
 WAYS = ("in memory", "on disk, read ahead", "on disk, read when needed")
-AHEAD = _activations._AHEAD
+AHEAD = _activations.BatchIterator._ahead
+
+
+def when_needed(iterator, parts):
+    """Batches without reading ahead."""
+    for part in parts:
+        yield iterator.dataset.batch(part)
 
 
 class Turns(Callback):
@@ -34,7 +40,7 @@ class Turns(Callback):
 
     def on_epoch_begin(self, net, **_):
         way = WAYS[self.epoch % len(WAYS)]
-        _activations._AHEAD = AHEAD if "ahead" in way else 0
+        _activations.BatchIterator._ahead = AHEAD if "ahead" in way else when_needed
         for path in Path(self.folder).rglob("view-*.bin") if "disk" in way else ():
             file = os.open(path, os.O_RDONLY)
             os.fsync(file)
