@@ -46,6 +46,8 @@ class Turns(Callback):
             os.fsync(file)
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(file)
+        files = Path(self.folder).rglob("view-*.bin")
+        self.n_bytes = sum(path.stat().st_size for path in files)
         self.start = time.perf_counter()
 
     def on_epoch_end(self, net, **_):
@@ -67,11 +69,10 @@ def main():
             image_size=args.size, max_epochs=3 * args.epochs, early_stopping=False,
             cache_activations="disk", cache=None, callbacks=[turns], random_state=0,
         ).fit(X, y)  # fmt: skip
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*.bin"))
     for way, seconds in turns.seconds.items():
         low, high = min(seconds), max(seconds)
         print(f"| {way} | {np.median(seconds):.2f} ({low:.2f}–{high:.2f}) |", flush=True)
-    print(f"{size / 2**20:.0f} MB of activations")
+    print(f"{turns.n_bytes / 2**20:.0f} MB of activations")
 
 
 if __name__ == "__main__":
