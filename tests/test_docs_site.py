@@ -39,6 +39,7 @@ def site(tmp_path_factory):
     for part in ("docs", "examples"):  # builds write beside their sources
         ignored = shutil.ignore_patterns("generated", "auto_examples", "_build", "__pycache__")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copy(ROOT / "CHANGELOG.md", folder)  # a page includes it
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-D", "plot_gallery=0", "docs", "html"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
