@@ -127,7 +127,7 @@ def test_more_images_mean_more_fine_tuning(labelled, monkeypatch):
 
 
 def test_strategies_that_cannot_be_told_apart_vote(labelled, monkeypatch):
-    from sktransfer.selection import _advise
+    from sktransfer.selection import _advise, _strategies
 
     X, y = labelled
     alone = advise(X, y, image_size=32, fine_tune=True, vote=False, cv=2)
@@ -148,7 +148,8 @@ def test_strategies_that_cannot_be_told_apart_vote(labelled, monkeypatch):
     np.testing.assert_allclose(model.predict_proba(X), said, atol=1e-7)
     assert model.classes_.tolist() == ["a", "b"]
     # Of more the probe is known to be worse, and of still more all layers have a voice.
-    monkeypatch.setattr(_advise, "TELLING", 80)
+    for module in (_advise, _strategies):
+        monkeypatch.setattr(module, "TELLING", 80)
     monkeypatch.setattr(IMAGES, "errors_left", (0.8, 0.4))
     more = advise(X, y, image_size=32, fine_tune=True, cv=2)
     assert [name for name, _ in more.estimator.estimators] == list(members)[1:]

@@ -542,7 +542,7 @@ def kind_of(
     """The kind of some targets; `regression` as in :func:`rank_backbones`, `names` of tags."""
     if regression is not True and is_indicator(y):
         is_regression(0, regression)  # only "auto", True and False
-        return _Tags(item, names)
+        return _Tags(item, names) if names else kind_named("tags", item)
     return kind_named("values" if is_regression(y, regression, item) else "labels", item)
 
 
