@@ -75,9 +75,9 @@ def _collect(X: Any, image_shape: Shape) -> Collected:
         if isinstance(X, (str, os.PathLike)) and os.path.isdir(X):
             raise InputError(
                 f"X must be a collection of images, got the folder {shown(os.fsdecode(X))}; pass a "
-                'list of paths, sorted(Path(X).glob("*.png")), or load_image_folder(X).data where '
-                "the folders in it are classes; load_mask_folder and load_boxes list images with "
-                "masks and boxes"
+                "list of paths, sktransfer.datasets.list_images(X), or load_image_folder(X).data "
+                "where the folders in it are classes; load_mask_folder and load_boxes list images "
+                "with masks and boxes"
             )
         raise InputError(f"X must be a collection of images, got {name_of(X)} alone; pass [X]")
     if is_open_file(X) or (isinstance(X, (Mapping, np.ndarray)) and kind_of(plain(X)) == "file"):

@@ -317,7 +317,8 @@ class SaliencyDisplay:
         )
         self.figure_ = self.axes_[0].figure
         at = "" if self.layer is None else f" at {self.layer}"
-        title = f"Evidence for the predicted class ({_TITLES[self.method]}{at})"
+        over = "text" if words else "image"
+        title = f"Evidence for what stands over each {over}\n({_TITLES[self.method]}{at})"
         title_of(self.figure_, axes, title)
         draw = _draw_words if words else _draw_pixels
         each = zip(self.axes_, self.items, self.saliency, self.targets, self.scores, strict=True)

@@ -22,7 +22,7 @@ from ._probe import (
     LearningCurve,
     best_layer,
     best_reading,
-    expected_of_best,
+    folds_of_best,
     is_better,
     layer_to_tune,
     learning_curve_of,
@@ -203,7 +203,7 @@ def _recommend(study: Study, ranking: Any, fine_tune: Any, vote: bool) -> Recomm
         param_grid=grid_of(estimator, _layers_to_search(study), seen.n_stages, study.kind),
         measure=study.kind.measure,
         expected_accuracy=study.expected(strategy, end),
-        accuracy_std=end.std,
+        accuracy_std=study.spread(end),
         minutes=minutes_of(
             estimator, look.n, seen.items_per_second, seconds, modality.last_share
         ),
@@ -362,13 +362,19 @@ class Study:
 
     def expected(self, strategy: str, end: LayerScore) -> float:
         """Score to expect of a strategy whose network ends with a layer."""
-        if end is self.best:
-            score = expected_of_best(self.scores, self.asked.splits)
-        else:
-            score = end.mean
+        score = float(np.nanmean(self._folds(end)))
         if self.kind.noun != "labels" or strategy in ("probe", BAG_OF_WORDS):
             return score
         return score_when_tuned(score, self.n, self.modality)
+
+    def spread(self, end: LayerScore) -> float:
+        """Standard deviation over the folds of the score of a probe that `expected` begins with."""
+        return float(np.nanstd(self._folds(end)))
+
+    def _folds(self, end: LayerScore) -> np.ndarray:
+        if end is self.best:
+            return folds_of_best(self.scores, self.asked.splits)
+        return np.asarray(end.folds)
 
     @property
     def earlier(self) -> list[LayerScore]:
@@ -578,7 +584,7 @@ def _about_layers(study: Study) -> str:
             rest = f"; the best earlier one, {others.name}, {write(others.mean)}"
         return (
             f"A linear probe on the last layer reaches {write(last.mean)}{rest}: none is better by "
-            f"a standard error, so {subject} are like those the network was trained on."
+            f"a standard error, so {subject} count as like those the network was trained on."
         )
     told = (
         f"A linear probe on {best.name} reaches {write(best.mean)}, on the last layer "
@@ -642,7 +648,8 @@ def _about_strategy(strategy: str, study: Study, fine_tune: bool | str) -> Itera
             else "A fine-tuned network was not tried; fine_tune=True gives one to compare."
         )
     elif best.mean >= 1 - SOLVED:
-        yield f"A linear probe {study.kind.errs(best.mean)}: fine-tuning has little to gain."
+        expected = study.expected("probe", best)
+        yield f"A linear probe {study.kind.errs(expected)}: fine-tuning has little to gain."
     elif fine_tune is False:
         yield "A linear model on the codes, since fine_tune=False."
     else:

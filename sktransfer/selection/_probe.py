@@ -26,7 +26,7 @@ __all__ = [
     "best_layer",
     "best_reading",
     "cv_score",
-    "expected_of_best",
+    "folds_of_best",
     "is_better",
     "layer_to_tune",
     "learning_curve_of",
@@ -149,7 +149,7 @@ def best_layer(scores: Sequence[LayerScore]) -> LayerScore:
     return best if is_better(best, last, LIKELY) else last
 
 
-def expected_of_best(scores: Sequence[LayerScore], splits: Any) -> float:
+def folds_of_best(scores: Sequence[LayerScore], splits: Any) -> np.ndarray:
     """What to expect of the layer that `best_layer` takes: chosen without the fold it is judged on.
 
     The score of the best of several on the folds on which it was chosen is too high.
@@ -166,7 +166,7 @@ def expected_of_best(scores: Sequence[LayerScore], splits: Any) -> float:
         ]
         chosen = best_layer(others).name
         found.append(next(one.folds[fold] for one in scores if one.name == chosen))
-    return float(np.nanmean(found))
+    return np.array(found)
 
 
 def layer_to_tune(scores: Sequence[LayerScore]) -> LayerScore:
