@@ -338,7 +338,7 @@ def _columns_of_images(X: Any) -> str | None:
     )
     return (
         f"X has {shape[1]} columns, of which {some} {holds}. Images come in one column of paths or "
-        f"images, alone in X: pass that column, or take one CNNCodes for each column, "
+        f"images, alone in X: pass that column, or take one CNNCodes for each column (TextCodes for texts), "
         f"ColumnTransformer([{steps}])"
     )
 
