@@ -15,11 +15,14 @@ import os
 
 import joblib
 from fastapi import FastAPI, HTTPException, UploadFile
+from PIL import Image
 
 from sktransfer import warm_up
 from sktransfer.exceptions import ItemError
 
 MAX_BYTES = 20_000_000
+# Pillow refuses images of more than twice as many: a small PNG file may hold very many.
+Image.MAX_IMAGE_PIXELS = 25_000_000
 
 
 def load_model(path):
@@ -46,7 +49,7 @@ def make_app(model):
         try:
             shares = model.predict_proba([file.file])[0]
         except ItemError as error:  # no image, or a damaged one
-            # The cause alone: the message has advice for whoever calls from Python.
+            # The cause alone: the message names an argument of ours.
             raise HTTPException(422, f"The file cannot be used: {error.cause}.") from error
         found = dict(zip(map(str, model.classes_), map(float, shares), strict=True))
         return {"label": max(found, key=found.get), "probabilities": found}

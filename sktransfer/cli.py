@@ -769,8 +769,8 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=_output(*_TABLES), metavar="TABLE",
                         help=".csv, .tsv, .json or .jsonl; by default CSV is printed")  # fmt: skip
     parser.add_argument("--threshold", type=_probability, metavar="P",
-                        help="least probability: below it the label is left empty; tags are "
-                        "predicted from it on (default: 0.5)")  # fmt: skip
+                        help="least probability: below it the label is left empty (default: none "
+                        "is); tags are predicted from it on (default: 0.5)")  # fmt: skip
     parser.add_argument("--probabilities", action="store_true",
                         help="write the probabilities of all classes or tags")  # fmt: skip
     parser.add_argument("--file-column", metavar="NAME", help="column of paths in CSV files")

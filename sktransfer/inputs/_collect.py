@@ -338,7 +338,8 @@ def _columns_of_images(X: Any) -> str | None:
     )
     return (
         f"X has {shape[1]} columns, of which {some} {holds}. Images come in one column of paths or "
-        f"images, alone in X: pass that column, or take one CNNCodes for each column (TextCodes for texts), "
+        "images, alone in X: pass that column, or take one CNNCodes for each column (TextCodes for "
+        f"texts), "
         f"ColumnTransformer([{steps}])"
     )
 
