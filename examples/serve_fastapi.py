@@ -21,8 +21,7 @@ from sktransfer import warm_up
 from sktransfer.exceptions import ItemError
 
 MAX_BYTES = 20_000_000
-# Pillow refuses images of more than twice as many: a small PNG file may hold very many.
-Image.MAX_IMAGE_PIXELS = 25_000_000
+MAX_PIXELS = 50_000_000
 
 
 def load_model(path):
@@ -58,4 +57,6 @@ def make_app(model):
 
 
 if "MODEL" in os.environ:
+    # A small PNG file may hold very many pixels. Pillow refuses images of more than twice this.
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
     app = make_app(load_model(os.environ["MODEL"]))
