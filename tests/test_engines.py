@@ -77,7 +77,7 @@ def test_devices_that_are_not_there():
     with pytest.raises(EngineError, match="not a device torch knows"):
         resolve_devices("gpu")
     if not torch.cuda.is_available():
-        with pytest.raises(EngineError, match="not on this machine"):
+        with pytest.raises(EngineError, match="was not found on this machine"):
             CNNCodes(device="cuda").fit(np.zeros((1, 8, 8, 3), np.uint8))
 
 

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes
+from sktransfer.compute import _engine
 from sktransfer.networks import _noted
 from sktransfer.networks._load import CACHE
 
@@ -39,7 +40,9 @@ def imported_by(code, *words):
 @pytest.fixture
 def own_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("SKTRANSFER_CACHE", str(tmp_path / "cache"))
+    # What this process has made before would not be written into the folder.
     _noted._cuts.clear()
+    _engine._engines.clear()
     return tmp_path / "cache"
 
 
@@ -79,7 +82,9 @@ def test_layers_are_noted_once_and_say_the_same(sample, own_folder, monkeypatch)
     codes = CNNCodes(image_size=32, engine="torch").fit(X)
     real = codes._frozen().network
     assert names == ["efficientnet_lite0"] and len(list(own_folder.rglob("*.json"))) == 1
+    # What this process has made before would not be written into the folder.
     _noted._cuts.clear()
+    _engine._engines.clear()
     noted = codes._frozen().network
     assert type(noted) is not type(real) and names == ["efficientnet_lite0"]
     assert (noted.name, noted.identity, noted.private) == (real.name, real.identity, False)
@@ -107,7 +112,9 @@ def test_a_damaged_note_is_not_believed(damage, sample, own_folder):
     elif damage != "gone":
         half = bytes(content[: len(content) // 2])
         path.write_bytes({"flip": bytes(content), "cut": half, "empty": b""}[damage])
+    # What this process has made before would not be written into the folder.
     _noted._cuts.clear()
+    _engine._engines.clear()
     np.testing.assert_array_equal(codes.transform(X), expected)
 
 
@@ -115,7 +122,9 @@ def test_another_version_of_a_library_notes_again(sample, own_folder, monkeypatc
     X = sample.data[:3]
     codes = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
     codes.transform(X)
+    # What this process has made before would not be written into the folder.
     _noted._cuts.clear()
+    _engine._engines.clear()
     before = _noted._versions()
     monkeypatch.setattr(_noted, "_versions", lambda: (*before[:-1], "99"))
     codes.transform(X)
@@ -128,7 +137,9 @@ def test_an_estimator_that_is_fitted_again_has_its_new_network(sample, own_folde
     first = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
     expected = first.transform(X)
     again = CNNCodes(image_size=32, engine="torch", cache=None).fit(X)
+    # What this process has made before would not be written into the folder.
     _noted._cuts.clear()
+    _engine._engines.clear()
     again.transform(X)
     again.set_params(backbone="resnet10t", weights=None).fit(X)
     CACHE.clear()

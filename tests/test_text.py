@@ -302,7 +302,7 @@ def test_special_tokens_in_a_text_are_text_to_a_tokenizer_of_pieces():
 def test_unknown_words_are_told_of():
     with pytest.warns(VocabularyWarning, match="does not know 30 of 33 tokens"):
         small().fit_transform([" ".join(["x"] * 30), "w1 w2 w3"])
-    with pytest.warns(VocabularyWarning, match="of 1 of 1 texts it knows less than half"):
+    with pytest.warns(VocabularyWarning, match="In 1 of 1 texts it knows less than half"):
         small().fit([words(30)]).transform(["x y w1"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
