@@ -203,11 +203,11 @@ def told(name, right, *, tunes=True, n=100):
 
 
 def test_what_is_within_a_standard_error_votes():
-    """Of 100 items of which the best tells 80 that is 4."""
+    """Of 100 items of which the best tells 80 that is 4; of networks that are trained, twice that."""
     folds = [(np.arange(50, 100), np.arange(50)), (np.arange(50), np.arange(50, 100))]
     judge = Judge(LABELS, np.zeros(100, dtype=int), folds)
     probe, other = told("probe", 75, tunes=False), told("layer", 78, tunes=False)
-    last, whole, poor = told("last", 77), told("all", 80), told("poor", 75)
+    last, whole, poor = told("last", 77), told("all", 80), told("poor", 71)
     tried = [probe, other, last, whole, poor]
     assert [one.name for one in judge.voters(tried)] == ["all", "layer", "last"]
     assert [one.name for one in judge.voters([probe, last])] == ["last", "probe"]

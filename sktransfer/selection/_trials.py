@@ -14,6 +14,8 @@ from ._features import Seen, pass_over
 from ._kinds import LABELS, Kind
 from ._modality import BAG_OF_WORDS, modality_of, rows_at
 from ._probe import (
+    LIKELY,
+    SURE,
     LayerScore,
     best_layer,
     best_reading,
@@ -269,7 +271,7 @@ class TrialRunner:
             ]
             yield Trial(
                 name, estimator, np.array(scores), time.perf_counter() - start,
-                f"within a standard error of {voters[0].name}; fits of {len(voters)}",
+                f"not told from {voters[0].name} by these folds; fits of {len(voters)}",
                 last_fit=last_fit, answers=answers,
             )  # fmt: skip
         else:
@@ -379,6 +381,9 @@ class Judge:
     def is_close(self, one: Trial, best: Trial) -> bool:
         """Whether it is within a standard error of the best, on the folds that both were tried on.
 
+        A network that is trained is within two: on other sets they were good, whatever a few items
+        of a fold say of one, and a vote of more of them is better.
+
         Reference: L. Breiman et al. (1984). Classification and regression trees. Section 3.4.3.
         """
         shared = min(len(one.scores), len(best.scores))
@@ -386,10 +391,11 @@ class Judge:
         own, of_best = (
             self.kind.marks(each.answers[held], self.numbers[held]) for each in (one, best)
         )
-        return bool(of_best.mean() - own.mean() <= of_best.std() / np.sqrt(len(of_best)))
+        margin = SURE if one.tunes else LIKELY
+        return bool(of_best.mean() - own.mean() <= margin * of_best.std() / np.sqrt(len(of_best)))
 
     def voters(self, tried: Sequence[Trial]) -> list[Trial]:
-        """Those that are within a standard error of the best of them, which is the first.
+        """Those that cannot be told from the best of them, which is the first.
 
         Of probes, which are much alike, only the best may vote; and where items are many and
         networks are trained, none but the best of all. What is trusted cannot be told from them.
