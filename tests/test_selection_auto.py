@@ -203,7 +203,7 @@ def told(name, right, *, tunes=True, n=100):
 
 
 def test_what_is_within_a_standard_error_votes():
-    """Of 100 items of which the best tells 80 that is 4; of networks that are trained, twice that."""
+    """Of 100 items of which the best tells 80 that is 4; of networks that are trained, 8."""
     folds = [(np.arange(50, 100), np.arange(50)), (np.arange(50), np.arange(50, 100))]
     judge = Judge(LABELS, np.zeros(100, dtype=int), folds)
     probe, other = told("probe", 75, tunes=False), told("layer", 78, tunes=False)
@@ -218,7 +218,7 @@ def test_what_is_within_a_standard_error_votes():
     assert [one.name for one in judge.voters([probe, half])] == ["probe", "all"]
     vote = told("vote of all, layer", 77, tunes=False)
     assert judge.choose([*tried, vote]) is vote
-    assert judge.choose([*tried, told("vote of all, layer", 75)]) is whole
+    assert judge.choose([*tried, told("vote of all, layer", 75, tunes=False)]) is whole
     assert judge.choose(tried) is whole
 
 
