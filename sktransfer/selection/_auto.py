@@ -322,12 +322,12 @@ class AutoTransferClassifier(
     best (of fine-tuned networks two), of probes only the best one, and from 200 images on none that
     is not the best of all. The vote is taken if its own score is within a standard error of the
     best; a fit and predictions cost those of all members. Each strategy is judged on the same
-    folds, with all copies of an image in one fold; the best is fitted to all images. A strategy is tried on as many folds as
-    there is time for with the last fits, by an estimate of what they take, and compared with others
-    on the folds they share. The first strategy is always tried. Where there is time to fine-tune on
-    all images but for no fold, this is done without a trial from 100 images and a median class size
-    of 5 on, since on other sets it was better than a probe: with two stages, and from 250 images
-    on with all layers.
+    folds, with all copies of an image in one fold; the best is fitted to all images. A strategy is
+    tried on as many folds as there is time for with the last fits, by an estimate of what they
+    take, and compared with others on the folds they share. The first strategy is always tried.
+    Where there is time to fine-tune on all images but for no fold, this is done without a trial
+    from 100 images and a median class size of 5 on, since on other sets it was better than a probe:
+    with two stages, and from 250 images on with all layers.
 
     See Also
     --------
