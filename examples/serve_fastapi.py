@@ -17,7 +17,7 @@ import joblib
 from fastapi import FastAPI, HTTPException, UploadFile
 from PIL import Image
 
-from sktransfer import warm_up
+from sktransfer import set_config, warm_up
 from sktransfer.exceptions import ItemError
 
 MAX_BYTES = 20_000_000
@@ -57,6 +57,7 @@ def make_app(model):
 
 
 if "MODEL" in os.environ:
+    set_config(cache_memory=0)  # also where set_params does not reach: in votes and searches
     # A small PNG file may hold very many pixels. Pillow refuses images of more than twice this.
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
     app = make_app(load_model(os.environ["MODEL"]))

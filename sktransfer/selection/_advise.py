@@ -77,10 +77,10 @@ def advise(
     """Say what to do with labelled images or texts, and why.
 
     Codes of several depths, from one pass of the network, are judged by cross-validated linear
-    probes. If the last layer is best, the items are like those the network was trained on; if an
-    earlier layer is, they are not. Together with the number of items that makes four scenarios,
-    each with its strategy. For texts, a bag of words is judged on the same folds, and advised if no
-    layer is better.
+    probes. If an earlier layer is better than the last by two standard errors, the items are unlike
+    those the network was trained on, else like them. Together with the number of items that makes
+    four scenarios, each with its strategy. For texts, a bag of words is judged on the same folds,
+    and advised if no layer is better.
 
     Parameters
     ----------
