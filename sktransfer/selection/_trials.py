@@ -235,7 +235,7 @@ class TrialRunner:
 
     def _is_known_to_help(self) -> bool:
         """Whether fine-tuning to so many items has been better than a probe on other sets."""
-        best = max(score.mean for score in self.scores.values())
+        best = self._best_probe
         if not self.voting or (self.without is not None and self.without >= best):
             return False
         sizes = self.kind.sizes(self.y)
@@ -243,8 +243,11 @@ class TrialRunner:
 
     def expected(self) -> float:
         """Score to expect of fine-tuning that was not tried."""
-        best = max(score.mean for score in self.scores.values())
-        return score_when_tuned(best, len(self.y), self.modality)
+        return score_when_tuned(self._best_probe, len(self.y), self.modality)
+
+    @property
+    def _best_probe(self) -> float:
+        return max(score.mean for score in self.scores.values())
 
     def _reserved(self, kept: Sequence[Candidate]) -> float:
         """Seconds that must be left for last fits: those that vote are all fitted in the end."""
