@@ -74,7 +74,7 @@ def test_rates_that_are_too_large_are_told(thirty):
     with pytest.warns(DivergenceWarning, match="smaller lr than 1 "):
         clf = FineTuneClassifier(**QUICK, lr=1.0).fit(X, y)
     assert np.isfinite(clf.predict_proba(X)).all()
-    with pytest.warns(DivergenceWarning, match="nothing is 1"):
+    with pytest.warns(DivergenceWarning, match="guessing gives 1"):
         FineTuneRegressor(**QUICK, lr=1e3).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
