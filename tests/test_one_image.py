@@ -16,7 +16,17 @@ from sktransfer.compute._threads import CPU, Turns
 from sktransfer.networks import load_backbone
 from sktransfer.networks._layers import trace_cuts
 
-cores = pytest.mark.skipif(available_cores() == 1, reason="needs two cores")
+
+@pytest.fixture
+def cores():
+    """Two threads, also beside other processes of tests, where torch has been given one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    if available_cores() == 1:
+        torch.set_num_threads(threads)
+        pytest.skip("needs two cores")
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +58,7 @@ def on_all_cores(monkeypatch):
     return shapes
 
 
-@cores
+@pytest.mark.usefixtures("cores")
 @pytest.mark.parametrize("cache", [None, "memory"])
 @pytest.mark.parametrize("layer", [None, ["blocks.1", "blocks.4"]])
 def test_one_image_has_the_bits_it_has_among_others(cache, layer, sample, on_all_cores):
@@ -63,7 +73,7 @@ def test_one_image_has_the_bits_it_has_among_others(cache, layer, sample, on_all
     assert on_all_cores == [(1, 96, 96, 3)] * 3
 
 
-@cores
+@pytest.mark.usefixtures("cores")
 def test_torch_has_all_cores_where_nothing_is_kept(sample, on_all_cores):
     """Its last digits hang on the number of threads: they are in no cache, and in no long call."""
     X = sample.data[:9]
@@ -79,7 +89,7 @@ def test_torch_has_all_cores_where_nothing_is_kept(sample, on_all_cores):
     assert on_all_cores == [(1, 96, 96, 3)]
 
 
-@cores
+@pytest.mark.usefixtures("cores")
 def test_other_bits_stay_out_of_the_cache(sample, monkeypatch):
     """On a processor where all cores give other bits than one, one core computes what is kept."""
     pytest.importorskip("openvino")
@@ -101,7 +111,7 @@ def test_other_bits_stay_out_of_the_cache(sample, monkeypatch):
     assert (codes.transform(X[:1])[0] != expected[0]).all()
 
 
-@cores
+@pytest.mark.usefixtures("cores")
 def test_n_jobs_bounds_cores(sample, on_all_cores):
     codes = CNNCodes(image_size=32, cache=None, n_jobs=1).fit(sample.data[:1])
     codes.transform(sample.data[:1])
@@ -196,7 +206,7 @@ def test_requests_at_once_get_the_same(sample):
 
 
 @pytest.mark.slow
-@cores
+@pytest.mark.usefixtures("cores")
 @pytest.mark.parametrize(
     "name", ["efficientnet_lite0", "resnet18", "mobilenet_v2", "vit_tiny_patch16_224"]
 )
