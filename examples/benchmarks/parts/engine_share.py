@@ -6,6 +6,7 @@ precision, in turns. Alone, and beside one other process that keeps a core busy.
 import subprocess
 import sys
 import time
+from itertools import product
 
 from shared import ours
 from shared.images import as_arrays
@@ -18,10 +19,11 @@ def run(settings):
     """One table."""
     rows = []
     photos = as_arrays(settings.images, settings.size)
-    for name in settings.networks or NETWORKS:
+    networks = settings.networks or NETWORKS
+    for precision, name in product(("float32", "bfloat16"), networks):
         network = load_network(name, settings.size)
-        way = ours.codes_way(network, photos, "openvino", "float32")
-        raw = ours.raw_way(network, photos, "openvino", "float32")
+        way = ours.codes_way(network, photos, "openvino", precision)
+        raw = ours.raw_way(network, photos, "openvino", precision)
         if isinstance(way, Absent):
             yield "Skipped: OpenVINO is not installed."
             return
@@ -36,8 +38,8 @@ def run(settings):
                     other.kill()
                     other.wait()
             shares.append(ratio(rates[way.name], rates[raw.name]))
-        rows.append([name, *shares])
-    yield table(["OpenVINO float32", "share, alone", "beside a busy process"], rows)
+        rows.append([f"{name}, {precision}", *shares])
+    yield table(["OpenVINO", "share, alone", "beside a busy process"], rows)
 
 
 def _busy_process():
