@@ -11,6 +11,7 @@ PARTS = [
     "engine_share",
     "codes_arrays",
     "codes_files",
+    "training_rate",
     "grid_search",
     "memory",
     "gpu",
