@@ -15,6 +15,7 @@ from torch import nn
 from .._optional import import_optional
 from ..compute import worker_pool
 from ..exceptions import TrainingError
+from ..networks import HOOKS
 
 __all__ = [
     "Dropout",
@@ -22,7 +23,9 @@ __all__ = [
     "Team",
     "autocast_dtype",
     "gradients",
+    "is_spared",
     "make_team",
+    "only_spared",
     "own_draws",
     "spare_grouped",
 ]
@@ -359,6 +362,18 @@ def spare_grouped(module: nn.Module) -> None:
         if isinstance(conv, nn.Conv2d) and conv.groups > 1:
             conv.register_forward_pre_hook(_leave_autocast)
             conv.register_forward_hook(_return_to_autocast)
+
+
+def is_spared(module: nn.Module) -> bool:
+    """Whether a module computes in float32 where the rest is bfloat16, at this moment."""
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    return half and _leave_autocast in module._forward_pre_hooks.values()
+
+
+def only_spared(module: nn.Module) -> bool:
+    """Whether a module has no hooks but these."""
+    own = (_leave_autocast, _return_to_autocast)
+    return all(hook in own for name in HOOKS for hook in vars(module)[name].values())
 
 
 def _leave_autocast(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -82,7 +82,7 @@ class MapModule(PixelModule):
         values = _values(activations)
         found = list(values[: self.n_frozen])
         if self.n_frozen < len(self.taps):
-            found += self.tail(self.before_tail(values[-1]))
+            found += self.tail_now(self.before_tail(values[-1]))
         return self._maps(found)
 
     def as_maps(self, activations: Any) -> list[torch.Tensor]:

@@ -23,6 +23,7 @@ from ..networks import Backbone, Cuttable, Layer, Pool, Stage, as_kept, pooled_s
 from ._gradients import Dropout, spare_grouped
 from ._parameter_groups import is_norm, plain_name, trainable_names
 from ._rows import Rows, chunks_of, rows_of
+from ._while_learning import while_learning
 
 __all__ = [
     "Cut",
@@ -624,6 +625,20 @@ class PixelModule(FineTuneModule):
         scale, shift = (1 / (255 * torch.tensor(std))), (-torch.tensor(mean) / torch.tensor(std))
         self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
+        self._learning: tuple[nn.Module] | None = None
+
+    @property
+    def tail_now(self) -> nn.Module:
+        """The tail, or what it is computed by in a step of training."""
+        if not self.training or not torch.is_grad_enabled() or self.scale.device.type != "cpu":
+            return self.tail
+        # In a tuple: no part of this one, whose weights would have two names.
+        if self._learning is None:
+            self._learning = (while_learning(self.tail),)
+        return self._learning[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_learning": None}
 
     def before_tail(self, x: torch.Tensor) -> torch.Tensor:
         """Pixels or activations as the tail takes them."""
@@ -652,7 +667,7 @@ class ImageModule(PixelModule):
         self.pool = pool
 
     def codes(self, activations: torch.Tensor) -> torch.Tensor:
-        return self.pool(self.tail(self.before_tail(activations)))
+        return self.pool(self.tail_now(self.before_tail(activations)))
 
 
 def suit_images(tail: nn.Module) -> None:

@@ -153,11 +153,14 @@ def make_net(
     """A net that is initialised and has not been trained yet."""
     recipe = _recipe(model, task, training, device, seed, run.team)
     recipe.remember(model.module, model.table.parameters())
-    optimizer, options = training.optimizer, {}
+    optimizer = training.optimizer
+    options: dict[str, Any] = {}
     if isinstance(optimizer, str):
         if optimizer == "sgd":
             options = {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
         optimizer = OPTIMIZERS[optimizer]
+        # One pass over weights, gradients and moments where torch has a dozen by default on CPUs.
+        options["optimizer__fused"] = device.type == "cpu" or None
     params = {
         "module": model.module,
         "recipe": recipe,

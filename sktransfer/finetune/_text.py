@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from ._model import Cut, FineTuneModule, RowDesign, in_dtype_of
 from ._rows import PADDING, TextBatch, rows_of
 from ._tasks import Task
 from ._training import Part
+from ._while_learning import AttentionByProducts
 
 __all__ = ["WORDS", "FineTuneTextClassifier", "FineTuneTextRegressor", "ReadsTexts"]
 
@@ -213,7 +215,9 @@ class TextModule(FineTuneModule):
     def _hidden(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What the tail makes of windows; of some at a time where no gradients keep them all."""
         if self.training:
-            return self.tail(values, mask)
+            on_cpu = values.device.type == "cpu"
+            with AttentionByProducts() if on_cpu else nullcontext():
+                return self.tail(values, mask)
         most = batch_tokens(values.device) // mask.shape[1]
         parts = zip(values.split(max(1, most)), mask.split(max(1, most)), strict=True)
         return torch.cat([self.tail(one, there) for one, there in parts])

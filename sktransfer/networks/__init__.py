@@ -29,7 +29,7 @@ from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._noted import noted_cuts
 from ._registry import list_backbones, register_backbone
 from ._spec import Backbone, Preprocessing, dense_preparation, image_preparation
-from ._tracer import running, tracing
+from ._tracer import HOOKS, module_of, referred, running, tracing
 from ._transformers import (
     TEXT_POOLINGS,
     TextBackboneInfo,
@@ -41,6 +41,7 @@ from ._transformers import (
 )
 
 __all__ = [
+    "HOOKS",
     "NETWORK",
     "POOLINGS",
     "TEXT_NETWORK",
@@ -69,10 +70,12 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_text_backbone",
+    "module_of",
     "noted_cuts",
     "pack_state",
     "pool_tokens",
     "pooled_shape",
+    "referred",
     "register_backbone",
     "running",
     "text_cuts_of",
