@@ -34,6 +34,7 @@ def parse(words):
     add("--repeats", type=int, default=plain.repeats, help="turns (5)")
     add("--seconds", type=float, default=plain.seconds, help="about how long a way takes a turn")
     add("--images", type=int, default=plain.images, help="at most that many in a turn (512)")
+    add("--many-files", type=int, default=plain.many_files, help="in many_files (20,000)")
     add("--search-images", type=int, default=plain.search_images, help="in grid_search (200)")
     add("--paths", type=int, nargs="+", default=plain.paths, help="numbers of files in memory")
     add("--rows", type=int, nargs="+", default=plain.rows, help="numbers of rows in the store")

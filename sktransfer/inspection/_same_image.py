@@ -182,7 +182,7 @@ def _closely(whole: Thumbnail, part: Thumbnail, rough: _Fit) -> Match:
         return _unit(_fine(_resized(whole.grey, size, tuple(box)), pixel))
 
     core, shown = _unit(shown[inner]), _unit(shown)
-    if float((quickly(box) * core).sum()) < _UNLIKE:
+    if float(np.vdot(quickly(box), core)) < _UNLIKE:
         return Match(0.0)
     limits = np.array([*whole.grey.shape[::-1]] * 2, dtype=float)
     box = _moved(box, limits, core, quickly)
@@ -203,12 +203,15 @@ def _moved(
     cut: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """A box near another one that holds more of what is shown: step by step uphill."""
-    best = float((cut(box) * shown).sum())
+    best, tried = float(np.vdot(cut(box), shown)), 0.0
     for step in (1.0, 1.0, 0.5, 0.5, 0.25):
-        for move in np.vstack([_MOVES, -_MOVES]):
+        if step == tried:  # the same moves, from where none of them led uphill
+            continue
+        tried = step
+        for move in (*_MOVES, *-_MOVES):
             moved = (box + step * move).clip(0, limits)
-            if (found := float((cut(moved) * shown).sum())) > best:
-                best, box = found, moved
+            if (found := float(np.vdot(cut(moved), shown))) > best:
+                best, box, tried = found, moved, 0.0
     return box
 
 
@@ -305,7 +308,7 @@ def _fine(image: np.ndarray, pixel: float) -> np.ndarray:
 def _unit(values: np.ndarray) -> np.ndarray:
     """Values of mean 0, as a vector of length 1."""
     values = values - values.mean()
-    return values / max(1e-6, float(np.sqrt((values**2).sum())))
+    return values / max(1e-6, float(np.sqrt(np.vdot(values, values))))
 
 
 def _least_agreement(one: np.ndarray, other: np.ndarray) -> float:

@@ -11,6 +11,7 @@ PARTS = [
     "engine_share",
     "codes_arrays",
     "codes_files",
+    "many_files",
     "training_rate",
     "grid_search",
     "memory",

@@ -32,7 +32,7 @@ def run(settings):
             others = [_busy_process() for _ in range(busy)]
             try:
                 time.sleep(0.2 * busy)
-                rates = measure([way, raw], repeats=settings.repeats, seconds=settings.seconds)
+                rates = measure([way, raw], repeats=settings.repeats, seconds=4 * settings.seconds)
             finally:
                 for other in others:
                     other.kill()

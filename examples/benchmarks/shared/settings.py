@@ -14,6 +14,7 @@ class Settings:
     repeats: int = 5
     seconds: float = 1.0
     search_images: int = 200
+    many_files: int = 20_000
     paths: tuple = (500, 5_000, 20_000)
     rows: tuple = (10_000, 100_000, 1_000_000)
     photos: Path | None = None
@@ -29,6 +30,7 @@ class Settings:
             repeats=1,
             seconds=0.01,
             search_images=20,
+            many_files=80,
             paths=(20,),
             rows=(100, 1_000),
             peers=False,
