@@ -94,10 +94,15 @@ def test_hooks_see_what_they_are_put_on():
     network, seen = while_learning(tail), []
     x = torch.randn(2, 3, 64, 64)
     network(x)
-    tail.get_submodule("conv1").register_forward_hook(lambda *args: seen.append(args[2].detach()))
+    convolution = tail.get_submodule("conv1")
+    handle = convolution.register_forward_hook(lambda *args: seen.append(args[2].detach()))
     network(x)
-    torch.testing.assert_close(seen, [torch.conv2d(x, tail.get_submodule("conv1").weight,
-                                                   stride=2, padding=3)])  # fmt: skip
+    expected = torch.conv2d(x, convolution.weight, stride=2, padding=3)
+    torch.testing.assert_close(seen, [expected])
+    handle.remove()
+    convolution.register_full_backward_hook(lambda *args: seen.append(args[2][0]))
+    network(x).sum().backward()
+    assert len(seen) == 2 and seen[1].shape == expected.shape
 
 
 def test_only_steps_of_training_are_computed_so():
@@ -137,6 +142,36 @@ def test_it_learns_what_a_plain_loop_learns(sample, monkeypatch):
     found = est.fit(X, y).predict_proba(X)
     monkeypatch.setattr("sktransfer.finetune._model.while_learning", lambda tail: tail)
     np.testing.assert_allclose(est.fit(X, y).predict_proba(X), found, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "net_params"),
+    [
+        ("adamw", {"optimizer__foreach": True}),
+        ("adamw", {"optimizer__fused": False}),
+        ("sgd", {"optimizer__differentiable": False}),
+        (torch.optim.RAdam, {}),
+    ],
+)
+def test_the_optimizer_is_as_the_user_has_it(optimizer, net_params, sample):
+    est = FineTuneClassifier(trainable="head", image_size=32, max_epochs=1, optimizer=optimizer,
+                             net_params=net_params)  # fmt: skip
+    est.fit(sample.data[:16], sample.target[:16] % 2)
+    group = est.net_.optimizer_.param_groups[0]
+    assert not group.get("fused")
+    assert group.get("foreach") == net_params.get("optimizer__foreach")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_fused_optimizer_learns_what_the_plain_one_does(optimizer, sample):
+    X, y = sample.data[:32], sample.target[:32] % 3
+    est = FineTuneClassifier(trainable=1, image_size=64, max_epochs=2, batch_size=8, cache=None,
+                             optimizer=optimizer, amp="float32", random_state=0)  # fmt: skip
+    fused = est.fit(X, y)
+    assert fused.net_.optimizer_.param_groups[0]["fused"]
+    found = fused.predict_proba(X)
+    plain = est.set_params(net_params={"optimizer__fused": False}).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(found, plain, atol=2e-3)
 
 
 def masks(kind):

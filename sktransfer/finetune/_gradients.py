@@ -364,6 +364,9 @@ def spare_grouped(module: nn.Module) -> None:
             conv.register_forward_hook(_return_to_autocast)
 
 
+_ALL_HOOKS = (*HOOKS, "_backward_pre_hooks", "_backward_hooks")
+
+
 def is_spared(module: nn.Module) -> bool:
     """Whether a module computes in float32 where the rest is bfloat16, at this moment."""
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
@@ -371,9 +374,10 @@ def is_spared(module: nn.Module) -> bool:
 
 
 def only_spared(module: nn.Module) -> bool:
-    """Whether a module has no hooks but these."""
-    own = (_leave_autocast, _return_to_autocast)
-    return all(hook in own for name in HOOKS for hook in vars(module)[name].values())
+    """Whether a module computes what its class says, and nobody looks at what it gives."""
+    of_module, own = vars(module), (_leave_autocast, _return_to_autocast)
+    hooks = (hook for name in _ALL_HOOKS for hook in of_module[name].values())
+    return "forward" not in of_module and all(hook in own for hook in hooks)
 
 
 def _leave_autocast(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

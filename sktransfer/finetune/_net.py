@@ -160,7 +160,9 @@ def make_net(
             options = {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
         optimizer = OPTIMIZERS[optimizer]
         # One pass over weights, gradients and moments where torch has a dozen by default on CPUs.
-        options["optimizer__fused"] = device.type == "cpu" or None
+        own = {"optimizer__foreach", "optimizer__differentiable"}
+        if device.type == "cpu" and own.isdisjoint(training.net_params or {}):
+            options["optimizer__fused"] = True
     params = {
         "module": model.module,
         "recipe": recipe,
