@@ -759,9 +759,11 @@ class Trials:
         default=STRATEGIES, valid=[list, tuple], type="sequence of str", doc="""
         The strategies that may be tried. "vote" is the mean of the probabilities of those within a
         standard error of the best, for labels only.""")
-    cv: int = param(
-        default=3, valid=[Interval(Integral, 2, None, closed="left")], type="int", doc="""
-        Number of folds; fewer if a class is smaller.""")
+    cv: Any = param(
+        default=3, valid=["cv_object"], type="int, splitter or list of folds", doc="""
+        Number of folds, fewer if a class is smaller; a splitter of scikit-learn, which gets the
+        groups of `fit`, with copies of an item in one group; or pairs of train and test numbers,
+        by which each item is tested once.""")
     max_epochs: int = param(default=10, valid=[_COUNT], type="int", doc="""
         Number of epochs of fine-tuning.""")
     random_state: Any = param(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import VotingClassifier
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from skorch.history import History
 
@@ -396,3 +396,73 @@ def test_dark_images_are_told_of_once_a_call(labelled):
             call()
         told = [one for one in caught if issubclass(one.category, ValueRangeWarning)]
         assert len(told) == 1 and told[0].filename == __file__
+
+
+def grouped(sample, n=60):
+    """Images of six slides of ten; the first of one slide is also in the next."""
+    X, y = sample.data[:n].copy(), sample.target[:n] % 2
+    X[10], y[10] = X[0], y[0]
+    return X, y, np.repeat([f"slide {i}" for i in range(n // 10)], 10)
+
+
+@pytest.fixture
+def folds(monkeypatch):
+    """What splits trials were judged on."""
+    seen, real = [], _trials.TrialRunner
+
+    def watch(codes, splits, *args, **kwargs):
+        seen.append(splits)
+        return real(codes, splits, *args, **kwargs)
+
+    monkeypatch.setattr("sktransfer.selection._auto.TrialRunner", watch)
+    return seen
+
+
+@pytest.mark.parametrize("cv", [3, GroupKFold(3)])
+def test_groups_are_in_one_fold(cv, sample, folds):
+    X, y, groups = grouped(sample)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32, cv=cv)
+    auto.fit(X, y, groups=groups)
+    assert len(folds[0]) == 3
+    tested = np.concatenate([test for _, test in folds[0]])
+    assert sorted(tested) == list(range(60))
+    for learn, test in folds[0]:
+        assert not set(groups[learn]) & set(groups[test])
+        # A copy joins its two slides.
+        assert ({"slide 0", "slide 1"} <= set(groups[test])) == (0 in test)
+
+
+def test_folds_are_taken_as_they_are(sample, folds):
+    X, y, groups = grouped(sample)
+    given = list(GroupKFold(2).split(X, y, groups))
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32, cv=given).fit(X, y)
+    for one, other in zip(folds[0], given, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+    probe = make_pipeline(CNNCodes(image_size=32), *auto.best_estimator_[1:])
+    expected = np.mean([clone(probe).fit(X[learn], y[learn]).score(X[test], y[test])
+                        for learn, test in given])  # fmt: skip
+    assert auto.best_score_ == pytest.approx(expected, abs=0.02)
+
+
+def test_bad_groups_and_folds_are_errors(sample):
+    X, y, groups = grouped(sample)
+    auto = AutoTransferClassifier(strategies=["probe"], image_size=32)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples"):
+        auto.fit(X, y, groups=groups[:-1])
+    with pytest.raises(ValueError, match="at least 2 different"):
+        auto.fit(X, np.repeat([0, 1], 30), groups=np.repeat([0, 1], 30))
+    with pytest.raises(ValueError, match="cv"):
+        auto.set_params(cv=1).fit(X, y)
+
+
+def test_advise_keeps_groups_in_one_fold(sample, monkeypatch):
+    from sktransfer import advise
+    from sktransfer.selection import _advise
+
+    X, y, groups = grouped(sample)
+    seen, real = [], _advise._ask
+    monkeypatch.setattr(_advise, "_ask", lambda *args: seen.append(real(*args)) or seen[-1])
+    advise(X, y, image_size=32, groups=groups, fine_tune=False)
+    assert len(seen[0].splits) == 5
+    for learn, test in seen[0].splits:
+        assert not set(groups[learn]) & set(groups[test])

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from ..exceptions import ItemError
 from ._features import Seen, pass_over
@@ -56,6 +59,7 @@ __all__ = [
     "reasons_for",
     "scenario_of",
     "study_items",
+    "together",
 ]
 
 
@@ -70,6 +74,7 @@ def advise(
     long_texts: str = "auto",
     cache: Any = "memory",
     cv: Any = 5,
+    groups: Any = None,
     fine_tune: bool | str = "auto",
     vote: bool = True,
     **codes_params: Any,
@@ -110,8 +115,10 @@ default="efficientnet_lite0"
     cache : "memory", path, Store or None, default="memory"
         Where codes are kept; with None every question costs a pass.
     cv : int or splitter, default=5
-        Folds. Duplicates are kept in one fold; a splitter of scikit-learn gets them as
-        `groups`.
+        Folds. Duplicates are kept in one fold; a splitter of scikit-learn gets them, and `groups`,
+        as its groups. Or pairs of train and test numbers.
+    groups : array-like of shape (n_samples,), default=None
+        What belongs together, such as patients or slides, and is kept in one fold.
     fine_tune : {"auto", True, False}, default="auto"
         Whether fine-tuning is advised: "auto" from 100 images and a median class size of 5 on,
         or 200 texts and 20, if the probe has more than 1% error.
@@ -163,7 +170,7 @@ default="efficientnet_lite0"
     check_params(advise, {**given, **codes_params}, modality)
     common = {**given, "cache": cache, **codes_params}
     codes, ranking = _settle(X, y, backbone, weights, common, modality)
-    look = look_at_data(codes, X, y)
+    look = look_at_data(codes, X, y, groups)
     study = study_items(X, codes, look, cv, reread=reading == "auto")
     return _recommend(study, ranking, fine_tune, vote)
 
@@ -737,7 +744,7 @@ class DataLook:
     usable : ndarray of bool
         Items that can be read, of classes that can be validated.
     groups : ndarray of int
-        The same number for the same item.
+        The same number for what must not be apart: copies of an item, and groups of the user's.
     odd_share : float
         Share of items that do not fit the network: images that are not about square, long texts.
     conflicts : list of list of int
@@ -762,7 +769,7 @@ class DataLook:
         return int(self.usable.sum())
 
 
-def look_at_data(codes: Any, X: Any, y: Any) -> DataLook:
+def look_at_data(codes: Any, X: Any, y: Any, groups: Any = None) -> DataLook:
     """Check labels, find copies and classes too small; every file is read once.
 
     Raises
@@ -781,12 +788,13 @@ def look_at_data(codes: Any, X: Any, y: Any) -> DataLook:
             f"y must have one label for each of {len(items)} {modality.noun}s, got {len(target)}."
         )
     kind.check(target)
-    groups, readable = digests(items, codes.on_error == "raise")
-    usable, warnings = kind.usable(target, groups, readable)
+    same_items, readable = digests(items, codes.on_error == "raise")
+    owners = together(same_items, groups)
+    usable, warnings = kind.usable(target, owners, readable)
     numbers = kind.numbers(target)
     conflicts: list[list[int]] = []
     copies: list[list[int]] = []
-    for members in _by_group(groups, readable):
+    for members in _by_group(same_items, readable):
         same = len({numbers[index].tobytes() for index in members}) == 1
         (copies if same else conflicts).append(members)
     return DataLook(
@@ -794,7 +802,7 @@ def look_at_data(codes: Any, X: Any, y: Any) -> DataLook:
         kind=kind,
         y=target,
         usable=readable & usable,
-        groups=groups,
+        groups=owners,
         odd_share=modality.odd_share(codes, items, readable),
         conflicts=conflicts,
         copies=copies,
@@ -816,6 +824,32 @@ def digests(items: Any, strict: bool) -> tuple[np.ndarray, np.ndarray]:
             key, readable[index] = index.to_bytes(8, "big"), False
         groups[index] = seen.setdefault(key, len(seen))
     return groups, readable
+
+
+def together(copies: np.ndarray, groups: Any) -> np.ndarray:
+    """What must not be apart: copies of an item, items of a group, and all that these join.
+
+    Parameters
+    ----------
+    copies : ndarray of int
+        The same number for the same item.
+    groups : array-like or None
+        The same label for items of a group.
+
+    Raises
+    ------
+    ValueError
+        If there is not one group for each item.
+    """
+    if groups is None:
+        return copies
+    groups = column_or_1d(groups)
+    check_consistent_length(copies, groups)
+    numbers, n = np.unique(groups, return_inverse=True)[1], len(copies)
+    pairs = (np.ones(n), (copies, copies.max() + 1 + numbers))
+    size = int(copies.max() + 2 + numbers.max())
+    owners: np.ndarray = connected_components(coo_matrix(pairs, (size, size)), directed=False)[1]
+    return owners[copies]
 
 
 def _by_group(groups: np.ndarray, readable: np.ndarray) -> list[list[int]]:

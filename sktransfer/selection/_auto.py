@@ -40,7 +40,7 @@ from ..exceptions import did_you_mean, shown
 from ..finetune import Labels, Tags, is_indicator
 from ..inputs import each_told_once
 from ..networks import pack_state, unpack_state
-from ._advise import digests
+from ._advise import digests, together
 from ._kinds import Kind, kind_named
 from ._modality import IMAGES, MANY_ODD, TEXTS, Modality
 from ._trials import Judge, Trial, TrialRunner
@@ -85,13 +85,13 @@ class AutoTransferBase(ClassifierMixin):
     # Parameters of the groups that every such estimator has.
     time_budget: float | None
     strategies: Sequence[str]
-    cv: int
+    cv: Any
     max_epochs: int
     random_state: Any
     verbose: int
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Try strategies and fit the best one.
 
         Parameters
@@ -101,6 +101,8 @@ class AutoTransferBase(ClassifierMixin):
         y : array-like of shape (n_samples,) or (n_samples, n_tags)
             Labels, of which each class has at least two. Or several tags an item: a matrix of 0
             and 1, dense, sparse or a data frame; NaN is a tag that is not known.
+        groups : array-like of shape (n_samples,), default=None
+            What belongs together, such as patients or slides, and is kept in one fold.
 
         Returns
         -------
@@ -109,15 +111,16 @@ class AutoTransferBase(ClassifierMixin):
         Raises
         ------
         ValueError
-            If labels do not fit, a class has one item, or there is no such strategy.
+            If labels, groups or folds do not fit, a class has one item (or group), or there is no
+            such strategy.
         ItemError
             If an item cannot be read.
         """
         with each_told_once():
-            self._fit(X, y)
+            self._fit(X, y, groups)
         return self
 
-    def _fit(self, X: Any, y: Any) -> None:
+    def _fit(self, X: Any, y: Any, groups: Any) -> None:
         begin = time.perf_counter()
         if unknown := [one for one in self.strategies if one not in self._names]:
             wrong = unknown[0]
@@ -129,9 +132,9 @@ class AutoTransferBase(ClassifierMixin):
         items = modality.items(codes, X)
         task = (Tags if is_indicator(y) else Labels).of(y, len(items))[0]
         kind = kind_named(task.kind, modality.noun)
-        groups = digests(items, strict=True)[0]
+        copies = digests(items, strict=True)[0]
         labels = kind.read(y)
-        splits = kind.make_splits(labels, self.cv, groups=groups)
+        splits = kind.make_splits(labels, self.cv, groups=together(copies, groups))
         check_columns(self, X, reset=True)
         runner = TrialRunner(
             codes,
