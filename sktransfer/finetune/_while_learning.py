@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..networks import module_of, referred
+from ..networks import with_others
 from ._gradients import is_spared, only_spared
 
 __all__ = ["AttentionByProducts", "while_learning"]
@@ -43,44 +43,9 @@ def while_learning(tail: nn.Module) -> nn.Module:
     torch.nn.Module
         The tail itself, where there is nothing to gain.
     """
-    if not isinstance(tail, fx.GraphModule):
-        return tail
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(tail.graph, {}))
-    both: dict[str, nn.Module] = {}
-    attends = False
-    for node in list(graph.nodes):
-        if node.target is F.scaled_dot_product_attention:
-            node.target, attends = attention, True
-        norm = module_of(tail, node)
-        if not _is_norm(norm):
-            continue
-        source: Any = node.args[0]
-        convolution = module_of(tail, source)
-        if not _is_convolution(convolution) or len(source.users) != 1:
-            continue
-        name = f"convolution_and_norm_{len(both)}"
-        both[name] = _ConvolutionAndNorm(convolution, norm)
-        with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.call_module(name, source.args, source.kwargs))
-        graph.erase_node(node)
-        graph.erase_node(source)
-    if not both and not attends:
-        return tail
-    return fx.GraphModule({**referred(tail, graph), **both}, graph, "WhileLearning")
-
-
-def _is_norm(module: Any) -> bool:
-    from timm.layers import BatchNormAct2d
-
-    kinds = (nn.BatchNorm2d, BatchNormAct2d)
-    return type(module) in kinds and module.running_var is not None
-
-
-def _is_convolution(module: Any) -> bool:
-    from timm.layers import Conv2dSame
-
-    return type(module) in (nn.Conv2d, Conv2dSame)
+    return with_others(
+        tail, _ConvolutionAndNorm, {F.scaled_dot_product_attention: attention}
+    )
 
 
 class _ConvolutionAndNorm(nn.Module):

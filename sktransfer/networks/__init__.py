@@ -29,7 +29,8 @@ from ._load import BackboneInfo, load_backbone, weights_by_name
 from ._noted import noted_cuts
 from ._registry import list_backbones, register_backbone
 from ._spec import Backbone, Preprocessing, dense_preparation, image_preparation
-from ._tracer import HOOKS, module_of, referred, running, tracing
+from ._split import with_others
+from ._tracer import HOOKS, running, tracing
 from ._transformers import (
     TEXT_POOLINGS,
     TextBackboneInfo,
@@ -70,12 +71,10 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_text_backbone",
-    "module_of",
     "noted_cuts",
     "pack_state",
     "pool_tokens",
     "pooled_shape",
-    "referred",
     "register_backbone",
     "running",
     "text_cuts_of",
@@ -84,4 +83,5 @@ __all__ = [
     "tracing",
     "unpack_state",
     "weights_by_name",
+    "with_others",
 ]

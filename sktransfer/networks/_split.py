@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ __all__ = [
     "prefix_of",
     "tail_of",
     "tail_to",
+    "with_others",
 ]
 
 
@@ -141,26 +142,29 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
     In eval mode a batch norm is a fixed scale and shift per channel. Codes move by about
     2e-6 (relative L2 norm).
     """
-    from timm.layers import BatchNormAct2d, Conv2dSame
-
-    for node in list(graph_module.graph.nodes):
-        norm = module_of(graph_module, node)
-        if not _is_a(norm, nn.BatchNorm2d, BatchNormAct2d) or norm.running_var is None:
-            continue
-        source = node.args[0]
-        convolution = module_of(graph_module, source)
-        if not _is_a(convolution, nn.Conv2d, Conv2dSame) or len(source.users) != 1:
-            continue
-        replace_module(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
-        rest = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
-        replace_module(graph_module, node.target, rest)
+    for source, node in _normed(graph_module):
+        convolution, norm = module_of(graph_module, source), module_of(graph_module, node)
+        if is_plain(convolution) and is_plain(norm):
+            replace_module(graph_module, source.target, fuse_conv_bn_eval(convolution, norm))
+            replace_module(graph_module, node.target, getattr(norm, "act", nn.Identity()))
     graph_module.recompile()
     return graph_module
 
 
-def _is_a(module: Any, *kinds: type) -> bool:
-    """Exactly of a kind: subclasses and modules with hooks may compute something else."""
-    return type(module) in kinds and is_plain(module)
+def _normed(graph_module: fx.GraphModule) -> list[tuple[Any, Any]]:
+    """Convolutions whose only reader is a batch norm, and that: of exactly these classes, since
+    subclasses may compute something else."""
+    from timm.layers import BatchNormAct2d, Conv2dSame
+
+    pairs = []
+    for node in graph_module.graph.nodes:
+        norm = module_of(graph_module, node)
+        if type(norm) in (nn.BatchNorm2d, BatchNormAct2d) and norm.running_var is not None:
+            source = node.args[0]
+            kind = type(module_of(graph_module, source))
+            if kind in (nn.Conv2d, Conv2dSame) and len(source.users) == 1:
+                pairs.append((source, node))
+    return pairs
 
 
 # The part of a network behind a cut point, as a module of its own that can learn.
@@ -264,6 +268,48 @@ def check_tail(
         raise LayerError(
             f"what follows {start!r} must give {wanted} for each of two images, gave {found}."
         )
+
+
+def with_others(
+    tail: nn.Module,
+    both: Callable[[nn.Module, nn.Module], nn.Module],
+    functions: Mapping[Callable[..., Any], Callable[..., Any]],
+) -> nn.Module:
+    """A tail that computes some of its operations by others.
+
+    Parameters
+    ----------
+    tail : torch.nn.Module
+        It is not changed, and shares its modules, parameters and buffers with the result.
+    both : callable
+        Makes what takes the place of a convolution and the batch norm behind it.
+    functions : dict of callable to callable
+        What takes the place of functions.
+
+    Returns
+    -------
+    torch.nn.Module
+        The tail itself, where it has nothing of these.
+    """
+    if not isinstance(tail, fx.GraphModule):
+        return tail
+    graph, copies = fx.Graph(), dict[fx.Node, Any]()
+    graph.output(graph.graph_copy(tail.graph, copies))
+    modules: dict[str, nn.Module] = {}
+    for source, node in _normed(tail):
+        name = f"convolution_and_norm_{len(modules)}"
+        modules[name] = both(module_of(tail, source), module_of(tail, node))
+        convolution, norm = copies[source], copies[node]
+        with graph.inserting_before(norm):
+            norm.replace_all_uses_with(graph.call_module(name, convolution.args))
+        graph.erase_node(norm)
+        graph.erase_node(convolution)
+    others = [node for node in graph.nodes if node.target in functions]
+    for node in others:
+        node.target = functions[node.target]
+    if not modules and not others:
+        return tail
+    return fx.GraphModule({**referred(tail, graph), **modules}, graph, "WithOthers")
 
 
 class _Copier:
