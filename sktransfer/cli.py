@@ -125,6 +125,11 @@ _WORDS = (
     (r"\blayer=", "--layer "),
     (r"\bimage_size=", "--image-size "),
     (r"\bcache=", "--cache "),
+    (r'\bvalue_range must be "auto" or \(low, high\), (.*) low < high, got \(([^,]*), ([^)]*)\)',
+     r"--value-range must be \1 BLACK < WHITE, got \2 \3"),
+    (r"\bvalue_range=\(([^,()]*), ([^,()]*)\)", r"--value-range \1 \2"),
+    (r"\bvalue_range=", "--value-range "),
+    (r"\bgroups must name", "--group-column must name"),
     (r"Look at them: plot_suspects\(X, y\)", "Look at them"),
     (r"remove them before the estimator is fitted, too", "train skips them, too"),
 )
@@ -225,9 +230,18 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
                          help="height and width of the network's input, in pixels")  # fmt: skip
     network.add_argument("--resize", choices=("pad", "squash", "crop"),
                          help="how images that are not square are resized")  # fmt: skip
+    network.add_argument("--value-range", metavar=("BLACK", "WHITE"), type=float, nargs=2,
+                         help="values of black and white in files of more than 8 bits, such as "
+                         "0 4095")  # fmt: skip
     network.add_argument("--cache", metavar="FOLDER", default="memory",
                          help="folder that keeps codes for later runs")  # fmt: skip
     network.add_argument("--jobs", metavar="N", type=_positive, help="cores to use")
+
+
+def _add_groups(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--group-column", metavar="NAME", help="column of a CSV file that says "
+                        "what belongs together, such as patients or slides, and is kept in one "
+                        "fold")  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -293,12 +307,15 @@ class _Known:
     kind : {"labels", "tags", "values"}
     names : list of str
         Of the tags.
+    groups : ndarray or None
+        What belongs together, of a table that says it.
     """
 
     X: Any
     y: Any
     kind: str = "labels"
     names: Sequence[str] = ()
+    groups: Any = None
 
 
 def _kind_of(args: argparse.Namespace) -> str:
@@ -325,13 +342,14 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
 
     _check_there(args.photos)
     kind, names = _kind_of(args), []
+    groups = getattr(args, "group_column", None)
     wanted = [args.part] if args.part else parts
     if not os.path.isdir(args.photos):
         if args.split_column is None and args.part:
             raise _UsageError("--part of a CSV file needs --split-column")
         found = load_image_table(
             args.photos, file=args.file_column, root=args.root, split=args.split_column,
-            on_bad="drop", verify=True, **_targets_of(args),
+            groups=groups, on_bad="drop", verify=True, **_targets_of(args),
         )  # fmt: skip
         names = [] if kind != "tags" else [str(one) for one in found.target_names]
         there = [] if args.split_column is None else [one for one in wanted if one in found]
@@ -340,6 +358,8 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
         found = found[there[0]] if there else found
     else:
         _check_labels(kind)
+        if groups is not None:
+            raise _UsageError("--group-column is of a CSV file, but PHOTOS is a folder")
         there = [one for one in _parts_of(args.photos) if one in wanted]
         if args.part and not there:
             raise _UsageError(f"{args.photos} has no folder of the part {args.part}")
@@ -347,7 +367,7 @@ def _labelled(args: argparse.Namespace, parts: Sequence[str]) -> _Known:
         found = load_image_folder(args.photos, split=split, target_as="name", verify=True)
     print(found.DESCR.splitlines()[0], file=sys.stderr)
     paths = np.array(_as_given(found.data, args.photos))
-    return _Known(paths, found.target, kind, names)
+    return _Known(paths, found.target, kind, names, None if groups is None else found.groups)
 
 
 def _check_labels(kind: str) -> None:
@@ -407,6 +427,8 @@ def _of_network(args: argparse.Namespace) -> dict[str, Any]:
     found = {"image_size": args.image_size, "cache": args.cache, "n_jobs": args.jobs}
     if args.resize is not None:
         found["resize"] = args.resize
+    if args.value_range is not None:
+        found["value_range"] = tuple(args.value_range)
     return found
 
 
@@ -582,6 +604,7 @@ def _add_advise(commands: Any) -> None:
     )  # fmt: skip
     _add_photos(parser)
     _add_network(parser)
+    _add_groups(parser)
     _add_vote(parser)
     parser.add_argument("-o", "--output", type=_output(".txt", ".json", *_FIGURES), metavar="FILE",
                         action="append", default=[], help="advice as .txt or .json, or a figure "
@@ -593,7 +616,8 @@ def _run_advise(args: argparse.Namespace) -> int:
 
     known = _labelled(args, ("train",))
     X, y = known.X, known.y
-    advice = advise(X, y, args.network, vote=not args.no_vote, **_asked_of_network(args))
+    advice = advise(X, y, args.network, groups=known.groups, vote=not args.no_vote,
+                    **_asked_of_network(args))  # fmt: skip
     text = "\n".join(_in_our_words_kept(_naming_files(one, X)) for one in str(advice).split("\n"))
     print(text)
     for path in args.output:
@@ -647,6 +671,7 @@ def _add_train(commands: Any) -> None:
         "probe: a linear model on codes, in seconds; advised: what sktransfer advise names; "
         "fine-tune: train the last stages of the network; auto: try both and more, for --time "
         "seconds (default: %(default)s)"))  # fmt: skip
+    _add_groups(parser)
     _add_vote(parser)
     parser.add_argument("--time", type=_seconds, metavar="SECONDS",
                         help="time limit of --strategy auto (default: 300)")  # fmt: skip
@@ -696,7 +721,8 @@ def _advised(args: argparse.Namespace, known: _Known) -> Any:
     from .selection import advise
 
     asked = _asked_of_network(args)
-    advice = advise(known.X, known.y, args.network, vote=not args.no_vote, **asked)
+    advice = advise(known.X, known.y, args.network, groups=known.groups, vote=not args.no_vote,
+                    **asked)  # fmt: skip
     print(repr(advice).split("\nReasons:")[0])
     return advice.estimator.fit(known.X, known.y)
 
@@ -706,14 +732,16 @@ def _accuracy(model: Any, known: _Known) -> str:
     import numpy as np
     from sklearn.base import clone
 
-    from .selection import kind_named
+    from .inputs import as_images
+    from .selection import digests, kind_named, together
 
     kind, X, y = kind_named(known.kind), known.X, known.y
     if known.kind == "labels" and min(kind.sizes(y)) < 2:
         return f"{kind.measure} not measured: a class has but one image"
+    owners = together(digests(as_images(X), strict=True)[0], known.groups)
     scores = [
         kind.test(clone(model).fit(X[learn], y[learn]), X[test], y[test])
-        for learn, test in kind.make_splits(y, 5)
+        for learn, test in kind.make_splits(y, 5, groups=owners)
     ]
     if np.isnan(scores).all():
         return f"{kind.measure} not measured: no fold has both answers of a tag"
@@ -745,7 +773,7 @@ def _best(args: argparse.Namespace, known: _Known) -> Any:
     auto = AutoTransferClassifier(
         args.network, strategies=strategies, time_budget=300.0 if args.time is None else args.time,
         max_epochs=args.epochs or 10, random_state=args.seed, verbose=1, **_of_network(args),
-    ).fit(known.X, known.y)  # fmt: skip
+    ).fit(known.X, known.y, groups=known.groups)  # fmt: skip
     print(f"chosen: {auto.best_strategy_}, {auto.best_score_:.3f}")
     return auto.best_estimator_
 

@@ -504,3 +504,98 @@ def test_issues_of_a_table_are_told_by_its_rows(tagged, tmp_path, capsys):
     told = rows_of(found)
     assert any(row["issue"] in ("duplicate", "leak") for row in told)
     assert all(files[int(row["index"])] == row["file"] for row in told)
+
+
+@pytest.fixture
+def slides(tmp_path, labelled):
+    """A table of thirty images of six slides, with values up to 4095 in files of 16 bits."""
+    lines = ["file,label,slide"]
+    for number, (pixels, label) in enumerate(zip(*labelled, strict=True)):
+        if number >= 30:
+            break
+        path = tmp_path / f"{number:02d}.png"
+        Image.fromarray(pixels.mean(2).astype(np.uint16) * 16).save(path)
+        lines.append(f"{path.name},{label},{number // 5}")
+    (tmp_path / "slides.csv").write_text("\n".join(lines))
+    return tmp_path / "slides.csv"
+
+
+RANGE = ["--value-range", "0", "4095"]
+
+
+@pytest.mark.parametrize("command", ["advise", "train", "train auto"])
+def test_groups_of_a_table_are_in_one_fold(command, slides, tmp_path, monkeypatch):
+    from sktransfer.selection._kinds import LABELS
+
+    seen, real = [], type(LABELS).make_splits
+
+    def watch(self, target, cv, groups=None):
+        splits = real(self, target, cv, groups)
+        seen.append((len(target), splits))
+        return splits
+
+    monkeypatch.setattr(type(LABELS).__mro__[1], "make_splits", watch)
+    words = [command.split()[0], str(slides), "--group-column", "slide", *RANGE, *SMALL]
+    if command != "advise":
+        words += ["-o", str(tmp_path / "m.joblib")]
+    if "auto" in command:
+        words += ["--strategy", "auto", "--time", "0"]
+    assert main(words) == 0
+    checked = [splits for n, splits in seen if n == 30]
+    assert checked
+    for learn, test in (fold for splits in checked for fold in splits):
+        assert not set(learn // 5) & set(test // 5)
+
+
+def test_groups_are_of_tables(photos, capsys):
+    with pytest.raises(SystemExit):
+        main(["advise", str(photos), "--group-column", "slide", *SMALL])
+    assert "--group-column is of a CSV file" in capsys.readouterr().err
+
+
+def test_files_of_more_than_8_bits_have_their_range(slides, tmp_path, capsys):
+    model, other = tmp_path / "model.joblib", tmp_path / "codes.npy"
+    assert main(["train", str(slides), "-o", str(model), *RANGE, *SMALL]) == 0
+    codes = joblib.load(model).named_steps["codes"]
+    assert codes.value_range == (0.0, 4095.0)
+    assert main(["codes", str(slides.parent), "-o", str(other), *RANGE, *SMALL]) == 0
+    files = sorted(map(str, slides.parent.glob("*.png")))
+    np.testing.assert_allclose(np.load(other), codes.transform(files), rtol=1e-5, atol=1e-6)
+    capsys.readouterr()
+    assert main(["codes", str(slides.parent), "-o", str(other), "--value-range", "9", "9",
+                 *SMALL]) != 0  # fmt: skip
+    told = capsys.readouterr().err
+    assert "--value-range must be two finite numbers with BLACK < WHITE, got 9.0 9.0" in told
+
+
+def test_copies_are_in_one_fold_of_the_accuracy_that_train_prints(photos, tmp_path, monkeypatch):
+    """Every image is there twice: a random split would find most of them again."""
+    for file in sorted(photos.rglob("train/*/*.png")):
+        folder = tmp_path / "twice" / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for copy in "ab":
+            (folder / f"{file.stem}{copy}.png").write_bytes(file.read_bytes())
+    from sktransfer import cli
+
+    folds, real = [], cli.__dict__["_accuracy"]
+
+    def watch(model, known):
+        from sktransfer.selection._kinds import Kind
+
+        made = Kind.make_splits
+
+        def splits(self, *args, **kwargs):
+            folds.append((known.X, made(self, *args, **kwargs)))
+            return folds[-1][1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Kind, "make_splits", splits)
+            return real(model, known)
+
+    monkeypatch.setattr(cli, "_accuracy", watch)
+    words = ["train", str(tmp_path / "twice"), "-o", str(tmp_path / "m.joblib"), *SMALL]
+    assert main(words) == 0
+    ((files, splits),) = folds
+    names = np.array([Path(file).stem[:-1] for file in files])
+    for learn, test in splits:
+        assert not set(names[learn]) & set(names[test])

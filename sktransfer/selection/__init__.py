@@ -6,6 +6,7 @@ from ._advise import advise
 
 # What inspection and the command line ask of items, targets and probes; not for users.
 from ._advise import digests as digests
+from ._advise import together as together
 from ._auto import AutoTransferClassifier, AutoTransferTextClassifier
 from ._kinds import LinearTags
 from ._kinds import kind_named as kind_named
