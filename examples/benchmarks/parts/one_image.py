@@ -42,6 +42,7 @@ def ways_of(network, photos):
     codes = pipe[0]
     engine, _ = ours.look_at_engine(codes, photos[:1])
     codes.warm_up()
+    engine._compile(on_all_cores=True)  # where there is one core, nothing else does
     request = engine._compiled[True].create_infer_request()  # with the hint LATENCY
     return {
         "engine, all cores": lambda batch: request.infer({0: batch}, share_inputs=True),
