@@ -266,8 +266,9 @@ def _first_convolutions(model: Any) -> list[str]:
     found = [one for one in model.get_ordered_ops() if one.get_type_name() in kinds]
     if len(found) <= 2 * _FIRST:
         return []
-    shares = np.cumsum([_multiplications(one) for one in found]) / sum(map(_multiplications, found))
-    return [one.get_friendly_name() for one in found[: min(_FIRST, (shares <= _SHARE).sum())]]
+    so_far = np.cumsum([_multiplications(one) for one in found])
+    few = int((so_far <= _SHARE * so_far[-1]).sum())
+    return [one.get_friendly_name() for one in found[: min(_FIRST, few)]]
 
 
 def _multiplications(convolution: Any) -> float:

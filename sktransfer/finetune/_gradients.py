@@ -369,8 +369,7 @@ _ALL_HOOKS = (*HOOKS, "_backward_pre_hooks", "_backward_hooks")
 
 def is_spared(module: nn.Module) -> bool:
     """Whether a module computes in float32 where the rest is bfloat16, at this moment."""
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
-    return half and _leave_autocast in module._forward_pre_hooks.values()
+    return _is_bfloat16() and _leave_autocast in module._forward_pre_hooks.values()
 
 
 def only_spared(module: nn.Module) -> bool:
@@ -380,9 +379,12 @@ def only_spared(module: nn.Module) -> bool:
     return "forward" not in of_module and all(hook in own for hook in hooks)
 
 
+def _is_bfloat16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+
+
 def _leave_autocast(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
-    _of_thread_precision.left = half
+    _of_thread_precision.left = half = _is_bfloat16()
     if not half:
         return args
     torch.set_autocast_enabled("cpu", False)

@@ -61,11 +61,11 @@ class _ConvolutionAndNorm(nn.Module):
         # Not as parts of this one, by which their parameters would have a second name each.
         vars(self).update(convolution=convolution, norm=norm)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         convolution: Any = self.convolution
         norm: Any = self.norm
         if norm.training or not (only_spared(convolution) and only_spared(norm)):
-            out: torch.Tensor = norm(convolution(x))
+            out: torch.Tensor = norm(convolution(input))
             return out
         scale = torch.rsqrt(norm.running_var + norm.eps)
         scale = scale if norm.weight is None else scale * norm.weight
@@ -76,9 +76,9 @@ class _ConvolutionAndNorm(nn.Module):
         weight = convolution.weight * scale.view(-1, 1, 1, 1)
         if is_spared(convolution):
             with torch.autocast("cpu", enabled=False):
-                out = _convolve(convolution, x.float(), weight, shift)
+                out = _convolve(convolution, input.float(), weight, shift)
         else:
-            out = _convolve(convolution, x, weight, shift)
+            out = _convolve(convolution, input, weight, shift)
         # timm's norms may have an activation in them.
         return norm.act(norm.drop(out)) if hasattr(norm, "act") else out
 

@@ -301,7 +301,8 @@ def with_others(
         modules[name] = both(module_of(tail, source), module_of(tail, node))
         convolution, norm = copies[source], copies[node]
         with graph.inserting_before(norm):
-            norm.replace_all_uses_with(graph.call_module(name, convolution.args))
+            together = graph.call_module(name, convolution.args, convolution.kwargs)
+            norm.replace_all_uses_with(together)
         graph.erase_node(norm)
         graph.erase_node(convolution)
     others = [node for node in graph.nodes if node.target in functions]

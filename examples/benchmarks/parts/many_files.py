@@ -7,13 +7,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from sklearn.datasets import load_sample_images
-
+from shared.images import as_files
 from shared.tables import table
 
 HEAD = """
@@ -60,7 +56,7 @@ def run(settings):
     """One table."""
     rows, many = [], settings.many_files
     with tempfile.TemporaryDirectory() as folder:
-        write(folder, many)
+        as_files(folder, many, 400, 300)
         for name, number in (("plain loop", many // 16), ("CNNCodes", many)):
             words = [sys.executable, "-c", HEAD + WAYS[name] + TAIL, str(Path(__file__).parents[1]),
                      folder, str(number), str(settings.size)]  # fmt: skip
@@ -68,17 +64,3 @@ def run(settings):
             rate, memory = json.loads(told.rsplit("+++", 1)[1])
             rows.append([name, f"{number:,}", f"{rate:.0f}", f"{memory:.0f}"])
     yield table(["way", "images", "images/s", "MB beside the codes"], rows)
-
-
-def write(folder, number):
-    """Crops of two photographs, all different."""
-    photos = load_sample_images().images
-
-    def one(i):
-        rng, photo = np.random.default_rng(i), photos[i % 2]
-        top, left = (rng.integers(0, length) for length in np.subtract(photo.shape[:2], (300, 400)))
-        crop = Image.fromarray(photo[top : top + 300, left : left + 400])
-        crop.save(Path(folder, f"{i:06}.jpg"), quality=90)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(one, range(number)))
