@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +15,7 @@ import sktransfer
 
 ROOT = Path(sktransfer.__file__).parent
 # Each room may import itself and the rooms before it.
-ORDER = ["exceptions", "config", "_files", "_lru", "_sklearn", "_optional", "_content",
+ORDER = ["exceptions", "config", "_files", "_lru", "_lazy", "_sklearn", "_optional", "_content",
          "_parameters", "inputs", "metrics", "datasets", "networks", "store", "compute", "codes",
          "finetune", "selection", "deploy", "inspection", "cli", "__main__",
          "testing"]  # fmt: skip
@@ -153,3 +154,22 @@ def test_public_names_exist():
         assert getattr(sktransfer, name) is not None
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = sktransfer.nothing_of_the_kind
+
+
+def test_packages_that_import_late_name_all_that_they_have():
+    """Each name in its module, whether or not anything was imported before."""
+    for room in ("codes", "compute", "deploy", "networks"):
+        package = importlib.import_module(f"sktransfer.{room}")
+        assert {*package.__all__} <= {*dir(package)}
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+        with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+            _ = package.nothing_of_the_kind
+        # What static readers are told is where it is.
+        tree = ast.parse((ROOT / room / "__init__.py").read_text())
+        late = [node for node in tree.body if isinstance(node, ast.If)]
+        told = [(one.module, name.name) for node in late for one in node.body for name in one.names]
+        assert told
+        for module, name in told:
+            home = importlib.import_module(f"sktransfer.{room}.{module}")
+            assert getattr(package, name) is getattr(home, name)

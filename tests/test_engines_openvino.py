@@ -17,6 +17,7 @@ from torch import nn
 
 from sktransfer import CNNCodes
 from sktransfer._optional import import_openvino
+from sktransfer.compute import _convert
 from sktransfer.compute import _engine as _make
 from sktransfer.compute import _openvino as _conversions
 from sktransfer.exceptions import EngineError, EngineWarning
@@ -45,7 +46,7 @@ def test_auto_takes_it_and_gives_the_codes_of_torch(sample, tmp_path, monkeypatc
     assert relative(codes.fit_transform(X), expected) < 1e-5
     assert list(tmp_path.rglob("*.xml")) and list(tmp_path.rglob("*.bin"))
     # Another process neither converts nor probes again.
-    monkeypatch.setattr(_conversions, "convert", None)
+    monkeypatch.setattr(_convert, "convert", None)
     _make._engines.clear()
     assert relative(codes.fit_transform(X), expected) < 1e-5
 
@@ -100,7 +101,7 @@ def test_what_is_damaged_on_disk_is_not_believed(suffix, damage, tmp_path, monke
         assert (tmp_path / "elsewhere").read_bytes() == content
     # What was converted again lies there again, and is believed.
     assert path.is_file() and not path.is_symlink()
-    monkeypatch.setattr(_conversions, "convert", None)
+    monkeypatch.setattr(_convert, "convert", None)
     np.testing.assert_array_equal(codes_of(network), expected)
     assert not list(tmp_path.rglob("draft-*"))
 
@@ -191,12 +192,12 @@ def test_what_openvino_says_it_cannot_is_remembered_by_these_versions(tmp_path, 
     versions = f"openvino {openvino.__version__}, torch {torch.__version__}"
     assert note.read_text().startswith(versions + "\n")
     with monkeypatch.context() as patch:
-        patch.setattr(_conversions, "convert", None)
+        patch.setattr(_convert, "convert", None)
         with pytest.warns(EngineWarning, match=f"try it again, delete {note}"):
             np.testing.assert_array_equal(codes_of(network), expected)
     tried = []
-    convert = _conversions.convert
-    monkeypatch.setattr(_conversions, "convert", lambda *args: tried.append(1) or convert(*args))
+    convert = _convert.convert
+    monkeypatch.setattr(_convert, "convert", lambda *args: tried.append(1) or convert(*args))
     for content in ["openvino 0, torch 0\nx", "no versions", b"\xff\xfe", b""]:
         note.write_bytes(content.encode() if isinstance(content, str) else content)
         with pytest.warns(EngineWarning, match="No conversion rule found"):
@@ -330,7 +331,7 @@ def test_it_does_not_share_rows_with_torch(sample, passes):
 
 @pytest.mark.parametrize("engine", ["auto", "openvino"])
 def test_what_it_computes_differently_runs_on_torch(sample, monkeypatch, engine):
-    monkeypatch.setattr("sktransfer.compute._openvino._TOLERANCE", 0.0)
+    monkeypatch.setattr("sktransfer.compute._convert._TOLERANCE", 0.0)
     X = sample.data[:4]
     codes = CNNCodes(image_size=72, engine=engine, cache=None)
     with pytest.warns(EngineWarning, match=r"differ by .*Continuing with torch"):
@@ -341,7 +342,7 @@ def test_what_it_computes_differently_runs_on_torch(sample, monkeypatch, engine)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         codes.transform(X)
-    monkeypatch.setattr(_conversions, "convert", None)
+    monkeypatch.setattr(_convert, "convert", None)
     _make._engines.clear()
     with pytest.warns(EngineWarning, match="Continuing with torch"):
         codes.transform(X)
@@ -367,7 +368,7 @@ def test_a_wrong_conversion_is_found_in_bfloat16_too(sample, monkeypatch):
         found = codes.fit_transform(X)
     exact = CNNCodes(image_size=48, engine="torch", cache=None).fit_transform(X)
     assert relative(found, exact) < 0.2
-    monkeypatch.setattr("sktransfer.compute._openvino._TOLERANCE", 0.0)
+    monkeypatch.setattr("sktransfer.compute._convert._TOLERANCE", 0.0)
     with pytest.warns(EngineWarning, match="differ by"):
         codes.set_params(image_size=56).fit_transform(X)
 
@@ -512,7 +513,7 @@ def test_differences_by_known_operations_are_those_of_torch(shape, more):
     ends = {"prepend": x[..., :1] - 1, "append": x[..., -1:]} if "dim" not in more else {}
     for y in (x, x % 2 == 0):
         for given in (more, {**more, **{name: one.to(y.dtype) for name, one in ends.items()}}):
-            found = _conversions._diff(y, **given)
+            found = _convert._diff(y, **given)
             assert torch.equal(found, torch.diff(y, **given)), given
 
 

@@ -9,13 +9,17 @@ import sys
 import joblib
 import numpy as np
 import pytest
+import torch
 from common import relative
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import CNNCodes
-from sktransfer.compute import _engine
+from sktransfer._lazy import torch_build
+from sktransfer.compute import _engine, available_cores
+from sktransfer.inputs import _shrink
 from sktransfer.networks import _noted
 from sktransfer.networks._load import CACHE
 
@@ -25,7 +29,7 @@ model = joblib.load(sys.argv[1])
 rows = model.predict_proba(np.load(sys.argv[2]))
 print(json.dumps([rows.tolist(), sorted(sys.modules)]))
 """
-HEAVY = ["timm", "torchvision", "torch._dynamo", "torch._inductor", "sympy", "triton",
+HEAVY = ["torch", "timm", "torchvision", "torch._dynamo", "torch._inductor", "sympy", "triton",
          "transformers", "skorch", "matplotlib", "huggingface_hub"]  # fmt: skip
 
 
@@ -57,6 +61,16 @@ def test_a_prediction_imports_no_network_library(sample, own_folder, tmp_path):
     np.save(tmp_path / "X.npy", X)
     found, modules = imported_by(PREDICT, tmp_path / "pipe.joblib", tmp_path / "X.npy")
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert [name for name in HEAVY if name in modules] == []
+    # Nor do photographs, of which the first ones are shrunk without torch.
+    photos = [str(tmp_path / f"{i}.png") for i in range(2)]
+    for path in photos:
+        Image.fromarray(np.random.default_rng(len(path)).integers(0, 256, (150, 190, 3),
+                                                                  np.uint8)).save(path)  # fmt: skip
+    np.save(tmp_path / "photos.npy", photos)
+    expected_of_photos = pipe.predict_proba(photos)
+    found, modules = imported_by(PREDICT, tmp_path / "pipe.joblib", tmp_path / "photos.npy")
+    np.testing.assert_allclose(found, expected_of_photos, rtol=1e-5, atol=1e-6)
     assert [name for name in HEAVY if name in modules] == []
     # Where nothing is on disk it is done again, and comes to the same.
     for path in own_folder.rglob("*.*"):
@@ -164,3 +178,67 @@ def test_importing_and_asking_for_help_import_nothing_heavy():
         "print(json.dumps(sorted(sys.modules)))"
     )
     assert not heavy & set(imported_by(ask))
+
+
+def test_a_service_that_is_warmed_up_has_torch_for_photographs(sample, own_folder, tmp_path):
+    pytest.importorskip("openvino")
+    pipe = make_pipeline(CNNCodes(image_size=32, cache=None), LogisticRegression())
+    joblib.dump(pipe.fit(sample.data[:6], [0, 1] * 3), tmp_path / "pipe.joblib")
+    code = (
+        "import sys, json, joblib; from sktransfer import warm_up; "
+        "model = joblib.load(sys.argv[1]); before = 'torch' in sys.modules; warm_up(model);"
+        "print(json.dumps([before, 'torch' in sys.modules]))"
+    )
+    assert imported_by(code, tmp_path / "pipe.joblib") == [False, True]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_are_shrunk_without_torch_as_with_it(interpolation, monkeypatch):
+    """To the last bit, on noise and on black and white, whose sums leave 8 bits."""
+    rng = np.random.default_rng(0)
+    cases = []
+    for number in range(80):
+        height, width = (int(n) for n in rng.integers(3, 500, 2))
+        size = int(rng.integers(1, height)), int(rng.integers(1, width))
+        shape = (height, width, 3) if number % 2 else (height, width)
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        cases.append((pixels if number % 3 else (pixels > 127) * np.uint8(255), size))
+    expected = [_shrink.shrink(*one, interpolation) for one in cases]
+    asked = []
+    monkeypatch.setattr(_shrink, "loaded_torch", lambda: asked.append(1))
+    monkeypatch.setattr(_shrink, "_FEW", 10**9)
+    for one, wanted in zip(cases, expected, strict=True):
+        np.testing.assert_array_equal(_shrink.shrink(*one, interpolation), wanted)
+    assert len(asked) == len(cases)
+
+
+def test_what_is_said_of_torch_without_it():
+    code = (
+        "import sys, json; from sktransfer._lazy import torch_build; "
+        "from sktransfer.compute import available_cores, resolve_devices; "
+        "told = [torch_build().__version__, available_cores(), str(resolve_devices('auto')[0])];"
+        "print(json.dumps([told, 'torch' in sys.modules]))"
+    )
+    told, imported = imported_by(code)
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    gpu = next((name for name, here in found.items() if here), "")
+    # This process may be one of several, each of which has its share of the cores.
+    assert told[0] == torch.__version__ == torch_build().__version__ and told[2] == (gpu or "cpu")
+    assert told[1] == available_cores() and imported == bool(gpu)
+
+
+@pytest.mark.parametrize("environment", [{}, {"OMP_NUM_THREADS": "1"}, {"MKL_NUM_THREADS": "1"},
+                                         {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "1"},
+                                         {"OMP_NUM_THREADS": "x"}])  # fmt: skip
+def test_cores_are_as_many_without_torch(environment, monkeypatch):
+    """As torch would compute on."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code = (
+        "import json; from sktransfer.compute import available_cores; before = available_cores();"
+        "import torch; print(json.dumps([before, available_cores()]))"
+    )
+    before, after = imported_by(code)
+    assert before == after

@@ -217,7 +217,7 @@ def test_bits_of_networks_at_their_own_size(name):
     weights = "default" if name == "efficientnet_lite0" else None
     cuts = trace_cuts(load_backbone(name, weights=weights), (224, 224))
     network = cuts.prefix([cuts.resolve(None)], "avg")
-    from sktransfer.compute._openvino import make_openvino
+    from sktransfer.compute._engine import make_openvino
 
     engine = make_openvino(lambda: network, lambda: [pixels[:2]], "float32", None)
     (together,) = engine.run(pixels)

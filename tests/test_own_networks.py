@@ -651,7 +651,7 @@ def test_the_classifier_of_a_mask_is_cut_off(X, images):
 def test_a_conversion_for_one_length_of_batch_is_refused():
     """A network that torch's tracer, but not torch.fx, takes for one of two images."""
     pytest.importorskip("openvino")
-    from sktransfer.compute._openvino import check_agreement
+    from sktransfer.compute._convert import check_agreement
 
     class Engine:
         name = "torch-cpu"

@@ -196,6 +196,8 @@ class CodesBase(KeepsNetwork, TransformerMixin):
         return self._cut(self._load()).listed()
 
     def _run_once(self) -> None:
+        import torch  # noqa: F401  (shrinks photographs)
+
         fitted = self._fitted
         frozen = self._frozen().uncached()
         frozen.rows(fitted.reading.made_up(fitted.preparation))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from sklearn.base import BaseEstimator
-from torch import nn
 
 from .._parameters import (
     BatchCompute,
@@ -36,18 +34,19 @@ from ..networks import (
     BackboneInfo,
     Cuttable,
     Layer,
-    Pool,
     as_kept,
     check_given,
-    cuts_of,
     given_of,
     image_preparation,
-    load_backbone,
     noted_cuts,
 )
 from ..store import open_store
 from ._base import FittedCodes, RowCodes
 from ._dask import check_range_is_known, is_lazy, lazy_range_of, look_at
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["CNNCodes"]
 
@@ -228,6 +227,8 @@ class CNNCodes(
 
     def _load(self) -> Backbone:
         """The network of the parameters."""
+        from ..networks import load_backbone  # with torch
+
         return load_backbone(
             self.backbone,
             weights=self.weights,
@@ -236,6 +237,8 @@ class CNNCodes(
         )
 
     def _cut(self, network: Backbone) -> Cuttable:
+        from ..networks import cuts_of  # with torch
+
         return cuts_of(network, self._prepare(network).image_size)
 
     def _prepare(self, network: Backbone) -> ImagePreparation:
@@ -249,6 +252,8 @@ class CNNCodes(
     # What a fitted transformer computes.
 
     def _fitted_cut(self, network: Backbone) -> tuple[Cuttable, ImagePreparation]:
+        from ..networks import cuts_of  # with torch
+
         return cuts_of(network, self.image_size_), self._fitted.preparation
 
     def _known_cut(self) -> tuple[Cuttable, ImagePreparation]:
@@ -267,6 +272,8 @@ class CNNCodes(
 
         Codes of layers before it stand as zeros: they do not hang on it.
         """
+        import torch
+
         frozen = self._frozen()
         order = frozen.network.every()
         tails = [
@@ -290,6 +297,10 @@ class CNNCodes(
 
     def _tail(self, cuts: Cuttable, start: Layer, end: Layer) -> nn.Module:
         """What is between two layers, and behind it the pooling."""
+        from torch import nn
+
+        from ..networks import Pool
+
         if start == end:
             return Pool(self._fitted.pooling, as_kept(end))
         tail = cuts.up_to(end.name).tail(start)

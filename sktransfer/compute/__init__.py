@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from .._lazy import lazily
 from ._base import (
     PRECISIONS,
     Engine,
@@ -14,12 +17,19 @@ from ._base import (
 from ._count import ComputedCounter, count_computed
 from ._engine import ENGINES, engine_identity, make_engine
 from ._frozen_pass import FrozenPass, normalize_rows, normalized
-from ._openvino import openvino_graph
 from ._plan import ComputeSettings
 from ._quantized import Quantized, check_int8, quantize
 from ._seen_from import SeenFrom
 from ._threads import available_cores, worker_pool
-from ._torch import within_memory
+
+if TYPE_CHECKING:
+    from ._convert import openvino_graph
+    from ._torch import within_memory
+
+# They import torch.
+__getattr__, __dir__ = lazily(
+    __name__, {"_convert": ["openvino_graph"], "_torch": ["within_memory"]}
+)
 
 __all__ = [
     "ENGINES",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from .._lazy import loaded_torch, torch_build
 from ..exceptions import EngineError, EngineWarning
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "PRECISIONS",
+    "Device",
     "Engine",
     "as_batch",
     "batch_tokens",
@@ -92,7 +101,7 @@ _CPU_TOKENS, _GPU_TOKENS = 768, 32_768
 _FEWEST_TOKENS = 64
 
 
-def batch_tokens(device: torch.device) -> int:
+def batch_tokens(device: Device | torch.device) -> int:
     """Tokens that go through a network together on a device."""
     return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
 
@@ -143,13 +152,31 @@ def as_batch(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(arrays, out=batch)
 
 
-# Which device, and which precision.
+# Which device, and which precision. For the CPU nobody needs to import torch.
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as torch knows it, in plain values; as text it is torch's name.
+
+    Attributes
+    ----------
+    type : str
+        ``"cpu"``, ``"cuda"``, ``"mps"`` or another.
+    index : int or None
+    """
+
+    type: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
 
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def resolve_devices(device: str | Sequence[str]) -> tuple[torch.device, ...]:
+def resolve_devices(device: str | Sequence[str]) -> tuple[Device, ...]:
     """The devices of a name or of several; ``"auto"`` is cuda, then mps, then cpu.
 
     Raises
@@ -168,13 +195,18 @@ def resolve_devices(device: str | Sequence[str]) -> tuple[torch.device, ...]:
     return (_resolve(device),)  # type: ignore[arg-type]
 
 
-def _resolve(device: str) -> torch.device:
+def _resolve(device: str) -> Device:
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return Device("cpu")
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+            return Device("cuda")
+        return Device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        resolved = torch.device(device)
+        known = torch.device(device)
+        resolved = Device(known.type, known.index)
     except RuntimeError as error:
         raise EngineError(
             f'device={device!r} is not a device torch knows. Take "auto" (cuda, then mps, then '
@@ -189,6 +221,25 @@ def _resolve(device: str) -> torch.device:
     return resolved
 
 
+def _may_have_gpu() -> bool:
+    """Whether torch is to be asked: not where it has no code for a GPU, or there is no driver."""
+    return loaded_torch() is not None or _has_driver()
+
+
+@cache
+def _has_driver() -> bool:
+    build = torch_build()
+    if sys.platform == "darwin" or build.cuda is None:
+        # Of the others' drivers nothing is known here.
+        others = (getattr(build, name, None) for name in ("hip", "rocm", "xpu"))
+        return sys.platform == "darwin" or any(one is not None for one in others)
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def usable_devices(device: str | Sequence[str]) -> list[str]:
     """The devices; those of them that are here, or the CPU, with a warning where some are gone.
 
@@ -198,19 +249,28 @@ def usable_devices(device: str | Sequence[str]) -> list[str]:
         return [str(one) for one in resolve_devices(device)]
     except EngineError as error:
         several = device if isinstance(device, (list, tuple)) else ()
-        here = [one for one in several if _present(torch.device(one))] or ["cpu"]
+        here = [one for one in several if _is_here(one)] or ["cpu"]
         others = "the CPU" if here == ["cpu"] else ", ".join(map(str, here))
         warnings.warn(f"{error} Continuing with {others}.", EngineWarning, stacklevel=3)
         return here
 
 
-def _present(device: torch.device) -> bool:
+def _is_here(device: str) -> bool:
+    try:
+        return bool(_resolve(device))
+    except EngineError:
+        return False
+
+
+def _present(device: Device) -> bool:
+    import torch
+
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
     return torch.backends.mps.is_available() if device.type == "mps" else True
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
+def resolve_precision(precision: str, device: Device | torch.device) -> str:
     """``"auto"``: the fastest whose codes stay within 1% of float32 (relative L2 norm).
 
     That is float16 on CUDA and float32 elsewhere; bfloat16 is about 6% off on CPUs.

@@ -8,20 +8,21 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from .._lru import LRU
 from .._optional import import_openvino
 from ..exceptions import EngineError, EngineWarning, SktransferError
-from ..networks import FrozenModule
-from ._base import Engine, resolve_devices, resolve_precision
-from ._openvino import OpenVinoEngine, first_line, make_openvino
+from ._base import Device, Engine, resolve_devices, resolve_precision
+from ._openvino import Conversion, InconvertibleError, OpenVinoEngine, first_line
 from ._quantized import Quantized, check_int8, int8_engine
-from ._torch import SeveralDevices, TorchEngine
 
-__all__ = ["ENGINES", "engine_identity", "make_engine"]
+if TYPE_CHECKING:
+    from ..networks import FrozenModule
+
+__all__ = ["ENGINES", "engine_identity", "make_engine", "make_openvino"]
 
 
 ENGINES = ("auto", "torch", "openvino")
@@ -108,7 +109,7 @@ def engine_identity(
     return name, resolve_precision(precision, devices[0])
 
 
-def takes_openvino(engine: str, devices: Sequence[torch.device], *, compile: bool) -> bool:
+def takes_openvino(engine: str, devices: Sequence[Device], *, compile: bool) -> bool:
     """Whether OpenVINO is to run a network: asked for, or there and the fastest.
 
     Raises
@@ -163,6 +164,48 @@ def _openvino(
     return None
 
 
+def make_openvino(
+    network: Callable[[], FrozenModule],
+    probes: Callable[[], list[np.ndarray]],
+    precision: str,
+    key: str | None,
+    *,
+    few: bool = False,
+) -> OpenVinoEngine:
+    """The engine of a network that OpenVINO computes as torch does.
+
+    Parameters
+    ----------
+    network : callable
+        Gives the frozen network; called only where its conversion is not on disk.
+    probes : callable
+        Gives batches of made-up items, of two shapes where shapes differ.
+    precision : {"float32", "bfloat16", "float16"}
+    key : str or None
+        Fingerprint under which the conversion, or why there is none, is kept on disk; None keeps
+        nothing.
+    few : bool
+        As in `OpenVinoEngine`.
+
+    Raises
+    ------
+    EngineError
+        If OpenVINO cannot convert the network, or computes something else than torch.
+    """
+    conversion = Conversion(key)
+    model = conversion.load()
+    if model is None:
+        from ._convert import converted  # with torch
+
+        try:
+            model = converted(network(), probes())
+        except InconvertibleError as error:
+            conversion.refuse(str(error))
+            raise
+        conversion.save(model)
+    return OpenVinoEngine(model, precision, few=few)
+
+
 @cache
 def _starts() -> bool:
     """Whether OpenVINO can be imported; if it cannot, that is said once for all networks."""
@@ -180,9 +223,16 @@ def _warn(reason: str) -> None:
 
 def _torch(
     network: FrozenModule,
-    devices: Sequence[torch.device],
+    devices: Sequence[Device],
     precision: str,
     compile_for: np.ndarray | None,
 ) -> Engine:
-    made = [TorchEngine(network, device, precision, compile_for=compile_for) for device in devices]
+    import torch
+
+    from ._torch import SeveralDevices, TorchEngine
+
+    made = [
+        TorchEngine(network, torch.device(str(one)), precision, compile_for=compile_for)
+        for one in devices
+    ]
     return made[0] if len(made) == 1 else SeveralDevices(made)

@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from ..exceptions import ItemError
 from ..inputs import Items, Preparation, unreadable
@@ -18,6 +17,9 @@ from ..networks import Cuttable, Layer, pooled_shape
 from ..store import Store
 from ._plan import ComputeSettings, Plan, memory_of_all_layers
 from ._runner import compute_rows, prepare_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["FrozenPass", "normalize_rows", "normalized"]
 

@@ -13,14 +13,14 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import torch
 
 from .._lru import LRU
 from .._optional import import_nncf, import_openvino
 from ..exceptions import EngineError, ItemError
 from ..inputs import Items, Preparation, unreadable
 from ..networks import Cuttable, Layer
-from ._openvino import Conversion, OpenVinoEngine, convert, first_line, model_of
+from ._base import Device
+from ._openvino import Conversion, OpenVinoEngine, first_line, model_of
 from ._threads import worker_pool
 
 __all__ = ["Quantized", "calibration_rows", "int8_engine", "quantize"]
@@ -76,7 +76,7 @@ class Quantized:
 
 
 def int8_engine(
-    quantized: Quantized | None, devices: Sequence[torch.device], *, few: bool = False
+    quantized: Quantized | None, devices: Sequence[Device], *, few: bool = False
 ) -> OpenVinoEngine:
     """The engine of a conversion.
 
@@ -98,7 +98,7 @@ def int8_engine(
 
 def check_int8(
     quantized: Quantized | None,
-    devices: Sequence[torch.device],
+    devices: Sequence[Device],
     *,
     engine: str = "auto",
     compile: bool = False,
@@ -109,7 +109,7 @@ def check_int8(
     Parameters
     ----------
     quantized : Quantized or None
-    devices : sequence of torch.device
+    devices : sequence of Device
     engine, compile : object
         As in `CNNCodes`.
     fitted : bool
@@ -187,6 +187,8 @@ def quantize(
         kept = Conversion(None if network.private else f"int8-{key}")
         if (parts := kept.parts()) is not None:
             return Quantized.of(key, *(part.tobytes() for part in parts))
+        from ._convert import convert  # with torch
+
         model = convert(network.prefix(list(layers), pooling), preparation.probes())
         graph, weights = _bytes_of(_in_8_bits(model, arrays))
         quantized = Quantized.of(key, graph, weights)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..networks import Layer, as_kept
 from ._frozen_pass import FrozenPass
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["SeenFrom"]
 

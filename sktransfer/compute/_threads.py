@@ -12,7 +12,6 @@ computed in this process at the time (`Turns`).
 from __future__ import annotations
 
 import os
-import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -22,21 +21,35 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import joblib
-import torch
 
+from .._lazy import loaded_torch
 from ..config import carried
 
-__all__ = ["CPU", "Lanes", "Turns", "available_cores", "on_all_cores", "worker_pool"]
+__all__ = ["CPU", "Turns", "available_cores", "on_all_cores", "worker_pool"]
 
 
 T = TypeVar("T")
 
 
 class _WorkerPool(ThreadPoolExecutor):
-    """Threads that work under the settings of the thread that hands them something to do."""
+    """Threads that work under the settings of the thread that hands them something to do.
+
+    In each of them torch computes on one core.
+    """
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        return super().submit(carried(fn), *args, **kwargs)
+        return super().submit(_on_one_core, carried(fn), *args, **kwargs)
+
+
+_local = threading.local()
+
+
+def _on_one_core(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    # torch may be imported after the thread began.
+    if not hasattr(_local, "told") and (torch := loaded_torch()) is not None:
+        torch.set_num_threads(1)
+        _local.told = True
+    return fn(*args, **kwargs)
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -49,8 +62,22 @@ def available_cores() -> int:
 
     In a worker process of joblib, torch's own number of threads is that worker's share.
     """
-    share = _dask_threads() or _ray_threads() or torch.get_num_threads()
+    share = _dask_threads() or _ray_threads() or _torch_threads()
     return max(1, min(_cores_here(), share))
+
+
+def _torch_threads() -> int:
+    """Threads that torch computes with, or would if it were imported.
+
+    That is what the environment says, else a thread for each core, though it may run two.
+    """
+    if (torch := loaded_torch()) is not None:
+        return int(torch.get_num_threads())
+    for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        told = os.environ.get(name, "").partition(",")[0].strip()
+        if told.isdigit() and int(told):
+            return int(told)
+    return joblib.cpu_count(only_physical_cores=True)
 
 
 def _cores_here() -> int:
@@ -97,6 +124,8 @@ def worker_pool() -> ThreadPoolExecutor:
 
 def on_all_cores(function: Callable[..., T], /, *args: Any) -> T:
     """Call a function in the one thread in which torch computes on all cores of this process."""
+    import torch
+
     pid = os.getpid()
     with _making:
         if pid not in _wide:
@@ -112,12 +141,7 @@ def on_all_cores(function: Callable[..., T], /, *args: Any) -> T:
 
 def _make_pool() -> ThreadPoolExecutor:
     _pools.clear()
-    pool = _pools[os.getpid()] = _WorkerPool(
-        available_cores(),
-        thread_name_prefix="sktransfer",
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
+    pool = _pools[os.getpid()] = _WorkerPool(available_cores(), thread_name_prefix="sktransfer")
     return pool
 
 
@@ -181,31 +205,3 @@ class Turns:
 
 
 CPU = Turns()
-
-
-class Lanes:
-    """Two batches at a time on CUDA, one copied while the other is computed; one elsewhere.
-
-    Parameters
-    ----------
-    device : torch.device
-    """
-
-    def __init__(self, device: torch.device):
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        on_cuda = device.type == "cuda"
-        for _ in range(2 if on_cuda else 1):
-            self._free.put(torch.cuda.Stream(device) if on_cuda else None)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Have a lane for oneself; on CUDA, its stream is the current one."""
-        stream = self._free.get()
-        try:
-            if stream is None:
-                yield
-            else:
-                with torch.cuda.stream(stream):
-                    yield
-        finally:
-            self._free.put(stream)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from ..exceptions import EngineError, EngineWarning
 from ..networks import FrozenModule, running, tracing
 from ._base import Engine, batch_tokens, copies_of_few
-from ._threads import CPU, Lanes, available_cores, on_all_cores, worker_pool
+from ._threads import CPU, available_cores, on_all_cores, worker_pool
 
 __all__ = ["SeveralDevices", "TorchEngine", "compiled", "within_memory"]
 
@@ -110,6 +111,34 @@ def _channels_last(network: FrozenModule) -> FrozenModule:
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+class Lanes:
+    """Two batches at a time on CUDA, one copied while the other is computed; one elsewhere.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+
+    def __init__(self, device: torch.device):
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        on_cuda = device.type == "cuda"
+        for _ in range(2 if on_cuda else 1):
+            self._free.put(torch.cuda.Stream(device) if on_cuda else None)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Have a lane for oneself; on CUDA, its stream is the current one."""
+        stream = self._free.get()
+        try:
+            if stream is None:
+                yield
+            else:
+                with torch.cuda.stream(stream):
+                    yield
+        finally:
+            self._free.put(stream)
 
 
 # What an accelerator's memory does not hold at once.

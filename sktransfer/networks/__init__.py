@@ -1,45 +1,79 @@
-"""Networks: a name becomes a network, its preprocessing, a fingerprint and cut points."""
+"""Networks: a name becomes a network, its preprocessing, a fingerprint and cut points.
+
+Modules are imported with the first of their names: those that import torch, which are most, do
+not slow down a process that makes codes by a network that was converted before.
+"""
 
 from __future__ import annotations
 
-from ._blocks import TextTail, pool_tokens, text_cuts_of
-from ._cut import (
-    POOLINGS,
-    Cuttable,
-    FrozenModule,
-    Layer,
-    Pool,
-    Stage,
-    as_kept,
-    as_map,
-    has_token,
-    pooled_shape,
-)
-from ._fitted import (
-    NETWORK,
-    TEXT_NETWORK,
-    KeepsNetwork,
-    check_given,
-    given_of,
-    pack_state,
-    unpack_state,
-)
-from ._layers import cuts_of
-from ._load import BackboneInfo, load_backbone, weights_by_name
-from ._noted import noted_cuts
-from ._registry import list_backbones, register_backbone
-from ._spec import Backbone, Preprocessing, dense_preparation, image_preparation
-from ._split import with_others
-from ._tracer import HOOKS, running, tracing
-from ._transformers import (
-    TEXT_POOLINGS,
-    TextBackboneInfo,
-    TextPreprocessing,
-    is_text_network,
-    load_text_backbone,
-    text_names,
-    text_preparation,
-)
+from typing import TYPE_CHECKING
+
+from .._lazy import lazily
+
+if TYPE_CHECKING:
+    from ._blocks import TextTail, pool_tokens, text_cuts_of
+    from ._cut import POOLINGS, Cuttable, Layer, Stage, as_kept, has_token, pooled_shape
+    from ._fitted import (
+        NETWORK,
+        TEXT_NETWORK,
+        KeepsNetwork,
+        check_given,
+        given_of,
+        pack_state,
+        unpack_state,
+    )
+    from ._frozen import FrozenModule
+    from ._info import BackboneInfo
+    from ._layers import cuts_of
+    from ._load import load_backbone
+    from ._noted import noted_cuts
+    from ._pool import Pool, as_map
+    from ._registry import list_backbones, register_backbone
+    from ._spec import (
+        Backbone,
+        Preprocessing,
+        dense_preparation,
+        image_preparation,
+        weights_by_name,
+    )
+    from ._split import with_others
+    from ._tracer import HOOKS, running, tracing
+    from ._transformers import (
+        TEXT_POOLINGS,
+        TextBackboneInfo,
+        TextPreprocessing,
+        is_text_network,
+        load_text_backbone,
+        text_names,
+        text_preparation,
+    )
+
+_HOMES = {
+    "_blocks": ["TextTail", "pool_tokens", "text_cuts_of"],
+    "_cut": ["POOLINGS", "Cuttable", "Layer", "Stage", "as_kept", "has_token", "pooled_shape"],
+    "_fitted": [
+        *("NETWORK", "TEXT_NETWORK", "KeepsNetwork", "check_given", "given_of", "pack_state"),
+        "unpack_state",
+    ],
+    "_frozen": ["FrozenModule"],
+    "_info": ["BackboneInfo"],
+    "_layers": ["cuts_of"],
+    "_load": ["load_backbone"],
+    "_noted": ["noted_cuts"],
+    "_pool": ["Pool", "as_map"],
+    "_registry": ["list_backbones", "register_backbone"],
+    "_spec": [
+        *("Backbone", "Preprocessing", "dense_preparation", "image_preparation"),
+        "weights_by_name",
+    ],
+    "_split": ["with_others"],
+    "_tracer": ["HOOKS", "running", "tracing"],
+    "_transformers": [
+        *("TEXT_POOLINGS", "TextBackboneInfo", "TextPreprocessing", "is_text_network"),
+        *("load_text_backbone", "text_names", "text_preparation"),
+    ],
+}
+__getattr__, __dir__ = lazily(__name__, _HOMES)
 
 __all__ = [
     "HOOKS",

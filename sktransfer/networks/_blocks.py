@@ -23,8 +23,9 @@ from torch import nn
 from .._lru import LRU
 from .._optional import import_optional
 from ..exceptions import BackboneError, LayerError, did_you_mean
-from ._cut import FrozenModule, Layer, NumberedLayers, Stage
+from ._cut import Layer, NumberedLayers, Stage
 from ._fingerprint import is_private
+from ._frozen import FrozenModule
 from ._load import bytes_of_modules
 from ._spec import Backbone, reason_of
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..exceptions import LayerError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ._frozen import FrozenModule
 
 __all__ = [
     "POOLINGS",
     "Cuttable",
-    "FrozenModule",
     "Layer",
     "NumberedLayers",
-    "Pool",
     "Stage",
     "as_kept",
-    "as_map",
     "has_token",
     "pooled_shape",
 ]
@@ -82,22 +82,6 @@ class Stage:
     name: str
     start: Layer | None
     end: Layer
-
-
-class FrozenModule(nn.Module, ABC):
-    """The part of a network before a cut, as an engine runs it: raw items in, codes of layers out.
-
-    ``forward`` takes a batch of items as they are prepared (bytes of pixels) and gives one tensor
-    for each layer.
-    """
-
-    @abstractmethod
-    def in_precision(self, dtype: torch.dtype) -> Self:
-        """Change, in place, what the network computes in."""
-
-    @abstractmethod
-    def folded(self) -> Self:
-        """A copy that computes the same in fewer passes over memory."""
 
 
 class Cuttable(Protocol):
@@ -248,68 +232,6 @@ class NumberedLayers(ABC):
 
 
 POOLINGS = ("avg", "avg_all", "max", "gem", "token", "last", "flatten")
-_GEM_POWER = 3.0
-_GEM_FLOOR = 1e-6
-
-
-class Pool(nn.Module):
-    """Pool the output of one layer.
-
-    Parameters
-    ----------
-    pooling : {"avg", "max", "gem", "token", "flatten"} or None
-        Mean, largest or generalised mean (power 3) over all places, the first token, all
-        numbers in (channels, height, width) order, or the map itself.
-    layer : Layer
-        Says which axis is which. Class and register tokens take no part in means and
-        maxima.
-
-    References
-    ----------
-    F. Radenović, G. Tolias, O. Chum (2019). Fine-tuning CNN image retrieval with no human
-    annotation, section 3.2 (generalised mean).
-    """
-
-    def __init__(self, pooling: str | None, layer: Layer):
-        super().__init__()
-        if pooling == "token" and not has_token(layer):
-            raise LayerError(
-                f'pooling="token" needs a layer with a class token, but {layer.name!r} gives '
-                f"{layer.shape}. Take a block of a vision transformer, or another pooling."
-            )
-        self.pooling, self.kind, self.skip = pooling, layer.kind, layer.n_prefix_tokens
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.kind == "vector" or self.kind == "other":
-            # A clone, for the output of the network must not alias what follows in place.
-            return x.flatten(1).clone() if x.ndim > 1 else x[:, None].clone()
-        if self.kind == "map_last":
-            x = x.permute(0, 3, 1, 2)
-        if self.pooling is None or self.pooling == "flatten":
-            x = x.contiguous().clone() if self.kind != "map" else x.clone()
-            return x.flatten(1) if self.pooling == "flatten" else x
-        if self.pooling == "token":
-            return x[:, 0].clone()
-        places = x[:, self.skip :].transpose(1, 2) if self.kind == "tokens" else x.flatten(2)
-        return _reduce(places, self.pooling)
-
-
-def as_map(values: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """What a layer gives without a pooling, (n, ...), as a map (n, channels, height, width).
-
-    Raises
-    ------
-    LayerError
-        If it has no places.
-    """
-    if layer.grid is None:
-        raise LayerError(f"The layer {layer.name!r} gives {layer.shape}, which is no map.")
-    if layer.kind != "tokens":
-        return values
-    patches = values[:, layer.n_prefix_tokens :]
-    return patches.transpose(1, 2).unflatten(2, layer.grid)
-
-
 def as_kept(layer: Layer) -> Layer:
     """A layer of whose map the axes are those in which a frozen pass keeps it: channels first."""
     if layer.kind != "map_last":
@@ -321,16 +243,6 @@ def has_token(layer: Layer) -> bool:
     """Whether a layer gives a class token."""
     in_front = layer.kind == "tokens" and layer.n_prefix_tokens > 0
     return layer.is_token or in_front or layer.kind == "text"
-
-
-def _reduce(places: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Reduce (n, channels, places) over the places."""
-    if pooling == "max":
-        return places.amax(2)
-    if pooling == "gem":
-        powers = places.clamp(min=_GEM_FLOOR).pow(_GEM_POWER)
-        return powers.mean(2).pow(1 / _GEM_POWER)
-    return places.mean(2)
 
 
 def pooled_shape(layer: Layer, pooling: str | None) -> tuple[int, ...]:

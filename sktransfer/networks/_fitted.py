@@ -7,19 +7,19 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from .._content import content_of
+from .._lazy import loaded_torch
 from ..exceptions import InputError, shown
 from ..inputs import pack_settings, take_settings
-from ._bundle import Bundle, PackedModule
-from ._load import BackboneInfo, weights_by_name
-from ._registry import Registration
-from ._spec import Backbone, as_preprocessing
+from ._info import BackboneInfo
+from ._spec import Backbone, as_preprocessing, weights_by_name
+
+if TYPE_CHECKING:
+    from ._bundle import Bundle
 
 __all__ = [
     "NETWORK",
@@ -90,11 +90,13 @@ class KeepsNetwork:
 
     def _load_network(self) -> Backbone:
         """The network of the fit, from its pickle or by name."""
-        if isinstance(self._network, Bundle):
+        if self._network is None:
+            return self.backbone_.load()
+        if not isinstance(self._network, Backbone):
             with _unpacking:  # threads that ask at the same time share one network
-                if isinstance(self._network, Bundle):
+                if not isinstance(self._network, Backbone):
                     self._network = self._network.unpack()
-        return self.backbone_.load() if self._network is None else self._network
+        return self._network
 
     def __getstate__(self) -> dict[str, Any]:
         return pack_state(super().__getstate__())  # type: ignore[arg-type]
@@ -105,6 +107,9 @@ class KeepsNetwork:
 
 def pack_state(state: dict[str, Any]) -> dict[str, Any]:
     """Put plain values in the place of networks: a pickle holds no torch storages."""
+    from ._bundle import Bundle, PackedModule
+    from ._registry import Registration
+
     state = dict(state)
     if "_network" in state:
         held = state["_network"]
@@ -125,8 +130,9 @@ def unpack_state(state: dict[str, Any]) -> dict[str, Any]:
     """Undo `pack_state`; the network itself is built when it is first needed."""
     state = take_settings(state)
     state.pop("_registrations", None)  # they did their work when they were unpickled
-    if isinstance(state.get("backbone"), PackedModule):
-        state["backbone"] = state["backbone"].unpack()
+    packed: Any = state.get("backbone")
+    if hasattr(packed, "unpack"):  # a PackedModule
+        state["backbone"] = packed.unpack()
     return state
 
 
@@ -148,7 +154,7 @@ def check_given(params: Any, given: Given, hint: str) -> None:
         now = _told(name, value)
         if now == before:
             continue
-        if isinstance(value, nn.Module):  # its repr may be the same, and long
+        if _is_module(value):  # its repr may be the same, and long
             before, now = before.partition(" ")[0], f"another {now.partition(' ')[0]}"
         raise InputError(
             f"Continuing needs {name}={shown(before)}, as in the first fit, got {shown(now)}. To "
@@ -156,8 +162,15 @@ def check_given(params: Any, given: Given, hint: str) -> None:
         )
 
 
+def _is_module(value: Any) -> bool:
+    torch = loaded_torch()
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
 def _told(name: str, value: Any) -> str:
-    if isinstance(value, nn.Module):
+    from .._content import content_of
+
+    if _is_module(value):
         return f"{type(value).__name__} {content_of(dict(value.state_dict())).digest}"
     tokenizer = getattr(value, "backend_tokenizer", value)  # of transformers
     if hasattr(tokenizer, "to_str"):  # of the package tokenizers

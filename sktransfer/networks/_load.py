@@ -18,18 +18,15 @@ from ..exceptions import (
     BackboneError,
     PreprocessingError,
     UnknownBackboneError,
-    WeightsMismatchError,
     WeightsUnavailableError,
     shown,
 )
 from ._module import check_network, from_module, settle_channels
 from ._registry import find_architecture
-from ._spec import Backbone, Preprocessing, as_preprocessing
+from ._spec import Backbone, Preprocessing, as_preprocessing, weights_by_name
 from ._weights import SUFFIXES, Architecture, check_finite, finish, read_state, sha256_of
 
-__all__ = [
-    "CACHE", "BackboneInfo", "Loaded", "bytes_of_modules", "load_backbone", "weights_by_name"
-]  # fmt: skip
+__all__ = ["CACHE", "Loaded", "bytes_of_modules", "load_backbone"]
 
 
 # The networks that were used last, one of each for the whole process, within a bound.
@@ -191,16 +188,6 @@ def _as_choice(weights: Any) -> str | Path | None:
     return weights
 
 
-def weights_by_name(weights: Any) -> Any:
-    """The name of one of torchvision's weights objects, and anything else as it is.
-
-    A pickle of the object itself could be read by the same version of torchvision alone.
-    """
-    if isinstance(weights, enum.Enum):
-        return f"{type(weights).__name__}.{weights.name}"
-    return weights
-
-
 def _settled(architecture: Architecture, weights: str) -> str:
     if _is_default(weights):
         return architecture.default_of(weights)
@@ -301,75 +288,3 @@ def _default_facts(architecture: Architecture) -> Preprocessing | None:
 
 def _is_default(given: Any) -> bool:
     return isinstance(given, str) and given.casefold() == "default"
-
-
-# What is remembered of a network without the network.
-
-
-@dataclass(frozen=True)
-class BackboneInfo:
-    """Which network a transformer was fitted with.
-
-    Attributes
-    ----------
-    name, source : str
-        Name of the network and where it comes from.
-    weights : str or None
-        Name of its weights; None for random ones.
-    fingerprint : str
-        Hash of its architecture and every weight, in hexadecimal.
-    preprocessing : Preprocessing
-        What the weights want images, or texts, to be.
-    portable : bool
-        Whether name and weights suffice to have the same network elsewhere.
-    reference : tuple
-        The name with its source, and the `weights` parameter, that it was loaded with.
-    """
-
-    name: str
-    source: str
-    weights: str | None
-    fingerprint: str
-    preprocessing: Preprocessing
-    portable: bool
-    reference: tuple[Any, Any]
-
-    @classmethod
-    def of(cls, backbone: Backbone, weights: Any) -> BackboneInfo:
-        """The facts about a backbone that was loaded with this `weights` parameter."""
-        weights = weights_by_name(weights)
-        weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
-        reference = (backbone.reference, weights)
-        return cls(
-            name=backbone.name,
-            source=backbone.source,
-            weights=backbone.weights,
-            fingerprint=backbone.fingerprint,
-            preprocessing=backbone.preprocessing,
-            portable=backbone.portable,
-            reference=reference,
-        )
-
-    def load(self) -> Backbone:
-        """Have the network again.
-
-        Raises
-        ------
-        WeightsUnavailableError
-            If its weights are not on this machine and cannot be downloaded.
-        WeightsMismatchError
-            If they are other weights than those of the fit.
-        """
-        backbone = self._found()
-        if backbone.fingerprint != self.fingerprint:
-            raise WeightsMismatchError(
-                f"The weights of {self.name!r} ({self.weights}) are not those that this "
-                f"estimator was fitted with: their fingerprint must be {self.fingerprint}, "
-                f"but is {backbone.fingerprint}. Install the version of {self.source} that it "
-                "was saved with, fit it again, or save it with bundle_weights=True."
-            )
-        return backbone
-
-    def _found(self) -> Backbone:
-        name, weights = self.reference
-        return load_backbone(name, weights=weights, preprocessing=self.preprocessing)

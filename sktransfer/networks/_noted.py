@@ -18,14 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from .. import config
 from .._files import atomic_write, open_regular
+from .._lazy import torch_build
 from .._lru import LRU
 from ._cut import Cuttable, Layer
-from ._layers import cuts_of
-from ._load import BackboneInfo
+from ._info import BackboneInfo
 
 __all__ = ["noted_cuts"]
 
@@ -55,6 +53,8 @@ def noted_cuts(info: BackboneInfo, image_size: tuple[int, int]) -> Cuttable:
 
 def _noted(info: BackboneInfo, image_size: tuple[int, int]) -> Any:
     def load() -> Cuttable:
+        from ._layers import cuts_of  # with torch
+
         return cuts_of(info.load(), image_size)
 
     folder = config.cache_folder()
@@ -76,7 +76,7 @@ def _versions() -> tuple[str, ...]:
     source = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         source.update(file.read_bytes())
-    return torch.__version__, source.hexdigest(), *map(_version_of, _PACKAGES)
+    return torch_build().__version__, source.hexdigest(), *map(_version_of, _PACKAGES)
 
 
 def _version_of(package: str) -> str:

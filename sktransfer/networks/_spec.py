@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "image_preparation",
     "names_elsewhere",
     "reason_of",
+    "weights_by_name",
 ]
 
 
@@ -459,3 +461,13 @@ def reason_of(error: BaseException) -> str:
     """The first line of what torch or a network says, without what torch adds to it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return shown(lines[0].rstrip(".:"), 300) if lines else type(error).__name__
+
+
+def weights_by_name(weights: Any) -> Any:
+    """The name of one of torchvision's weights objects, and anything else as it is.
+
+    A pickle of the object itself could be read by the same version of torchvision alone.
+    """
+    if isinstance(weights, enum.Enum):
+        return f"{type(weights).__name__}.{weights.name}"
+    return weights

@@ -13,7 +13,9 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..exceptions import LayerError
-from ._cut import FrozenModule, Layer, Pool
+from ._cut import Layer
+from ._frozen import FrozenModule
+from ._pool import Pool
 from ._spec import reason_of
 from ._trace import TracedNetwork
 from ._tracer import is_plain, module_of, referred, replace_module

@@ -37,7 +37,8 @@ from ..exceptions import (
 from ..inputs import TextPreparation, digest_of_tokenizer, frame_of
 from ._download import FILENAMES, hub_cached, hub_file
 from ._fingerprint import fingerprint, fingerprint_of_object
-from ._load import CACHE, BackboneInfo, Loaded
+from ._info import BackboneInfo
+from ._load import CACHE, Loaded
 from ._module import copy_module
 from ._registry import TEXT_NAMES, list_backbones
 from ._spec import Backbone, reason_of
