@@ -161,7 +161,7 @@ def test_a_model_from_a_gpu_works_on_a_cpu(sample):
 
 def test_clone_repr_and_get_params_load_nothing(monkeypatch):
     codes = CNNCodes("vgg16")
-    monkeypatch.setattr("sktransfer.codes._estimator.load_backbone", None)
+    monkeypatch.setattr("sktransfer.networks.load_backbone", None)
     clone(codes).get_params()
     assert "vgg16" in repr(codes)
     assert "vgg16" in codes._repr_html_()
