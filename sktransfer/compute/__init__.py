@@ -20,7 +20,7 @@ from ._frozen_pass import FrozenPass, normalize_rows, normalized
 from ._plan import ComputeSettings
 from ._quantized import Quantized, check_int8, quantize
 from ._seen_from import SeenFrom
-from ._threads import available_cores, worker_pool
+from ._threads import available_cores, blas_on_one_core, worker_pool
 
 if TYPE_CHECKING:
     from ._convert import openvino_graph
@@ -42,6 +42,7 @@ __all__ = [
     "SeenFrom",
     "available_cores",
     "batch_tokens",
+    "blas_on_one_core",
     "check_int8",
     "copies_of_few",
     "count_computed",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .._lru import LRU
-from ..compute import worker_pool
+from ..compute import blas_on_one_core, worker_pool
 from ..networks import running
 from ._gradients import Dropout, own_draws
 from ._model import Scale, has_hooks
@@ -80,7 +80,10 @@ def fit_head(
     kind = f"{type(task).__name__} {task.n_outputs}"
     key = _digest(kind, scaled, target, weight, task.class_weight)
     # Not `get`: threads that fit other heads need not wait.
-    found = _fits.find(key) or _fits.put(key, task.fit_linear(scaled, target, weight))
+    found = _fits.find(key)
+    if found is None:
+        with blas_on_one_core(scaled.size * task.n_outputs):
+            found = _fits.put(key, task.fit_linear(scaled, target, weight))
     coef, intercept = found
     coef = coef / scale
     intercept = intercept - coef @ mean

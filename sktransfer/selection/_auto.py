@@ -36,6 +36,7 @@ from .._parameters import (
     values_of,
 )
 from .._sklearn import check_columns, fit_context
+from ..compute import blas_on_one_core
 from ..exceptions import did_you_mean, shown
 from ..finetune import Labels, Tags, is_indicator
 from ..inputs import each_told_once
@@ -148,7 +149,8 @@ class AutoTransferBase(ClassifierMixin):
         rows = modality.take(codes, X, np.arange(len(items)), len(items))
         trials = self._printed(runner.run(rows, labels, self.strategies, reread=reread), kind)
         best = Judge(kind, kind.numbers(labels), splits).choose(trials)
-        fitted = clone(best.estimator).fit(X, labels)
+        with blas_on_one_core(runner.work):  # of a probe, after its one pass
+            fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
         self.cv_results_ = results_of(trials)
         self.best_strategy_ = best.name

@@ -12,6 +12,7 @@ from scipy.optimize import curve_fit
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from ..compute import blas_on_one_core
 from ..exceptions import TruncationWarning
 from ._features import pass_over
 from ._kinds import LABELS, Kind, kind_of
@@ -32,6 +33,7 @@ __all__ = [
     "learning_curve_of",
     "probe_layer",
     "probe_reading",
+    "work_of",
 ]
 
 
@@ -79,10 +81,17 @@ def cv_score(
     probe = kind.probe() if estimator is None else estimator
     target = kind.read(y)
     found = []
-    for learn, test in kind.make_splits(target, cv):
-        fitted = clone(probe).fit(rows[learn], target[learn])
-        found.append(kind.test(fitted, rows[test], target[test]))
+    with blas_on_one_core(work_of(rows, target)):
+        for learn, test in kind.make_splits(target, cv):
+            fitted = clone(probe).fit(rows[learn], target[learn])
+            found.append(kind.test(fitted, rows[test], target[test]))
     return float(np.nanmean(found))
+
+
+def work_of(codes: Any, target: np.ndarray) -> float:
+    """Multiplications in which a linear model computes all its outputs for some codes."""
+    outputs = len(np.unique(target)) if target.ndim == 1 else target.shape[1]
+    return float(getattr(codes, "size", 0) * outputs)
 
 
 # Which layer: probes on codes by depth, judged on the same folds.
@@ -129,7 +138,8 @@ def probe_layer(
     model: Any = None,
 ) -> LayerScore:
     """Judge a layer by cross-validation of a probe, or anything else by that of another model."""
-    said = kind.answers(kind.probe() if model is None else model, codes, target, splits)
+    with blas_on_one_core(work_of(codes, target)):
+        said = kind.answers(kind.probe() if model is None else model, codes, target, splits)
     folds = np.array([kind.score(said[test], target[test]) for _, test in splits])
     marks = kind.marks(said, target)
     return LayerScore(name, float(np.nanmean(folds)), float(np.nanstd(folds)), marks, said, folds)
@@ -238,7 +248,8 @@ def learning_curve_of(
             part = learn[order[: max(2, round(share * len(learn)))]]
             if not kind.can_learn(target[part]):
                 continue
-            probe = clone(model).fit(codes[part], target[part])
+            with blas_on_one_core(work_of(codes, target)):
+                probe = clone(model).fit(codes[part], target[part])
             found[share].append(kind.test(probe, codes[test], target[test]))
             sizes[share].append(len(part))
     shares = [share for share in _SHARES if found[share]]

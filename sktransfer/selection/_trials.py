@@ -22,6 +22,7 @@ from ._probe import (
     layer_to_tune,
     probe_layer,
     probe_reading,
+    work_of,
 )
 from ._strategies import (
     ENOUGH_FOR_ALL,
@@ -244,6 +245,11 @@ class TrialRunner:
     def expected(self) -> float:
         """Score to expect of fine-tuning that was not tried."""
         return score_when_tuned(self._best_probe, len(self.y), self.modality)
+
+    @property
+    def work(self) -> float:
+        """Multiplications of one product of a probe."""
+        return work_of(self.layers[self.last], self.numbers)
 
     @property
     def _best_probe(self) -> float:
