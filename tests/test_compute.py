@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
-from sktransfer import CNNCodes, count_computed
+from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, count_computed
+from sktransfer.compute import blas_on_one_core
 from sktransfer.compute._base import as_batch
 from sktransfer.compute._frozen_pass import FrozenPass
 from sktransfer.exceptions import ImageError, LayerError
@@ -197,3 +199,66 @@ def test_batches_of_neighbours_are_not_copied():
         assert not np.shares_memory(batch, X)
     texts = [np.arange(12, dtype=np.int32).reshape(4, 3) + i for i in range(3)]
     np.testing.assert_array_equal(as_batch(texts), np.stack(texts))
+
+
+def blas_threads():
+    """Of each BLAS in this process."""
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_blas_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("a BLAS whose threads cannot be told")
+        yield
+
+
+def test_small_linear_models_leave_one_thread_to_blas(two_blas_threads):
+    with blas_on_one_core(1e6):
+        assert blas_threads() == {1}
+        with blas_on_one_core(1e6):
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+    with blas_on_one_core(1e12):
+        assert blas_threads() == {2}
+    with pytest.raises(ZeroDivisionError), blas_on_one_core(1e6):
+        1 / 0  # noqa: B018
+    assert blas_threads() == {2}
+
+
+def test_the_last_thread_gives_blas_its_threads_back(two_blas_threads):
+    """The first one to begin is the first one to end."""
+    begun, ended = threading.Barrier(2, timeout=30), threading.Event()
+
+    def first():
+        with blas_on_one_core(0):
+            begun.wait()
+        ended.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    with blas_on_one_core(0):
+        begun.wait()
+        assert ended.wait(30) and blas_threads() == {1}
+    thread.join()
+    assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize("estimator", [
+    FineTuneClassifier(image_size=32, max_epochs=1, random_state=0),
+    AutoTransferClassifier(image_size=32, strategies=["probe", "layers"], cv=2),
+])  # fmt: skip
+def test_convex_fits_are_on_one_core(estimator, sample, two_blas_threads, monkeypatch):
+    from sklearn.linear_model import LogisticRegression
+
+    seen, real = [], LogisticRegression.fit
+
+    def fit(self, *args, **kwargs):
+        seen.append(blas_threads())
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(LogisticRegression, "fit", fit)
+    estimator.fit(sample.data[:40], sample.target[:40])
+    assert seen and set().union(*seen) == {1} and blas_threads() == {2}

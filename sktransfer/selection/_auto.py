@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -149,7 +150,9 @@ class AutoTransferBase(ClassifierMixin):
         rows = modality.take(codes, X, np.arange(len(items)), len(items))
         trials = self._printed(runner.run(rows, labels, self.strategies, reread=reread), kind)
         best = Judge(kind, kind.numbers(labels), splits).choose(trials)
-        with blas_on_one_core(runner.work):  # of a probe, after its one pass
+        # torch may compute with the same BLAS, and networks are trained on all cores.
+        is_probe = isinstance(best.estimator, Pipeline)
+        with blas_on_one_core(runner.work) if is_probe else nullcontext():
             fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
         self.cv_results_ = results_of(trials)
