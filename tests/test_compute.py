@@ -13,7 +13,13 @@ from PIL import Image
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
-from sktransfer import AutoTransferClassifier, CNNCodes, FineTuneClassifier, count_computed
+from sktransfer import (
+    AutoTransferClassifier,
+    CNNCodes,
+    FineTuneClassifier,
+    PixelClassifier,
+    count_computed,
+)
 from sktransfer.compute import blas_on_one_core
 from sktransfer.compute._base import as_batch
 from sktransfer.compute._frozen_pass import FrozenPass
@@ -249,6 +255,7 @@ def test_the_last_thread_gives_blas_its_threads_back(two_blas_threads):
 @pytest.mark.parametrize("estimator", [
     FineTuneClassifier(image_size=32, max_epochs=1, random_state=0),
     AutoTransferClassifier(image_size=32, strategies=["probe", "layers"], cv=2),
+    PixelClassifier(image_size=32),
 ])  # fmt: skip
 def test_convex_fits_are_on_one_core(estimator, sample, two_blas_threads, monkeypatch):
     from sklearn.linear_model import LogisticRegression
@@ -260,5 +267,8 @@ def test_convex_fits_are_on_one_core(estimator, sample, two_blas_threads, monkey
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(LogisticRegression, "fit", fit)
-    estimator.fit(sample.data[:40], sample.target[:40])
+    y = sample.target[:40]
+    if isinstance(estimator, PixelClassifier):
+        y = np.stack([np.full((32, 32), label % 3) for label in y])
+    estimator.fit(sample.data[:40], y)
     assert seen and set().union(*seen) == {1} and blas_threads() == {2}

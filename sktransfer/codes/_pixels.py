@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -16,7 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._parameters import Cache, Compute, DenseInput, General, Network, changed, param, parameters
 from .._sklearn import HasMethods, Integral, Interval, check_columns, fit_context
-from ..compute import ComputeSettings, FrozenPass, resolve_devices, usable_devices, worker_pool
+from ..compute import (
+    ComputeSettings,
+    FrozenPass,
+    blas_on_one_core,
+    resolve_devices,
+    usable_devices,
+    worker_pool,
+)
 from ..exceptions import InputError, LayerError, SktransferWarning, shown
 from ..inputs import (
     NO_LABEL,
@@ -194,10 +202,13 @@ class PixelClassifier(
         LayerError
             If a layer does not exist or gives no map.
         """
-        estimator = default_pixel_estimator() if self.estimator is None else clone(self.estimator)
+        is_own = self.estimator is None
+        estimator = default_pixel_estimator() if is_own else clone(self.estimator)
         refuse_regressor(estimator)
         table = self._table(X, y)
-        estimator.fit(table.codes, table.labels)
+        work = table.codes.size * len(np.unique(table.labels))
+        with blas_on_one_core(work) if is_own else nullcontext():
+            estimator.fit(table.codes, table.labels)
         check_classifies(estimator)
         scores = LinearScores.of(estimator, table.codes) or _Rows.of(estimator, table.codes)
         check_columns(self, X, reset=True)

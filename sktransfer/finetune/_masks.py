@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import conv2d, cross_entropy, interpolate
 
 from ..codes import codes_at, default_pixel_estimator, linear_map_of, sample_places
+from ..compute import blas_on_one_core
 from ..exceptions import InputError, shown
 from ..inputs import NO_LABEL, Masks, Placement, as_masks, digest_of, encode_masks
 from ..networks import Cuttable, Layer
@@ -228,7 +229,8 @@ def _fit_linear(
         return coef, intercept
     estimator = default_pixel_estimator()
     given = {} if weight is None else {f"{estimator.steps[-1][0]}__sample_weight": weight}
-    estimator.fit(rows, labels, **given)
+    with blas_on_one_core(rows.size * len(present)):
+        estimator.fit(rows, labels, **given)
     found = linear_map_of(estimator, rows)
     if found is None:
         raise AssertionError("logistic regression is linear")  # pragma: no cover
