@@ -148,10 +148,9 @@ def _make_pool() -> ThreadPoolExecutor:
 
 def _after_fork() -> None:
     """The threads that held locks do not live in the child."""
-    global _making
-    _making = threading.Lock()
+    global _making, _telling_blas
+    _making, _telling_blas = threading.Lock(), threading.Lock()
     CPU.forget()
-    _blas.forget()
 
 
 if hasattr(os, "register_at_fork"):
@@ -216,31 +215,8 @@ CPU = Turns()
 _SMALL_PRODUCT = 1e9
 
 
-class _Blas:
-    """The threads of BLAS, which are those of the process: one while anybody wants one."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin with nobody at work."""
-        self._lock, self._users = threading.Lock(), 0
-        self._limits: Any = None
-
-    def enter(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._limits = threadpool_limits(1, user_api="blas")
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limits.restore_original_limits()
-
-
-_blas = _Blas()
+# Held by whoever has told BLAS: its threads are those of the process.
+_telling_blas = threading.Lock()
 
 
 @contextmanager
@@ -255,11 +231,13 @@ def blas_on_one_core(multiplications: float) -> Iterator[None]:
     multiplications : float
         Of one product: items by columns by outputs.
     """
-    if multiplications > _SMALL_PRODUCT:
+    # Who comes while another one has told it, in this thread or elsewhere, changes nothing: so
+    # the threads are given back by the one that took them.
+    if multiplications > _SMALL_PRODUCT or not _telling_blas.acquire(blocking=False):
         yield
         return
-    _blas.enter()
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
-        _blas.leave()
+        _telling_blas.release()
