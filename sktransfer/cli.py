@@ -909,20 +909,22 @@ _ELSEWHERE = {
 }
 
 
+# Classes that read texts, told by their names: to import them takes longer than to predict.
+_READ_TEXTS = {
+    *("TextCodes", "TokenCodes", "TokenLabeller", "FineTuneTextClassifier"),
+    *("FineTuneTextRegressor", "FineTuneTokenLabeller", "AutoTransferTextClassifier"),
+    *("CountVectorizer", "HashingVectorizer"),
+}
+
+
 def _takes_texts(model: Any) -> bool:
     """Whether it, or what it is made of, reads texts."""
-    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
-
-    from .codes import TextCodes, TokenCodes, TokenLabeller
-    from .finetune import FineTuneTextClassifier, FineTuneTextRegressor, FineTuneTokenLabeller
-    from .selection import AutoTransferTextClassifier
-
-    readers = (
-        *(TextCodes, TokenCodes, TokenLabeller, FineTuneTextClassifier, FineTuneTextRegressor),
-        *(FineTuneTokenLabeller, AutoTransferTextClassifier, CountVectorizer, HashingVectorizer),
-    )
     parts = model.get_params(deep=True).values() if hasattr(model, "get_params") else ()
-    return any(isinstance(one, readers) for one in (model, *parts))
+    return any(
+        kind.__name__ in _READ_TEXTS and kind.__module__.startswith(("sktransfer.", "sklearn."))
+        for one in (model, *parts)
+        for kind in type(one).__mro__
+    )
 
 
 def _predicted(model: Any, files: Sequence[str]) -> list[_Answer]:

@@ -599,3 +599,17 @@ def test_copies_are_in_one_fold_of_the_accuracy_that_train_prints(photos, tmp_pa
     names = np.array([Path(file).stem[:-1] for file in files])
     for learn, test in splits:
         assert not set(names[learn]) & set(names[test])
+
+
+def test_classes_that_read_texts_are_where_their_names_say():
+    """The command line knows them by name."""
+    from sklearn.feature_extraction import text
+
+    import sktransfer
+    from sktransfer.cli import _READ_TEXTS
+
+    own = {name for name in sktransfer.__all__ if name in _READ_TEXTS}
+    assert own | {name for name in _READ_TEXTS if hasattr(text, name)} == _READ_TEXTS
+    for name in _READ_TEXTS:
+        home = getattr(sktransfer if name in own else text, name).__module__
+        assert home.startswith(("sktransfer.", "sklearn."))

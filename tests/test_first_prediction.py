@@ -72,6 +72,20 @@ def test_a_prediction_imports_no_network_library(sample, own_folder, tmp_path):
     found, modules = imported_by(PREDICT, tmp_path / "pipe.joblib", tmp_path / "photos.npy")
     np.testing.assert_allclose(found, expected_of_photos, rtol=1e-5, atol=1e-6)
     assert [name for name in HEAVY if name in modules] == []
+    code = (
+        "import sys, json\n"
+        "from sktransfer.cli import main\n"
+        "try:\n"
+        "    main(['predict', *sys.argv[1:]])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    answers = tmp_path / "answers.jsonl"
+    modules = imported_by(code, tmp_path / "pipe.joblib", *photos, "-o", answers)
+    labels = [json.loads(line)["label"] for line in answers.read_text().splitlines()]
+    assert labels == [int(row.argmax()) for row in expected_of_photos]
+    assert [name for name in HEAVY if name in modules] == []
     # Where nothing is on disk it is done again, and comes to the same.
     for path in own_folder.rglob("*.*"):
         path.unlink()
