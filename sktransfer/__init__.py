@@ -5,52 +5,35 @@ Names are imported when they are first used, so ``import sktransfer`` does not i
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import lazily
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AutoTransferClassifier": "selection",
-    "AutoTransferTextClassifier": "selection",
-    "Backbone": "networks",
-    "CNNCodes": "codes",
-    "FineTuneClassifier": "finetune",
-    "FineTuneDetector": "finetune",
-    "FineTuneRegressor": "finetune",
-    "FineTuneSegmenter": "finetune",
-    "FineTuneTextClassifier": "finetune",
-    "FineTuneTextRegressor": "finetune",
-    "FineTuneTokenLabeller": "finetune",
-    "PixelClassifier": "codes",
-    "Preprocessing": "networks",
-    "TextCodes": "codes",
-    "TokenCodes": "codes",
-    "TokenLabeller": "codes",
-    "advise": "selection",
-    "count_computed": "compute",
-    "boxes_by_image": "datasets",
-    "boxes_to_frame": "datasets",
-    "config_context": "config",
-    "entity_f1": "codes",
-    "export": "deploy",
-    "find_issues": "inspection",
-    "get_config": "config",
-    "list_backbones": "networks",
-    "load_boxes": "datasets",
-    "load_image_folder": "datasets",
-    "load_image_table": "datasets",
-    "load_mask_folder": "datasets",
-    "load_torch_dataset": "datasets",
-    "load_video_frames": "datasets",
-    "rank_backbones": "selection",
-    "register_backbone": "networks",
-    "set_config": "config",
-    "to_torch": "deploy",
-    "warm_up": "deploy",
+    "codes": [
+        *("CNNCodes", "PixelClassifier", "TextCodes", "TokenCodes", "TokenLabeller", "entity_f1"),
+    ],
+    "compute": ["count_computed"],
+    "config": ["config_context", "get_config", "set_config"],
+    "datasets": [
+        *("boxes_by_image", "boxes_to_frame", "load_boxes", "load_image_folder"),
+        *("load_image_table", "load_mask_folder", "load_torch_dataset", "load_video_frames"),
+    ],
+    "deploy": ["export", "to_torch", "warm_up"],
+    "finetune": [
+        *("FineTuneClassifier", "FineTuneDetector", "FineTuneRegressor", "FineTuneSegmenter"),
+        *("FineTuneTextClassifier", "FineTuneTextRegressor", "FineTuneTokenLabeller"),
+    ],
+    "inspection": ["find_issues"],
+    "networks": ["Backbone", "Preprocessing", "list_backbones", "register_backbone"],
+    "selection": [
+        *("AutoTransferClassifier", "AutoTransferTextClassifier", "advise", "rank_backbones"),
+    ],
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *(name for names in _HOMES.values() for name in names)]
 
 _ROOMS = (
     *("codes", "compute", "config", "datasets", "deploy", "exceptions", "finetune", "inputs"),
@@ -98,13 +81,4 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    if name in _ROOMS:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, *_ROOMS])
+__getattr__, __dir__ = lazily(__name__, _HOMES, _ROOMS)

@@ -16,7 +16,7 @@ __all__ = ["lazily", "loaded_torch", "torch_build"]
 
 
 def lazily(
-    package: str, homes: Mapping[str, Sequence[str]]
+    package: str, homes: Mapping[str, Sequence[str]], modules: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package whose modules are imported with their first name.
 
@@ -26,10 +26,14 @@ def lazily(
         Its `__name__`.
     homes : dict of str to sequence of str
         The names that each of its modules gives.
+    modules : sequence of str
+        Modules that are names themselves.
     """
     home_of = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
+        if name in modules:
+            return importlib.import_module(f".{name}", package)
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f".{home_of[name]}", package), name)
@@ -37,7 +41,7 @@ def lazily(
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *home_of})
+        return sorted({*vars(sys.modules[package]), *home_of, *modules})
 
     return get, names
 
