@@ -282,7 +282,7 @@ class Compute:
         without a measurable effect on a linear classifier.""")
     engine: str = param(default="auto", choices=("auto", "torch", "openvino"), doc="""
         The library that runs a frozen network. ``"auto"`` is OpenVINO on a CPU if it is installed
-        (the extra ``openvino``), else torch. OpenVINO converts a network once, in about a second; a
+        (the extra ``openvino``), else torch. OpenVINO converts a network once, in some seconds; a
         network that it cannot convert, or computes differently by more than 1e-3, runs on torch
         with a warning.""")
     n_jobs: int | None = param(default=None, valid=[*_JOBS, None], type="int", doc="""

@@ -280,7 +280,8 @@ class TrialRunner:
             ]
             yield Trial(
                 name, estimator, np.array(scores), time.perf_counter() - start,
-                f"not told from {voters[0].name} by these folds; fits of {len(voters)}",
+                f"within a standard error of {voters[0].name} on these folds; "
+                f"fits of {len(voters)}",
                 last_fit=last_fit, answers=answers,
             )  # fmt: skip
         else:
