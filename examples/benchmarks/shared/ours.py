@@ -11,7 +11,7 @@ from shared.machine import available_cores
 from shared.networks import Network
 from shared.timing import Absent, Way, WrongCodes
 from sktransfer import CNNCodes
-from sktransfer.compute import Engine
+from sktransfer.compute import Engine, _torch  # noqa: F401  (its engine is watched as well)
 
 ENGINES = [
     ("torch", "float32"),
