@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -207,7 +206,7 @@ class PixelClassifier(
         refuse_regressor(estimator)
         table = self._table(X, y)
         work = table.codes.size * len(np.unique(table.labels))
-        with blas_on_one_core(work) if is_own else nullcontext():
+        with blas_on_one_core(work if is_own else np.inf):
             estimator.fit(table.codes, table.labels)
         check_classifies(estimator)
         scores = LinearScores.of(estimator, table.codes) or _Rows.of(estimator, table.codes)

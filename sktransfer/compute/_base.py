@@ -228,11 +228,12 @@ def _may_have_gpu() -> bool:
 
 @cache
 def _has_driver() -> bool:
+    if sys.platform == "darwin":
+        return True
     build = torch_build()
-    if sys.platform == "darwin" or build.cuda is None:
-        # Of the others' drivers nothing is known here.
-        others = (getattr(build, name, None) for name in ("hip", "rocm", "xpu"))
-        return sys.platform == "darwin" or any(one is not None for one in others)
+    if build.cuda is None:
+        # Of the drivers of others nothing is known here.
+        return any(getattr(build, name, None) is not None for name in ("hip", "rocm"))
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -152,7 +151,7 @@ class AutoTransferBase(ClassifierMixin):
         best = Judge(kind, kind.numbers(labels), splits).choose(trials)
         # torch may compute with the same BLAS, and networks are trained on all cores.
         is_probe = isinstance(best.estimator, Pipeline)
-        with blas_on_one_core(runner.work) if is_probe else nullcontext():
+        with blas_on_one_core(runner.work if is_probe else np.inf):
             fitted = clone(best.estimator).fit(X, labels)
         self._task, self.classes_ = task, task.classes
         self.cv_results_ = results_of(trials)
